@@ -1,0 +1,1 @@
+"""A DICOM document store: original bytes, a queryable tag tree, a flat tag index and rendered pictures."""

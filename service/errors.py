@@ -1,0 +1,114 @@
+"""The domain errors, each raised where it is known and translated to HTTP in one table at the edge.
+
+::
+
+    ServiceError
+    ├── NotFound                 unknown id, another patient's id, absent tag: all alike
+    ├── Unauthorized             no valid token, or one for another patient
+    ├── Forbidden                a valid token whose scope is not enough
+    ├── Invalid                  what was asked or sent cannot be worked with
+    │   ├── NotDicom
+    │   ├── LimitExceeded        nesting, inflated bytes, pixels, time
+    │   ├── NotRenderable        no picture can be given
+    │   └── ExtractionFailed     the stored file could not be extracted, for good
+    ├── TooLarge                 more bytes than the service accepts
+    ├── UnsupportedMediaType
+    ├── NotAcceptable
+    ├── Unavailable              try again later
+    │   ├── DatabaseUnavailable
+    │   ├── ExtractionPending
+    │   └── Overloaded
+    └── WorkerLost               a worker process ended, or ran out of time, in the middle of a job
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """What the service can say about a failure.
+
+    Parameters
+    ----------
+    detail : str
+        A sentence for the caller. It never holds patient data, a tag's value or a file name.
+    """
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class NotFound(ServiceError):
+    """There is no such thing, or not for this patient."""
+
+
+class Unauthorized(ServiceError):
+    """There is no valid token, or it names another patient."""
+
+
+class Forbidden(ServiceError):
+    """The token is valid, and its scope is not enough."""
+
+
+class Invalid(ServiceError):
+    """What was asked or sent cannot be worked with."""
+
+
+class NotDicom(Invalid):
+    """The bytes are not a DICOM file."""
+
+
+class LimitExceeded(Invalid):
+    """A bound was passed: nesting, inflated bytes, elements, pixels or time."""
+
+
+class NotRenderable(Invalid):
+    """The object has no picture, or none that can be decoded."""
+
+
+class ExtractionFailed(Invalid):
+    """The stored file could not be extracted, for good."""
+
+
+class TooLarge(ServiceError):
+    """More bytes than the service accepts."""
+
+
+class UnsupportedMediaType(ServiceError):
+    """The type of what was sent is not one that is taken."""
+
+
+class NotAcceptable(ServiceError):
+    """None of the types that the caller accepts can be given."""
+
+
+class Unavailable(ServiceError):
+    """It cannot be done now.
+
+    Parameters
+    ----------
+    detail : str
+        A sentence for the caller.
+    retry_after : int
+        Seconds after which another try is worth it.
+    """
+
+    def __init__(self, detail: str = "", retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+
+class ExtractionPending(Unavailable):
+    """The file is stored and its tags are not extracted yet."""
+
+
+class Overloaded(Unavailable):
+    """There is more work than the service takes on."""
+
+
+class WorkerLost(ServiceError):
+    """A worker process ended, or ran out of time, in the middle of a job."""

@@ -1,0 +1,1 @@
+"""Everything at rest. The only code that knows the database driver."""
