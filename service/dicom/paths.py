@@ -1,0 +1,399 @@
+"""Tag paths: how people name an element, and where it stands in a tree.
+
+A path is a chain of steps into sequences. Three texts name one:
+
+============= =========================================== ===================================================
+a tag path    ``ReferencedImageSequence[0].00081155``     one element; every step but the last has the number
+                                                          of an item, counted from 0
+an index path ``ReferencedImageSequence.00081155``        all elements there, over all items: no numbers
+an index key  ``ReferencedImageSequence/Referenced...``   the same as a field of a document, where a dot would
+                                                          be a level
+============= =========================================== ===================================================
+
+A step is ``00081140``, ``0008,1140``, ``(0008,1140)``, a keyword, or ``CREATOR:ggggxxEE`` for a private element,
+whatever block its creator has reserved; it is divided at the last colon. The keyword of a repeating group
+(``OverlayRows``) stands for its first group. In a creator every character but ASCII letters, digits, space, ``_``,
+``-`` and ``:`` is percent-escaped as UTF-8. A creator is also taken as it is (``1.2/X:0009xx01``) where the text has no
+meaning with escapes; where it has one, that one holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from service.dicom.dictionary import KEYWORD_TAGS, REPEATING_TAGS, element_key, tag_of_key
+from service.dicom.private import FIRST_BLOCK, LAST_BLOCK, creator_key, creator_of, creator_text, is_private_data
+from service.errors import Invalid, NotFound
+
+MAX_TEXT = 8192
+MAX_STEPS = 65
+"""64 nested sequences are as deep as a file may be, and an element in the innermost."""
+
+MAX_ITEM = 2**31 - 1
+"""The largest position that MongoDB's $arrayElemAt takes; no sequence has so many items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a path.
+
+    Parameters
+    ----------
+    tag : int
+        The tag; for a private element named by its creator (gggg,00EE), as its block differs from file to file.
+    creator : str or None
+        The private creator, unescaped and trimmed.
+    item : int or None
+        The number of the item to step into, from 0.
+    """
+
+    tag: int
+    creator: str | None = None
+    item: int | None = None
+
+
+TagPath = tuple[Step, ...]
+
+
+class Located(NamedTuple):
+    """An element that a path led to: its tag, itself, and its private creator if it has one."""
+
+    tag: int
+    element: Mapping[str, Any]
+    creator: str | None
+
+
+class BelowSpilled(Exception):  # noqa: N818 - no fault: it says where the rest is
+    """The path leads below a sequence that the document has left in the original file."""
+
+
+# --- text to path -------------------------------------------------------------------------------------------------
+
+_END = r"(?:\[(?P<item>[0-9]+)\])?(?=\.|\Z)"
+_PUBLIC = re.compile(
+    r"(?:\((?P<g1>[0-9A-Fa-f]{4}),(?P<e1>[0-9A-Fa-f]{4})\)"
+    r"|(?P<g2>[0-9A-Fa-f]{4}),(?P<e2>[0-9A-Fa-f]{4})"
+    r"|(?P<hex>[0-9A-Fa-f]{8})"
+    r"|(?P<word>[A-Za-z][A-Za-z0-9]*))" + _END
+)
+_PRIVATE_END = r":(?P<group>[0-9A-Fa-f]{4})[xX]{2}(?P<element>[0-9A-Fa-f]{2})" + _END
+_PRIVATE = re.compile(r"(?P<creator>(?:[A-Za-z0-9 _:-]|%[0-9A-Fa-f]{2})+)" + _PRIVATE_END)
+_LITERAL_END = re.compile(_PRIVATE_END)
+
+
+def parse_tag_path(text: str) -> TagPath:
+    """Read the path of one element.
+
+    Parameters
+    ----------
+    text : str
+        The path as HTTP has it, percent-decoded once.
+
+    Returns
+    -------
+    tuple of Step
+        Every step but the last has its item.
+
+    Raises
+    ------
+    Invalid
+        The text is no path, a word in it is neither a tag nor a keyword, a step into a sequence has no item number, or
+        the last step has one (a path names an element; an item is no element).
+    NotFound
+        An item number is larger than any sequence is long.
+    """
+    path = _parse(text)
+    for number, step in enumerate(path[:-1], 1):
+        if step.item is None:
+            raise Invalid(
+                f"Step {number} of the tag path leads into a sequence: say into which of its items, counted from 0, "
+                "as in ReferencedImageSequence[0].ReferencedSOPInstanceUID."
+            )
+    if path[-1].item is not None:
+        raise Invalid("The last step of a tag path names a whole element: leave out its item number.")
+    return path
+
+
+def parse_index_path(text: str) -> TagPath:
+    """Read a path of the index: all elements there, whatever the items.
+
+    Raises
+    ------
+    Invalid
+        The text is no path, a word in it is neither a tag nor a keyword, or a step has an item number.
+    """
+    path = _parse(text)
+    if any(step.item is not None for step in path):
+        raise Invalid("A path that is searched has no item numbers: it means every item.")
+    return path
+
+
+def _parse(text: str) -> TagPath:
+    if not text:
+        raise Invalid("The tag is missing.")
+    if len(text) > MAX_TEXT:
+        raise Invalid(f"A tag path has at most {MAX_TEXT} characters.")
+    try:
+        path = _parse_escaped(text)
+    except Invalid:
+        literal = _parse_literal(text) if ":" in text else None
+        if literal is None:
+            raise
+        path = literal
+    if len(path) > MAX_STEPS:
+        raise Invalid(f"A tag path has at most {MAX_STEPS} steps.")
+    return path
+
+
+def _parse_escaped(text: str) -> TagPath:
+    steps: list[Step] = []
+    position = 0
+    while True:
+        if match := _PUBLIC.match(text, position):
+            steps.append(_public_step(match))
+        elif match := _PRIVATE.match(text, position):
+            try:
+                creator = unquote(match["creator"], errors="strict")
+            except UnicodeDecodeError:
+                raise Invalid("The escapes of a private creator are not UTF-8.") from None
+            steps.append(_private_step(creator, match))
+        else:
+            raise Invalid(
+                f"Step {len(steps) + 1} of the tag path cannot be read. A tag is written 00081140, 0008,1140, "
+                "(0008,1140), as a keyword, or as CREATOR:ggggxxEE; a path as ReferencedImageSequence[0].00081155."
+            )
+        position = match.end() + 1
+        if position > len(text):
+            return tuple(steps)
+
+
+def _parse_literal(text: str) -> TagPath | None:
+    """Read a path whose creators may hold any character: public steps first, then the nearest ``:ggggxxEE``."""
+    ends = list(_LITERAL_END.finditer(text))
+    dead: set[int] = set()
+
+    def read_steps(position: int) -> Iterator[tuple[Step, int]]:
+        if match := _PUBLIC.match(text, position):
+            with suppress(Invalid):
+                yield _public_step(match), match.end()
+        for end in ends:
+            if end.start() > position:
+                with suppress(Invalid):
+                    yield _private_step(text[position : end.start()], end), end.end()
+
+    def read_rest(position: int, depth: int) -> TagPath | None:
+        if position in dead or depth > MAX_STEPS:
+            return None
+        for step, stop in read_steps(position):
+            rest = () if stop == len(text) else read_rest(stop + 1, depth + 1)
+            if rest is not None:
+                return (step, *rest)
+        dead.add(position)
+        return None
+
+    return read_rest(0, 1)
+
+
+def _public_step(match: re.Match[str]) -> Step:
+    word = match["word"]
+    if word is None:
+        tag = int(match["hex"] or (match["g1"] or match["g2"]) + (match["e1"] or match["e2"]), 16)
+    else:
+        found = KEYWORD_TAGS.get(word, REPEATING_TAGS.get(word))
+        if found is None:
+            meant = _keywords_by_lower_case().get(word.lower())
+            raise Invalid(
+                "A word of the tag path is neither a tag nor a keyword of the DICOM dictionary"
+                + (f"; {meant} is one." if meant else ".")
+            )
+        tag = found
+    return Step(tag, None, _item_number(match["item"]))
+
+
+def _private_step(creator: str, match: re.Match[str]) -> Step:
+    creator = creator.strip(" \0")
+    if not creator:
+        raise Invalid("A private element is named as CREATOR:ggggxxEE; the creator is missing.")
+    group = int(match["group"], 16)
+    if not group & 1:
+        raise Invalid("A private element has an odd group (PS3.5 7.8).")
+    return Step(group << 16 | int(match["element"], 16), creator, _item_number(match["item"]))
+
+
+def _item_number(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > 10 or int(digits) > MAX_ITEM:
+        raise NotFound("No sequence has so many items.")
+    return int(digits)
+
+
+@lru_cache(maxsize=1)
+def _keywords_by_lower_case() -> dict[str, str]:
+    return {keyword.lower(): keyword for keyword in (*REPEATING_TAGS, *KEYWORD_TAGS)}
+
+
+# --- path to text -------------------------------------------------------------------------------------------------
+
+_ESCAPED = re.compile(r"[^A-Za-z0-9 _:-]+")
+
+
+@lru_cache(maxsize=1024)
+def escape_creator(creator: str) -> str:
+    """Write a private creator as paths and index keys have it.
+
+    Parameters
+    ----------
+    creator : str
+        The creator, trimmed.
+
+    Returns
+    -------
+    str
+        Every character but ASCII letters, digits, space, ``_``, ``-`` and ``:`` as percent-escapes of its UTF-8.
+    """
+    return _ESCAPED.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "replace")), creator)
+
+
+def private_key(creator: str, tag: int) -> str:
+    """Give the index key of one private element, ``CREATOR:ggggxxEE``; the block of its tag does not matter."""
+    return f"{escape_creator(creator)}:{tag >> 16:04X}xx{tag & 0xFF:02X}"
+
+
+def step_key(step: Step) -> str:
+    """Give the text of one step, without its item: keyword, eight hex digits, or ``CREATOR:ggggxxEE``."""
+    return element_key(step.tag) if step.creator is None else private_key(step.creator, step.tag)
+
+
+def tag_path_text(path: Sequence[Step]) -> str:
+    """Write a tag path as HTTP has it; `parse_tag_path` reads it back."""
+    return ".".join(step_key(step) if step.item is None else f"{step_key(step)}[{step.item}]" for step in path)
+
+
+def index_key(path: Sequence[Step]) -> str:
+    """Give the field of the index that holds the values of a path, whatever the items."""
+    return "/".join(map(step_key, path))
+
+
+def index_key_of_text(text: str) -> str:
+    """Give the index key of an index path, however its steps are written; raises as `parse_index_path`."""
+    return index_key(parse_index_path(text))
+
+
+def text_of_index_key(key: str) -> str:
+    """Write an index key as an index path; the inverse of `index_key_of_text`."""
+    return key.replace("/", ".")
+
+
+# --- path to element ----------------------------------------------------------------------------------------------
+
+
+def creator_keys(step: Step) -> list[str]:
+    """Name the fields of a document that say which block the creator of a step has; none where it needs no such.
+
+    For a step by creator these are all 240 creator elements of its group; for a private one in plain hex the one of its
+    block.
+    """
+    if step.creator is not None:
+        group = step.tag >> 16
+        return [f"{group:04X}00{block:02X}" for block in range(FIRST_BLOCK, LAST_BLOCK + 1)]
+    return [creator_key(step.tag)] if is_private_data(step.tag) else []
+
+
+def lookup_keys(step: Step) -> list[str]:
+    """Name the fields of a document that are needed to resolve a step, for a projection.
+
+    Returns
+    -------
+    list of str
+        The element's own key; for a private one also its creator's; for one named by its creator every creator element
+        of the group, and the element in every block.
+    """
+    keys = creator_keys(step)
+    if step.creator is None:
+        return [element_key(step.tag), *keys]
+    group, element = step.tag >> 16, step.tag & 0xFF
+    return keys + [f"{group:04X}{block:02X}{element:02X}" for block in range(FIRST_BLOCK, LAST_BLOCK + 1)]
+
+
+def candidate_keys(dataset: Mapping[str, Any], step: Step) -> list[str]:
+    """Name the fields where the element of a step can stand, given the creators of its level.
+
+    Parameters
+    ----------
+    dataset : Mapping
+        The level of the tree, or only what `creator_keys` names of it.
+
+    Returns
+    -------
+    list of str
+        One key for a public step; for a private one a key for every block that its creator has reserved.
+    """
+    if step.creator is None:
+        return [element_key(step.tag)]
+    return [
+        f"{key[:4]}{key[6:]}{step.tag & 0xFF:02X}"
+        for key in creator_keys(step)
+        if creator_text(dataset.get(key)) == step.creator
+    ]
+
+
+def locate(dataset: Mapping[str, Any], path: Sequence[Step]) -> Located:
+    """Find the element of a tag path in a tree.
+
+    Parameters
+    ----------
+    dataset : Mapping
+        The tree, by keyword or hex; creators are resolved on each level anew.
+    path : sequence of Step
+        Of `parse_tag_path`.
+
+    Raises
+    ------
+    NotFound
+        There is no such element or item.
+    BelowSpilled
+        It is below a sequence that the document does not hold.
+    """
+    level = dataset
+    for step in path[:-1]:
+        _, element = _find(level, step)
+        level = _item(element, step.item)
+    key, element = _find(level, path[-1])
+    tag = tag_of_key(key)
+    return Located(tag, element, creator_of(level, tag))
+
+
+def resolve(dataset: Mapping[str, Any], path: Sequence[Step]) -> tuple[int, Mapping[str, Any]]:
+    """Find the tag and the element of a tag path in a tree; raises as `locate`."""
+    return locate(dataset, path)[:2]
+
+
+def _find(level: Mapping[str, Any], step: Step) -> tuple[str, Mapping[str, Any]]:
+    for key in candidate_keys(level, step):
+        element = level.get(key)
+        if element is not None:
+            return key, element
+    raise NotFound("The file has no such element.")
+
+
+def _item(element: Mapping[str, Any], number: int | None) -> Mapping[str, Any]:
+    if number is None:
+        raise Invalid("A step into a sequence needs the number of an item.")
+    if element.get("vr") == "SQ" and number >= 0:
+        if element.get("spilled"):
+            if number < element.get("items", 0):
+                raise BelowSpilled
+        else:
+            items = element.get("Value") or ()
+            if number < len(items):
+                item: Mapping[str, Any] = items[number]
+                return item
+    raise NotFound("The file has no such item.")
