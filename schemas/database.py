@@ -1,0 +1,133 @@
+"""What rests in the database, as `$jsonSchema` validators: tight on our envelope, loose on the tag tree.
+
+The tree follows the DICOM JSON Model (PS3.18 Annex F), and the code that makes it is where its types are written;
+they are not repeated here. A field that is not named here is refused in an envelope, so that a misspelt one shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+INTEGER = {"bsonType": ["int", "long"]}
+COUNT = {"bsonType": ["int", "long"], "minimum": 0}
+TEXT = {"bsonType": "string"}
+NON_EMPTY = {"bsonType": "string", "minLength": 1}
+OPTIONAL_TEXT = {"bsonType": ["string", "null"]}
+UUID = {"bsonType": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}
+PATIENT = {"bsonType": "string", "minLength": 1, "maxLength": 64}
+DATE = {"bsonType": "date"}
+OBJECT_ID = {"bsonType": "objectId"}
+
+EXTRACTION = {
+    "bsonType": "object",
+    "required": ["state", "version", "at", "attempts", "error"],
+    "properties": {
+        "state": {"enum": ["pending", "done", "failed", "deleting"]},
+        "version": {"bsonType": ["int", "long", "null"]},
+        "at": {"bsonType": ["date", "null"]},
+        "attempts": COUNT,
+        "error": OPTIONAL_TEXT,
+        # Set while a process works on it, so that no other does.
+        "lease": {"bsonType": ["object", "null"]},
+        "retry_at": {"bsonType": ["date", "null"]},
+    },
+    "additionalProperties": False,
+}
+
+WARNING = {
+    "bsonType": "object",
+    "required": ["problem"],
+    "properties": {"path": OPTIONAL_TEXT, "problem": TEXT},
+}
+
+INSTANCE = {
+    "bsonType": "object",
+    "required": [
+        "_id",
+        "patient_id",
+        "file_name",
+        "size",
+        "sha256",
+        "original_id",
+        "received_at",
+        "extraction",
+        "problems",
+    ],
+    "properties": {
+        "_id": UUID,
+        "patient_id": PATIENT,
+        "file_name": OPTIONAL_TEXT,
+        "size": COUNT,
+        "sha256": {"bsonType": "string", "pattern": "^[0-9a-f]{64}$"},
+        "original_id": OBJECT_ID,
+        "received_at": DATE,
+        "study_instance_uid": OPTIONAL_TEXT,
+        "series_instance_uid": OPTIONAL_TEXT,
+        "sop_instance_uid": OPTIONAL_TEXT,
+        "sop_class_uid": OPTIONAL_TEXT,
+        "transfer_syntax_uid": OPTIONAL_TEXT,
+        "extraction": EXTRACTION,
+        "problems": COUNT,
+        "warnings": {"bsonType": "array", "maxItems": 100, "items": WARNING},
+        "truncated_at": {"bsonType": ["int", "long", "null"]},
+        "spilled": {"bsonType": "bool"},
+        "dataset": {"bsonType": "object"},
+    },
+    "additionalProperties": False,
+}
+
+TAG_INDEX = {
+    "bsonType": "object",
+    "required": ["_id", "patient_id", "received_at", "original_id", "tags", "names", "vrs", "truncated"],
+    "properties": {
+        "_id": UUID,
+        "patient_id": PATIENT,
+        "received_at": DATE,
+        "original_id": OBJECT_ID,
+        "tags": {"bsonType": "object"},
+        "names": {"bsonType": "object"},
+        "vrs": {"bsonType": "object"},
+        "truncated": {"bsonType": "array"},
+    },
+    "additionalProperties": False,
+}
+
+SERIES = {
+    "bsonType": "object",
+    "required": [
+        "_id",
+        "patient_id",
+        "study_instance_uid",
+        "series_instance_uid",
+        "received_at",
+        "dicom_id",
+        "original_id",
+        "attributes",
+    ],
+    "properties": {
+        "_id": UUID,
+        "patient_id": PATIENT,
+        "study_instance_uid": NON_EMPTY,
+        "series_instance_uid": NON_EMPTY,
+        "received_at": DATE,
+        "dicom_id": UUID,
+        "original_id": OBJECT_ID,
+        "attributes": {"bsonType": "object"},
+    },
+    "additionalProperties": False,
+}
+
+META = {
+    "bsonType": "object",
+    "required": ["_id", "layout", "namespace", "created_at"],
+    "properties": {"layout": INTEGER, "namespace": UUID, "created_at": DATE},
+}
+
+VALIDATORS: Mapping[str, Mapping[str, Any]] = {
+    "instances": {"$jsonSchema": INSTANCE},
+    "tag_index": {"$jsonSchema": TAG_INDEX},
+    "series": {"$jsonSchema": SERIES},
+    "meta": {"$jsonSchema": META},
+}
+"""The validator of each collection by the collection's name."""

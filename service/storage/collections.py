@@ -1,0 +1,62 @@
+"""The collections by their names, and what all queries on them share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from service.storage.gridfs_documents import Bucket, open_bucket
+
+Document = dict[str, Any]
+
+ENVELOPE = {"dataset": 0}
+"""The projection that leaves the tag tree out."""
+
+
+class Extracted(Protocol):
+    """What is kept of an extraction beside the envelope."""
+
+    @property
+    def dataset(self) -> Mapping[str, Any]:
+        """The tag tree."""
+
+    @property
+    def index(self) -> Mapping[str, Any]:
+        """``tags``, ``names``, ``vrs`` and ``truncated`` of the tag index."""
+
+    @property
+    def series(self) -> Mapping[str, Any] | None:
+        """The study- and series-level elements; None without the three UIDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collections:
+    """The synchronous collections below Motor's, for sequences of commands that run in one thread."""
+
+    instances: Collection[Document]
+    tag_index: Collection[Document]
+    series: Collection[Document]
+    meta: Collection[Document]
+    originals: Bucket
+    rendered: Bucket
+
+
+def open_collections(database: Database[Document]) -> Collections:
+    """Give the collections of a database."""
+    return Collections(
+        instances=database["instances"],
+        tag_index=database["tag_index"],
+        series=database["series"],
+        meta=database["meta"],
+        originals=open_bucket(database, "originals"),
+        rendered=open_bucket(database, "rendered"),
+    )
+
+
+def visible(patient_id: str, dicom_id: str) -> Document:
+    """Give the filter for an instance of a patient that is not being deleted."""
+    return {"_id": dicom_id, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}

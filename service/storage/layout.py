@@ -1,0 +1,167 @@
+"""What a database must have before it is used: collections, validators, indexes, and the `meta` document.
+
+Everything here is idempotent, and may run in several processes at once. Synchronous functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure
+
+from schemas.database import VALIDATORS
+from service.errors import ServiceError
+from service.storage.collections import Collections, Document
+
+LAYOUT = 1
+"""The number of the layout that this code reads and writes. Raised when stored documents must be changed."""
+
+LARGE = 100_000
+"""A collection of more documents gets no index at start: building it would hold the service up."""
+
+logger = logging.getLogger(__name__)
+
+
+class UnknownLayout(ServiceError):
+    """The database was written by other code than this, and cannot be used as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index of one collection, or of one collection of a bucket."""
+
+    collection: str
+    name: str
+    keys: tuple[tuple[str, int], ...]
+    options: Mapping[str, Any]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What came of preparing a database.
+
+    Parameters
+    ----------
+    namespace : uuid.UUID
+        Of the ids that this database gives.
+    missing_indexes : tuple of str
+        ``collection.index`` of those that are not there and are too expensive to build at start.
+    """
+
+    namespace: uuid.UUID
+    missing_indexes: tuple[str, ...]
+
+
+INDEXES = (
+    Index("instances", "newest", (("patient_id", 1), ("received_at", -1), ("_id", 1)), {}),
+    Index(
+        "instances",
+        "uids",
+        (
+            ("patient_id", 1),
+            ("study_instance_uid", 1),
+            ("series_instance_uid", 1),
+            ("sop_instance_uid", 1),
+            ("received_at", -1),
+        ),
+        {},
+    ),
+    Index(
+        "instances",
+        "unfinished",
+        (("extraction.state", 1),),
+        {"partialFilterExpression": {"extraction.state": {"$in": ["pending", "failed", "deleting"]}}},
+    ),
+    Index("tag_index", "newest", (("patient_id", 1), ("received_at", -1), ("_id", 1)), {}),
+    # Any path of any file, private and nested ones too. Servers without wildcard indexes still answer, slower.
+    Index("tag_index", "paths", (("$**", 1),), {"wildcardProjection": {"tags": 1, "names": 1}}, optional=True),
+    Index("series", "uids", (("patient_id", 1), ("study_instance_uid", 1), ("series_instance_uid", 1)), {}),
+    # The ones that every driver's bucket expects, and the way from an instance to its cached pictures.
+    Index("originals.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
+    Index("originals.files", "filename_1_uploadDate_1", (("filename", 1), ("uploadDate", 1)), {}),
+    Index("rendered.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
+    Index("rendered.files", "filename_1_uploadDate_1", (("filename", 1), ("uploadDate", 1)), {}),
+    Index("rendered.files", "of_instance", (("metadata.dicom_id", 1),), {}),
+)
+
+
+def prepare(database: Database[Document], collections: Collections, now: datetime) -> Prepared:
+    """Make what is not there yet.
+
+    Raises
+    ------
+    UnknownLayout
+        If the database has another layout number than this code.
+    """
+    namespace = _settle_meta(collections, now)
+    for name, validator in VALIDATORS.items():
+        _apply_validator(database, name, validator)
+    missing = [f"{index.collection}.{index.name}" for index in INDEXES if not _ensure_index(database, index)]
+    return Prepared(namespace, tuple(missing))
+
+
+def _settle_meta(collections: Collections, now: datetime) -> uuid.UUID:
+    try:
+        collections.meta.insert_one(
+            {"_id": "store", "layout": LAYOUT, "namespace": str(uuid.uuid4()), "created_at": now}
+        )
+        logger.info("A new database: layout %d", LAYOUT)
+    except DuplicateKeyError:
+        pass  # it is there, or another process was faster
+    meta = collections.meta.find_one({"_id": "store"})
+    if meta is None:
+        raise UnknownLayout("The database lost its meta document while it was being opened.")
+    if meta["layout"] > LAYOUT:
+        raise UnknownLayout(
+            f"The database has layout {meta['layout']}, and this version of the service knows layouts up to {LAYOUT}. "
+            "Run the version of the service that wrote it, or a newer one."
+        )
+    if meta["layout"] < LAYOUT:
+        raise UnknownLayout(
+            f"The database has layout {meta['layout']}, and this version of the service needs layout {LAYOUT}. "
+            "Run `python scripts/migrate.py` to bring it up."
+        )
+    return uuid.UUID(meta["namespace"])
+
+
+def _apply_validator(database: Database[Document], name: str, validator: Mapping[str, Any]) -> None:
+    try:
+        try:
+            database.create_collection(name, validator=validator)
+        except CollectionInvalid:
+            _change_validator(database, name, validator)
+    except NotImplementedError:
+        logger.info("This server has no validators; %s goes without", name)
+    except OperationFailure as error:
+        # Validators guard against our own mistakes. A server or a user that may not set them can still be used.
+        logger.warning("The validator of %s could not be set (code %s)", name, error.code)
+
+
+def _change_validator(database: Database[Document], name: str, validator: Mapping[str, Any]) -> None:
+    there = next(iter(database.list_collections(filter={"name": name})), None)
+    if there is None or there.get("options", {}).get("validator") != validator:
+        database.command("collMod", name, validator=validator)
+
+
+def _ensure_index(database: Database[Document], index: Index) -> bool:
+    """Create an index unless it is there; False when it is missing and the collection is large."""
+    collection = database[index.collection]
+    if index.name in collection.index_information():
+        return True
+    if collection.estimated_document_count() > LARGE:
+        logger.warning("The index %s of %s is missing; scripts/migrate.py builds it", index.name, index.collection)
+        return False
+    try:
+        collection.create_index(list(index.keys), name=index.name, **index.options)
+    except (OperationFailure, NotImplementedError) as error:
+        if not index.optional:
+            raise
+        logger.warning("This server refuses the index %s of %s: %s", index.name, index.collection, error)
+    return True

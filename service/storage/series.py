@@ -1,0 +1,102 @@
+"""The `series` documents: one per (patient, study, series), with the attributes of its newest instance.
+
+Each carries the `original_id` of the instance that it shows. An original belongs to one upload attempt alone, so
+it is the revision that a writer compares before it sets: a delete replaces what it shows of the deleted instance
+and nothing newer, whatever runs beside it. All functions are synchronous.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pymongo.errors import DuplicateKeyError
+
+from service.storage.collections import Collections, Document
+
+SeriesElements = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+
+_NAMESPACE = uuid.UUID("0b8a3f0e-64a5-4f0a-9d5b-4a3f6d8f8f10")
+
+
+def series_key(envelope: Mapping[str, Any]) -> Document | None:
+    """Give the filter for the document of an instance's series; None without the UIDs."""
+    patient_id = envelope["patient_id"]
+    study, series = envelope.get("study_instance_uid"), envelope.get("series_instance_uid")
+    if not (study and series):
+        return None
+    return {"_id": str(uuid.uuid5(_NAMESPACE, json.dumps([patient_id, study, series]))), "patient_id": patient_id}
+
+
+def put_series(collections: Collections, envelope: Mapping[str, Any], attributes: Mapping[str, Any] | None) -> None:
+    """Show an instance's attributes for its series, unless a newer instance is shown already."""
+    key = series_key(envelope)
+    if attributes is None or key is None:
+        return
+    try:
+        collections.series.update_one(
+            {**key, "received_at": {"$lte": envelope["received_at"]}},
+            {
+                "$set": {
+                    "study_instance_uid": envelope["study_instance_uid"],
+                    "series_instance_uid": envelope["series_instance_uid"],
+                    "received_at": envelope["received_at"],
+                    "dicom_id": envelope["_id"],
+                    "original_id": envelope["original_id"],
+                    "attributes": attributes,
+                }
+            },
+            upsert=True,
+        )
+    except DuplicateKeyError:
+        return  # the document is there and did not match: it shows a newer instance
+
+
+def retire_from_series(collections: Collections, envelope: Mapping[str, Any], elements: SeriesElements) -> None:
+    """Let a series no longer show an instance that is being deleted: the next newest takes its place, or none.
+
+    Called when the instance is marked `deleting` already, so that two deletes at once see each other.
+    """
+    key = series_key(envelope)
+    if key is None:
+        return
+    shown = envelope["original_id"]
+    while True:
+        newest = _newest_of_series(collections, envelope)
+        if newest is None:
+            collections.series.delete_one({**key, "original_id": shown})
+            return
+        attributes = elements(newest.get("dataset") or {})
+        done = collections.series.update_one(
+            {**key, "original_id": shown},
+            {
+                "$set": {
+                    "received_at": newest["received_at"],
+                    "dicom_id": newest["_id"],
+                    "original_id": newest["original_id"],
+                    "attributes": attributes or {},
+                }
+            },
+        )
+        if not done.matched_count:
+            return
+        still = {"_id": newest["_id"], "original_id": newest["original_id"], "extraction.state": "done"}
+        if collections.instances.find_one({**still, "patient_id": key["patient_id"]}, {"_id": 1}) is not None:
+            return
+        shown = newest["original_id"]  # deleted in the meantime, and its own delete may have looked too early
+
+
+def _newest_of_series(collections: Collections, envelope: Mapping[str, Any]) -> Document | None:
+    found = {
+        "patient_id": envelope["patient_id"],
+        "study_instance_uid": envelope["study_instance_uid"],
+        "series_instance_uid": envelope["series_instance_uid"],
+        "extraction.state": "done",
+    }
+    # In two steps, so that the server sorts dates and not trees.
+    newest = collections.instances.find_one(found, {"_id": 1}, sort=[("received_at", -1), ("_id", 1)])
+    if newest is None:
+        return None
+    return collections.instances.find_one({**found, "_id": newest["_id"]})

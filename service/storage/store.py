@@ -1,0 +1,286 @@
+"""Everything at rest, behind calls as large as the use cases need them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from bson import ObjectId
+
+from service.errors import ServiceError
+from service.storage import deletion, elements, layout, renditions, writes
+from service.storage.collections import ENVELOPE, Document, Extracted, open_collections, visible
+from service.storage.connection import Database, answering
+from service.storage.gridfs_documents import Buffer
+from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
+from service.storage.renditions import RenditionKey, StoredRendition
+from service.storage.series import SeriesElements
+from service.storage.threads import Threads
+
+PREPARING_SECONDS = 600.0
+
+
+class Store:
+    """The documents and files of one database.
+
+    Every method raises :class:`~service.errors.DatabaseUnavailable` within 5 s of the database going away. Every
+    query names the patient, and an instance that is being deleted is not seen by any of them.
+
+    Parameters
+    ----------
+    database : motor database
+        From :func:`service.storage.connection.open_database`.
+    clock : callable
+        Gives the time as an aware datetime.
+    series_elements : callable
+        Takes a dataset and gives its study- and series-level elements: what a series shows once the instance it
+        showed is deleted.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime], series_elements: SeriesElements) -> None:
+        self._database = database
+        self._instances = database["instances"]
+        self._sync = open_collections(database.delegate)
+        self._clock = clock
+        self._series_elements = series_elements
+        self._threads = Threads()
+        self._namespace: uuid.UUID | None = None
+
+    async def prepare(self) -> layout.Prepared:
+        """Make collections, validators, indexes and the `meta` document where they are missing.
+
+        Raises
+        ------
+        UnknownLayout
+            If the database was written by a version with another layout.
+        """
+        await self.ping()  # a database that is away is told of soon, however long the indexes may take
+        prepare = partial(layout.prepare, self._database.delegate, self._sync, self._clock())
+        prepared = await self._threads.run(prepare, PREPARING_SECONDS)
+        self._namespace = prepared.namespace
+        return prepared
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life."""
+        with answering():
+            await self._database.command("ping")
+
+    def close(self) -> None:
+        """Let go of the threads. The client belongs to who made it."""
+        self._threads.close()
+
+    def instance_id(self, patient_id: str, sha256: str) -> str:
+        """Give the id of a patient's file: the same bytes have the same id, and it proves nothing about them.
+
+        Raises
+        ------
+        ServiceError
+            Before :meth:`prepare`.
+        """
+        if self._namespace is None:
+            raise ServiceError("The database is not prepared.")
+        # The hash has a fixed length and comes first, so no two pairs give the same text.
+        return str(uuid.uuid5(self._namespace, f"{sha256}/{patient_id}"))
+
+    # -- uploads
+
+    async def store_instance(
+        self, envelope: Mapping[str, Any], extracted: Extracted, content: Buffer | AsyncIterator[bytes]
+    ) -> bool:
+        """Store an upload whole: original, index, series, instance.
+
+        When it raises :class:`~service.errors.DatabaseUnavailable` the instance may be stored or not; what is left
+        without an instance is swept later.
+
+        Parameters
+        ----------
+        envelope : mapping
+            With a fresh `original_id`; `extraction.state` is `done`.
+        extracted : Extracted
+            Tree, index and series attributes.
+        content : bytes-like, or asynchronous iterator of bytes
+            The original. Held in memory it is stored in one hop to a thread.
+
+        Returns
+        -------
+        bool
+            False when the instance was there already; nothing of this upload is left then.
+        """
+        if isinstance(content, Buffer):
+            return await self._threads.run(
+                partial(
+                    writes.store_whole,
+                    self._sync,
+                    envelope,
+                    extracted,
+                    content,
+                    self._clock(),
+                    self._finish_delete_at_once,
+                )
+            )
+        await self.write_original(envelope, content)
+        if await self.commit_instance(envelope, extracted):
+            return True
+        await self.remove_original(envelope["original_id"])
+        return False
+
+    async def write_original(self, envelope: Mapping[str, Any], content: Buffer | AsyncIterator[bytes]) -> None:
+        """Write an original under the envelope's `original_id`. When it fails, nothing of it is left."""
+        if isinstance(content, Buffer):
+            await self._threads.run(partial(writes.put_original, self._sync, envelope, content, self._clock()))
+            return
+        metadata = writes.original_metadata(envelope["patient_id"], envelope["_id"], envelope["sha256"])
+        await write_stream(
+            self._threads, self._sync.originals, envelope["original_id"], content, metadata, self._clock()
+        )
+
+    async def remove_original(self, original_id: ObjectId) -> None:
+        """Remove an original that no instance names. Never after a commit that raised: it may have landed."""
+        await remove_whole(self._threads, self._sync.originals, original_id)
+
+    async def commit_instance(self, envelope: Mapping[str, Any], extracted: Extracted) -> bool:
+        """Write index, series, and last the instance, of an upload whose original is stored already.
+
+        Returns
+        -------
+        bool
+            False when the instance was there already: the caller removes the original of its own.
+        """
+        return await self._threads.run(
+            partial(writes.commit_instance, self._sync, envelope, extracted, self._finish_delete_at_once)
+        )
+
+    async def insert_pending(self, envelope: Mapping[str, Any]) -> bool:
+        """Insert an instance whose original is stored and whose tree comes later. False: it was there already."""
+        return await self._threads.run(
+            partial(writes.insert_pending, self._sync, envelope, self._finish_delete_at_once)
+        )
+
+    async def replace_derived(self, envelope: Mapping[str, Any], extracted: Extracted) -> bool:
+        """Give a stored instance its tree, index and series: for the first time, or anew.
+
+        Returns
+        -------
+        bool
+            False when the instance is gone or being deleted; nothing that was written is left then.
+        """
+        return await self._threads.run(partial(writes.replace_derived, self._sync, envelope, extracted))
+
+    async def set_extraction(self, envelope: Mapping[str, Any], extraction: Mapping[str, Any]) -> bool:
+        """Set what is known of an instance's extraction, such as that it failed. False when it is gone."""
+        named = {**visible(envelope["patient_id"], envelope["_id"]), "original_id": envelope["original_id"]}
+        with answering():
+            done = await self._instances.update_one(named, {"$set": {"extraction": dict(extraction)}})
+        return bool(done.matched_count)
+
+    # -- reading
+
+    async def find_envelope(self, patient_id: str, dicom_id: str) -> Document | None:
+        """Find an instance, without its tree."""
+        with answering():
+            return await self._instances.find_one(visible(patient_id, dicom_id), ENVELOPE)
+
+    async def list_envelopes(self, patient_id: str, limit: int, offset: int = 0) -> tuple[list[Document], bool]:
+        """List a patient's instances without their trees, newest first.
+
+        Returns
+        -------
+        tuple of list of dict, bool
+            At most `limit` envelopes after the first `offset`, and whether there are more.
+        """
+        found = self._instances.find(
+            {"patient_id": patient_id, "extraction.state": {"$ne": "deleting"}},
+            ENVELOPE,
+            sort=[("received_at", -1), ("_id", 1)],
+            skip=offset,
+            limit=limit + 1,
+        )
+        with answering():
+            envelopes = await found.to_list(limit + 1)
+        return envelopes[:limit], len(envelopes) > limit
+
+    async def read_elements(
+        self, patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
+    ) -> Document | None:
+        """Read elements of the dataset, or of one item of nested sequences, and nothing else.
+
+        Parameters
+        ----------
+        parents : sequence of (str, int)
+            Key and item number (from 0) of each sequence on the way down; empty for the dataset itself.
+        keys : sequence of str
+            Keys of the elements in that item.
+
+        Returns
+        -------
+        dict or None
+            ``extraction``, ``spilled`` and ``elements``: key to element, of those that are there. None when there is
+            no such instance.
+
+        Raises
+        ------
+        ValueError
+            If a key or an item number cannot be one.
+        """
+        elements.check_keys([*(key for key, _ in parents), *keys])
+        with answering():
+            if parents:
+                pipeline = elements.nested_pipeline(patient_id, dicom_id, parents, keys)
+                found = next(iter(await self._instances.aggregate(pipeline).to_list(1)), None)
+            else:
+                projection = elements.top_level_projection(keys)
+                found = await self._instances.find_one(visible(patient_id, dicom_id), projection)
+        return None if found is None else elements.read_answer(found)
+
+    async def read_dataset(self, patient_id: str, dicom_id: str) -> Document | None:
+        """Read an instance whole: the envelope, and its tree under ``dataset`` (absent while it is pending)."""
+        with answering():
+            return await self._instances.find_one(visible(patient_id, dicom_id))
+
+    async def open_original(self, patient_id: str, original_id: ObjectId) -> StoredOriginal | None:
+        """Find an original, to be read by ranges."""
+        return await open_original(self._database, patient_id, original_id)
+
+    # -- pictures
+
+    async def find_rendition(self, patient_id: str, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
+        """Read a cached picture; None when there is none. Whether the instance may be seen is asked before."""
+        return await self._threads.run(partial(renditions.find_rendition, self._sync, patient_id, dicom_id, key))
+
+    async def put_rendition(
+        self, patient_id: str, dicom_id: str, key: RenditionKey, rendition: StoredRendition
+    ) -> bool:
+        """Cache a picture, in place of those by other versions of the renderer. False when it was not kept."""
+        return await self._threads.run(
+            partial(renditions.put_rendition, self._sync, patient_id, dicom_id, key, rendition, self._clock())
+        )
+
+    async def drop_renditions(self, patient_id: str, dicom_id: str) -> None:
+        """Remove the cached pictures of an instance."""
+        await self._threads.run(partial(deletion.remove_renditions, self._sync, patient_id, dicom_id))
+
+    # -- deleting
+
+    async def delete_instance(self, patient_id: str, dicom_id: str) -> bool:
+        """Delete an instance with everything that belongs to it. False when there is none.
+
+        When it raises, the instance is invisible if the mark was set; :meth:`finish_delete` does the rest.
+        """
+        envelope = await self._threads.run(partial(deletion.mark_deleting, self._sync, patient_id, dicom_id))
+        if envelope is None:
+            return False
+        await self.finish_delete(envelope)
+        return True
+
+    async def finish_delete(self, envelope: Mapping[str, Any]) -> None:
+        """Finish the delete of an instance that is marked as being deleted."""
+        step = partial(deletion.next_step, self._sync, envelope, self._series_elements)
+        while await self._threads.run(step):
+            pass
+
+    def _finish_delete_at_once(self, envelope: Mapping[str, Any]) -> None:
+        while deletion.next_step(self._sync, envelope, self._series_elements):
+            pass

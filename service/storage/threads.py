@@ -1,0 +1,75 @@
+"""Several commands in one hop to a thread.
+
+Motor sends each command through a thread of its own pool and comes back to the event loop in between. Storing one
+file takes five commands; here they run one after another in one thread, on the synchronous objects below Motor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.errors import DatabaseUnavailable
+from service.storage.connection import ANSWER_SECONDS, answering
+
+T = TypeVar("T")
+
+
+class Threads:
+    """The threads in which sequences of database commands run.
+
+    Parameters
+    ----------
+    count : int
+        How many sequences run at once. They wait for the database nearly all of their time.
+    """
+
+    def __init__(self, count: int = 32) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix="storage")
+
+    async def run(self, sequence: Callable[[], T], seconds: float | None = ANSWER_SECONDS) -> T:
+        """Run a sequence of commands to its end.
+
+        Cancelling the caller does not leave the sequence running behind its back: the cancellation is passed on
+        when the sequence has ended, so what the caller cleans up then stays clean.
+
+        Parameters
+        ----------
+        sequence : callable
+            Takes nothing, and uses synchronous driver objects.
+        seconds : float or None
+            Time limit from now on, waiting for a thread included.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            If the database does not answer in time.
+        """
+        ends = None if seconds is None else time.monotonic() + seconds
+
+        def limited() -> T:
+            left = None if ends is None else ends - time.monotonic()
+            if left is not None and left <= 0:
+                raise DatabaseUnavailable("The database does not answer.", retry_after=2)
+            with answering(left):
+                return sequence()
+
+        future = asyncio.get_running_loop().run_in_executor(self._executor, limited)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                try:
+                    await asyncio.wait([future])
+                except asyncio.CancelledError:
+                    continue
+            if not future.cancelled():
+                future.exception()  # looked at, so that it is not reported as forgotten
+            raise
+
+    def close(self) -> None:
+        """Let the threads end. Sequences under way are finished."""
+        self._executor.shutdown(wait=False)
