@@ -1,0 +1,274 @@
+"""The flat index of a tree: every path, and the values found there over all items.
+
+It is for finding, not for showing: lists hold each value once, in a form in which equal things are equal and text order
+is the order of time. A present element always has its path; an empty list is a present and empty element (or one whose
+values were left out, which `truncated` then says).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from bson.decimal128 import Decimal128
+
+from service.dicom.dictionary import KEYWORD_VRS, vr_of
+from service.dicom.index_bounds import MAX_VALUES_PER_PATH, keep_within_bounds
+from service.dicom.paths import private_key
+from service.dicom.private import creator_of
+
+MAX_TEXT = 256
+"""Characters of a text that is still worth finding by equality, prefix or range."""
+
+_TEXT, _FLOAT, _WHOLE, _ITEMS, _MADE = range(5)
+_KINDS: dict[str, int] = (
+    dict.fromkeys(("AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UI", "UR", "UT"), _TEXT)
+    | dict.fromkeys(("DS", "FD", "FL"), _FLOAT)
+    | dict.fromkeys(("IS", "SL", "SS", "SV", "UL", "US", "AT"), _WHOLE)
+    | {"SQ": _ITEMS}
+)
+"""What is done with the values of a VR; `_MADE` what first takes a form in which it can be compared."""
+
+_NAN = math.nan
+_MAX_INT64 = 2**63 - 1
+
+_Slot = tuple[dict[Any, None], str, dict[str, Any]]
+"""Of one path: its values as an ordered set, the path itself, and the slots one level below."""
+
+
+def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """List, for every path of a tree, the values that stand there.
+
+    Parameters
+    ----------
+    dataset : Mapping
+        The whole tree, nothing of it left in the original, by keyword or hex.
+
+    Returns
+    -------
+    dict
+        ``tags``: path to list of distinct values. A path joins keywords, hex digits or ``CREATOR:ggggxxEE`` with ``/``.
+        A sequence lists the numbers of its items, a PN the text of each component group. DA is YYYYMMDD; TM has no
+        colons; DT is UTC where it had an offset. What could not be converted is its raw text.
+        ``names``: path of a PN to the words in it, for fuzzy matching.
+        ``vrs``: path to VR where the dictionary does not say the same.
+        ``truncated``: the paths of which something was left out: bytes, text over 256 characters, values past the
+        bounds; ``*`` when whole paths were.
+    """
+    tags: dict[str, dict[Any, None]] = {}
+    names: dict[str, dict[str, None]] = {}
+    vrs: dict[str, str] = {}
+    cut: dict[str, None] = {}
+    wide: set[str] = set()
+    kinds = _KINDS
+
+    def open_slot(level: Mapping[str, Any], prefix: str, key: str, vr: str, slots: dict[str, _Slot]) -> _Slot:
+        settled = KEYWORD_VRS.get(key)
+        name = key
+        if settled is None:
+            tag = int(key, 16)
+            creator = creator_of(level, tag)
+            if creator is None:
+                settled = vr_of(tag)
+            else:  # the same key may belong to another creator in the next item
+                name = private_key(creator, tag)
+                if name in slots:
+                    return slots[name]
+        path = prefix + name
+        slot = slots[name] = ({}, path, {})
+        tags[path] = slot[0]
+        if vr != settled:
+            vrs[path] = vr
+        return slot
+
+    def walk(level: Mapping[str, Any], prefix: str, slots: dict[str, _Slot]) -> None:
+        for key, element in level.items():
+            vr = element["vr"]
+            slot = slots.get(key) or open_slot(level, prefix, key, vr, slots)
+            found = slot[0]
+            values = element.get("Value")
+            if not values:
+                add_without_value(element, slot)
+                continue
+            kind = kinds.get(vr, _MADE)
+            if kind == _ITEMS:
+                found[len(values)] = None
+                below = slot[1] + "/"
+                for item in values:
+                    walk(item, below, slot[2])
+            elif kind == _MADE or len(found) + len(values) > MAX_VALUES_PER_PATH:
+                add_made(vr, values, slot)
+            elif kind == _TEXT:
+                for value in values:
+                    if value:
+                        if len(value) <= MAX_TEXT:
+                            found[value] = None
+                        else:
+                            cut[slot[1]] = None
+            elif kind == _FLOAT:
+                for value in values:
+                    if value == value:
+                        found[value] = None
+                    else:
+                        found[_NAN] = None
+            else:
+                for value in values:
+                    found[value] = None
+
+    def add_without_value(element: Mapping[str, Any], slot: _Slot) -> None:
+        """Index an element that has no `Value`: empty, bytes, left in the original, or not to be converted."""
+        raw = element.get("raw")
+        if isinstance(raw, str):
+            add_each((raw,), slot)
+        elif raw or element.get("length") or element.get("InlineBinary"):
+            cut[slot[1]] = None
+        if element["vr"] == "SQ" and raw is None:
+            slot[0][element.get("items", 0)] = None
+
+    def add_made(vr: str, values: Iterable[Any], slot: _Slot) -> None:
+        """Index values that are compared in another form than the one in which they are kept."""
+        if vr == "PN":
+            words: dict[str, None] = names.setdefault(slot[1], {})
+            for value in values:
+                for group in value.values() if value else ():
+                    text, parts = _name(group)
+                    add_each((text,), slot)
+                    add_each(parts, (words, slot[1], {}))
+        else:
+            make = _MAKERS.get(vr)
+            add_each(map(make, values) if make else values, slot)
+            if vr == "UV":
+                wide.add(slot[1])
+
+    def add_each(values: Iterable[Any], slot: _Slot) -> None:
+        """Add values one by one, up to the bound of a path."""
+        found, path, _ = slot
+        for value in values:
+            if value is None or value == "":
+                continue
+            if isinstance(value, str):
+                if len(value) > MAX_TEXT:
+                    cut[path] = None
+                    continue
+            elif value != value:
+                value = _NAN
+            if len(found) >= MAX_VALUES_PER_PATH and value not in found:
+                cut[path] = None
+                return
+            found[value] = None
+
+    walk(dataset, "", {})
+    index: dict[str, Any] = {
+        "tags": {path: [value for value in found if value is not None] for path, found in tags.items()},
+        "names": {path: list(found) for path, found in names.items()},
+        "vrs": vrs,
+        "truncated": list(cut),
+    }
+    for path in wide:
+        index["tags"][path] = [_storable(value) for value in index["tags"][path]]
+    return keep_within_bounds(index)
+
+
+# --- forms in which values are compared ---------------------------------------------------------------------------
+
+_OLD_DATE = re.compile(r"([0-9]{4})[.\-/]([0-9]{2})[.\-/]([0-9]{2})")
+_DATE_TIME = re.compile(
+    r"(?P<year>[0-9]{4})(?P<month>[0-9]{2})?(?P<day>[0-9]{2})?(?P<hour>[0-9]{2})?(?P<minute>[0-9]{2})?"
+    r"(?P<second>[0-9]{2}(?:\.[0-9]{1,6})?)?(?P<sign>[+-])(?P<offset_hours>[0-9]{2})(?P<offset_minutes>[0-9]{2})"
+)
+
+
+def normalised_date(text: str | None) -> str | None:
+    """Give a DA as YYYYMMDD; the form YYYY.MM.DD of ACR-NEMA (PS3.5 6.2) too. Anything else stays as it is."""
+    if text is None or (len(text) == 8 and text.isdigit()):
+        return text
+    text = text.strip(" ")
+    old = _OLD_DATE.fullmatch(text)
+    return "".join(old.groups()) if old else text
+
+
+def normalised_time(text: str | None) -> str | None:
+    """Give a TM as HHMMSS.FFFFFF, as much of it as there is; the form HH:MM:SS of ACR-NEMA (PS3.5 6.2) too."""
+    return text.replace(":", "").strip(" ") if text else text
+
+
+@lru_cache(maxsize=1024)
+def normalised_date_time(text: str | None) -> str | None:
+    """Give a DT in UTC where it has an offset (PS3.5 6.2), and otherwise as it is.
+
+    A DT with an offset that is less exact than the minute is given to the minute at which it begins, as an offset moves
+    the day and can move the half hour. One that is no moment of the calendar stays as it is.
+    """
+    match = _DATE_TIME.fullmatch(text.strip(" ")) if text else None
+    if match is None:
+        return text.strip(" ") if text else text
+    offset = timedelta(hours=int(match["offset_hours"]), minutes=int(match["offset_minutes"]))
+    try:
+        begins = datetime(  # noqa: DTZ001 - the offset is taken off by hand, as seconds of 60 and years are kept
+            int(match["year"]),
+            int(match["month"] or 1),
+            int(match["day"] or 1),
+            int(match["hour"] or 0),
+            int(match["minute"] or 0),
+        )
+        begins = begins - offset if match["sign"] == "+" else begins + offset
+    except (ValueError, OverflowError):
+        return text
+    return f"{begins.year:04}{begins.month:02}{begins.day:02}{begins.hour:02}{begins.minute:02}{match['second'] or ''}"
+
+
+def _number(value: Any) -> Any:
+    """Give a UV as a number that can be compared; `Decimal128` has no order and no hash of its own."""
+    return int(value.to_decimal()) if isinstance(value, Decimal128) else value
+
+
+def _storable(value: Any) -> Any:
+    return Decimal128(str(value)) if isinstance(value, int) and value > _MAX_INT64 else value
+
+
+_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "DA": normalised_date,
+    "TM": normalised_time,
+    "DT": normalised_date_time,
+    "UV": _number,
+}
+
+
+@lru_cache(maxsize=4096)
+def _name(group: str) -> tuple[str, tuple[str, ...]]:
+    return normalised_name(group), name_words(group)
+
+
+def normalised_name(group: str) -> str:
+    """Give one component group of a PN without the padding of its components and without trailing delimiters."""
+    if " " in group:
+        group = "^".join(component.strip(" ") for component in group.split("^"))
+    return group.rstrip("^")
+
+
+def name_words(text: str) -> tuple[str, ...]:
+    """Give the words of a name as fuzzy matching compares them (PS3.18 8.3.4.2): case-folded, without accents.
+
+    Accents go by compatibility decomposition (NFKD); what is left is composed again, so that a Hangul syllable stays
+    one. Everything but letters, digits and their marks divides words.
+
+    Returns
+    -------
+    tuple of str
+        The distinct words, in order.
+    """
+    if text.isascii():
+        folded = text.lower()
+    else:
+        folded = unicodedata.normalize("NFKD", text).casefold()
+        folded = "".join([character for character in folded if unicodedata.category(character) != "Mn"])
+        folded = unicodedata.normalize("NFC", folded)
+    divided = "".join(
+        [character if character.isalnum() or unicodedata.category(character)[0] == "M" else " " for character in folded]
+    )
+    return tuple(dict.fromkeys(divided.split()))
