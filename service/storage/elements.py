@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.storage.collections import Document, visible
+from service.storage.documents import Document, visible
 
 _KEY = re.compile(r"[A-Za-z0-9_]+")
 _BESIDE = {"_id": 0, "extraction": 1, "spilled": 1}

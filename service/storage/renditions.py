@@ -9,7 +9,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from service.storage.collections import Collections, visible
+from service.storage.documents import Collections, visible
 from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
 
 MAX_RENDITION_BYTES = 16 * 1024 * 1024

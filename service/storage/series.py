@@ -14,7 +14,7 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from service.storage.collections import Collections, Document
+from service.storage.documents import Collections, Document
 
 SeriesElements = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 

@@ -12,8 +12,8 @@ from bson import ObjectId
 
 from service.errors import ServiceError
 from service.storage import deletion, elements, layout, renditions, writes
-from service.storage.collections import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.connection import Database, answering
+from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.gridfs_documents import Buffer
 from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
 from service.storage.renditions import RenditionKey, StoredRendition

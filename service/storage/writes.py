@@ -18,7 +18,7 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from service.errors import DatabaseUnavailable
-from service.storage.collections import Collections, Document, Extracted
+from service.storage.documents import Collections, Document, Extracted
 from service.storage.gridfs_documents import Buffer, insert_chunks, insert_file, remove_some
 from service.storage.series import put_series, series_key
 

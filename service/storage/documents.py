@@ -1,4 +1,4 @@
-"""The collections by their names, and what all queries on them share."""
+"""The collections by their names, and what the queries on their documents share."""
 
 from __future__ import annotations
 
