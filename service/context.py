@@ -1,0 +1,35 @@
+"""What a use case works with, handed in by the application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+    from service.storage.store import Store
+    from service.workers import WorkerPool
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The resources of one service process.
+
+    Parameters
+    ----------
+    store : Store
+        Everything at rest.
+    workers : WorkerPool
+        The processes in which long work is done.
+    settings : Settings
+        Bounds and times.
+    clock : callable
+        Gives the current time, aware and in UTC.
+    """
+
+    store: Store
+    workers: WorkerPool
+    settings: Settings
+    clock: Callable[[], datetime]

@@ -1,0 +1,64 @@
+"""Original bytes from the database to where a worker process can read them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from service import spool
+from service.context import Context
+from service.errors import NotFound
+
+IN_MEMORY_BYTES = 4 << 20
+"""The largest original that is handed to a worker as bytes; a larger one is handed as a file."""
+
+
+@contextlib.asynccontextmanager
+async def local_original(
+    context: Context, envelope: Mapping[str, Any], ranges: Sequence[tuple[int, int]] | None = None
+) -> AsyncIterator[bytes | str]:
+    """Have an original at hand, as bytes or as the path of a file that is gone afterwards.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    envelope : mapping
+        Of the instance whose original it is.
+    ranges : sequence of (int, int), optional
+        The parts ``[start, stop)`` that will be read. Where they are given, a large original comes as a sparse file
+        of its full length in which only these are filled.
+
+    Raises
+    ------
+    NotFound
+        Where there is no such original.
+    Overloaded
+        Where the disk of the spool files is full.
+    """
+    original = await context.store.open_original(envelope["patient_id"], envelope["original_id"])
+    if original is None:
+        raise NotFound("There is no such instance.")
+    if original.length <= IN_MEMORY_BYTES:
+        yield await original.read_range()
+        return
+    file, path = await asyncio.to_thread(spool.open_file, context.settings.spool_dir)
+    try:
+        with spool.room():
+            file.truncate(original.length)
+            for start, stop in ranges or [(0, original.length)]:
+                position = start
+                async for piece in original.iter_range(start, stop):
+                    await asyncio.to_thread(_write_at, file, position, piece)
+                    position += len(piece)
+            await asyncio.to_thread(file.flush)
+        yield str(path)
+    finally:
+        spool.discard(file, path)
+
+
+def _write_at(file: BinaryIO, position: int, piece: bytes) -> None:
+    file.seek(position)
+    file.write(piece)

@@ -1,0 +1,65 @@
+"""The use case: a picture of a frame, from the cache or rendered in a worker process and cached.
+
+Only the default rendition of each frame is kept: its number is bounded by the file, while that of windows and sizes
+that somebody may ask for is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from service.context import Context
+from service.dicom.pixels.render import RENDERER_VERSION, PixelLimits, RenderRequest, Rendition, render
+from service.errors import NotFound
+from service.originals import local_original
+from service.storage.renditions import RenditionKey, StoredRendition
+
+
+async def rendition(context: Context, patient_id: str, dicom_id: str, request: RenderRequest) -> Rendition:
+    """Give one frame of an instance as a picture.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    request : RenderRequest
+        Which frame, and how.
+
+    Raises
+    ------
+    NotFound
+        There is no such instance.
+    NotRenderable, LimitExceeded
+        There is no picture to give.
+    WorkerLost
+        The worker crashed, or ran out of time.
+    """
+    envelope = await context.store.find_envelope(patient_id, dicom_id)
+    if envelope is None:
+        raise NotFound("There is no such instance.")
+    if not _is_default(request):
+        return await _render(context, envelope, request)
+    key = RenditionKey(request.frame, RENDERER_VERSION)
+    cached = await context.store.find_rendition(patient_id, dicom_id, key)
+    if cached is not None:
+        return Rendition(data=cached.data, **cached.metadata)
+    made = await _render(context, envelope, request)
+    about = {name: value for name, value in asdict(made).items() if name != "data"}
+    await context.store.put_rendition(patient_id, dicom_id, key, StoredRendition(made.data, about))
+    return made
+
+
+def _is_default(request: RenderRequest) -> bool:
+    return request == RenderRequest(frame=request.frame)
+
+
+async def _render(context: Context, envelope: Mapping[str, Any], request: RenderRequest) -> Rendition:
+    settings = context.settings
+    limits = PixelLimits(max_frame_pixels=settings.max_frame_pixels)
+    async with local_original(context, envelope) as source:
+        made: Rendition = await context.workers.run(render, source, request, limits, timeout=settings.render_timeout)
+    return made
