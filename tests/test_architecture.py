@@ -1,0 +1,127 @@
+"""The README's tables of arrows are true: who may import whom, and who may import which library."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("service", "schemas")
+NAME = re.compile(r"`([\w.]+)`")
+
+
+def find_modules() -> dict[str, Path]:
+    modules = {}
+    for package in OURS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+MODULES = find_modules()
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def imported_by(path: Path) -> set[tuple[str, int]]:
+    """Every module that a file imports, anywhere in it, with the line."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {(name.name, node.lineno) for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative imports hide the arrow"
+            names = {f"{node.module}.{name.name}" for name in node.names}
+            # `from service import spool` is an arrow to the module, `from service.spool import Spool` to its parent.
+            found |= {(name if name in MODULES else node.module, node.lineno) for name in names}
+    return found
+
+
+def read_table(heading: str) -> list[tuple[list[str], list[str]]]:
+    """The rows of the README's table whose head begins with these two cells, as the names in each cell."""
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert heading in lines, f"the README has no table `{heading}`"
+    rows = []
+    for line in lines[lines.index(heading) + 2 :]:
+        if not line.startswith("|"):
+            break
+        left, right = line.strip("|").split("|")[:2]
+        rows.append((NAME.findall(left), NAME.findall(right)))
+    assert rows
+    return rows
+
+
+@pytest.fixture(scope="module")
+def arrows():
+    return read_table("| package | may import |")
+
+
+@pytest.fixture(scope="module")
+def libraries():
+    return read_table("| library | imported only by |")
+
+
+def row_of(module, arrows):
+    """The row that speaks of a module: the one with the longest name that it is within."""
+    named = [(len(package), row) for row in arrows for package in row[0] if is_within(module, package)]
+    assert named, f"{module} stands in no row of the README's table of arrows"
+    return max(named, key=lambda pair: pair[0])[1]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_the_readme_lets_it(module, arrows):
+    if module in OURS and not MODULES[module].read_text("utf-8").strip():
+        return
+    packages, allowed = row_of(module, arrows)
+    for imported, line in imported_by(MODULES[module]):
+        if imported.split(".")[0] in OURS and row_of(imported, arrows)[0] is not packages:
+            assert any(is_within(imported, package) for package in allowed), (
+                f"{MODULES[module].relative_to(ROOT)}:{line} imports {imported}, an arrow that the README does not have"
+            )
+
+
+def test_the_readme_speaks_only_of_what_is_there(arrows, libraries):
+    named = {name for packages, allowed in arrows for name in packages + allowed}
+    named |= {name for _, importers in libraries for name in importers}
+    assert named - MODULES.keys() == set()
+
+
+def test_a_library_is_imported_where_the_readme_says_and_nowhere_else(libraries):
+    for names, importers in libraries:
+        for module, path in MODULES.items():
+            for imported, line in imported_by(path):
+                if any(is_within(imported, name) for name in names):
+                    assert any(is_within(module, importer) for importer in importers), (
+                        f"{path.relative_to(ROOT)}:{line} imports {imported}"
+                    )
+
+
+@pytest.mark.parametrize("library", ["aiohttp", "motor", "pymongo", "gridfs", "jwt", "marshmallow", "pydicom", "PIL"])
+def test_each_of_these_libraries_has_its_room(library, libraries):
+    assert any(library in names for names, _ in libraries)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if is_within(module, "service.dicom")])
+def test_dicom_never_awaits(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        waits = isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
+        assert not waits, f"{MODULES[module].relative_to(ROOT)}:{node.lineno} awaits"
+
+
+def test_only_the_settings_and_what_starts_processes_read_the_environment():
+    readers = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+    assert readers <= {"service.__main__", "service.settings", "service.worker_process", "service.storage.local"}
+
+
+def test_no_module_is_a_drawer_for_everything():
+    names = {part for module in MODULES for part in module.split(".")}
+    assert not names & {"utils", "util", "helpers", "common", "manager", "base", "misc"}
