@@ -1,0 +1,174 @@
+"""What a compressed frame says of itself, read before anything decodes it.
+
+A stream's own header settles what it is (files are often labelled wrongly), how large it is (before a decoder makes
+room for it) and which colours it holds. Only headers are read here; nothing is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from service.errors import NotRenderable
+
+Kind = Literal["jpeg", "jpeg-lossless", "jpeg-ls", "jpeg-2000"]
+
+_JPEG_START = b"\xff\xd8\xff"
+_JPEG_2000_START = b"\xff\x4f\xff\x51"
+_JP2_START = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+_START_OF_SCAN, _END_OF_IMAGE, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
+_JPEG_LS_FRAME = 0xF7
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_HIERARCHICAL_FRAMES = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF})
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+_SIZ, _COD, _SOT = 0xFF51, 0xFF52, 0xFF90
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """The header of a compressed frame.
+
+    Parameters
+    ----------
+    kind : str
+        `jpeg` is whatever of ISO 10918-1 is not lossless.
+    columns, rows, samples : int
+        Its size; the rows of a JPEG stream may be 0, to be told later in the stream.
+    precision : int
+        Bits of a sample.
+    signed : bool
+        Whether samples are signed; only JPEG 2000 can say so.
+    transformed : bool or None
+        Whether a colour transformation was applied: for JPEG, that samples are YCbCr; for JPEG 2000, that decoding
+        undoes it. None where the stream says neither.
+    subsampled : bool
+        Whether samples have different resolutions.
+    """
+
+    kind: Kind
+    columns: int
+    rows: int
+    samples: int
+    precision: int
+    signed: bool = False
+    transformed: bool | None = None
+    subsampled: bool = False
+
+
+def begins_codestream(data: bytes) -> bool:
+    """Tell whether the first bytes of a fragment begin a JPEG, JPEG-LS or JPEG 2000 stream."""
+    return data.startswith((_JPEG_START, _JPEG_2000_START, _JP2_START))
+
+
+def read_codestream(data: bytes) -> Codestream | None:
+    """Read the header of a compressed frame.
+
+    Returns
+    -------
+    Codestream or None
+        None where the bytes begin none of the streams known here (RLE and deflated frames have no header of this kind).
+
+    Raises
+    ------
+    NotRenderable
+        Where a stream begins, and its header is broken or of a kind that nothing here decodes.
+    """
+    try:
+        if data.startswith(_JPEG_START):
+            return _read_jpeg(data)
+        if data.startswith(_JPEG_2000_START):
+            return _read_jpeg_2000(data, 0)
+        if data.startswith(_JP2_START):
+            start = data.find(_JPEG_2000_START)
+            return _read_jpeg_2000(data, start) if start > 0 else None
+    except (struct.error, IndexError) as error:
+        raise NotRenderable("The compressed frame ends within its own header.") from error
+    return None
+
+
+def jpeg_2000_part(data: bytes) -> bytes:
+    """Return the codestream of a JPEG 2000 frame that is wrapped in a JP2 file (PS3.5 A.4.4 does not allow it)."""
+    return data[data.find(_JPEG_2000_START) :] if data.startswith(_JP2_START) else data
+
+
+def _read_jpeg(data: bytes) -> Codestream:
+    """Read the markers of ISO 10918-1 or ISO 14495-1 up to the first scan (B.1.1.3)."""
+    place = 2
+    jfif = False
+    adobe: int | None = None
+    while True:
+        while data[place] == 0xFF and data[place + 1] == 0xFF:
+            place += 1
+        if data[place] != 0xFF:
+            raise NotRenderable("The JPEG stream of this frame has no marker where one must be.")
+        marker = data[place + 1]
+        if marker in _WITHOUT_LENGTH:
+            place += 2
+            continue
+        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            raise NotRenderable("The JPEG stream of this frame has no frame header.")
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        body = data[place + 4 : place + 2 + length]
+        if marker == _APP0 and body.startswith(b"JFIF"):
+            jfif = True
+        elif marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
+            adobe = body[11]
+        elif marker in _FRAMES or marker == _JPEG_LS_FRAME:
+            return _jpeg_frame(marker, body, jfif=jfif, adobe=adobe)
+        place += 2 + length
+
+
+def _jpeg_frame(marker: int, body: bytes, *, jfif: bool, adobe: int | None) -> Codestream:
+    if marker in _HIERARCHICAL_FRAMES:
+        raise NotRenderable("The JPEG stream of this frame is hierarchical, which no decoder here reads.")
+    precision, rows, columns, samples = struct.unpack_from(">BHHB", body)
+    components = [struct.unpack_from("BB", body, 6 + 3 * n) for n in range(samples)]
+    kind: Kind = "jpeg-ls" if marker == _JPEG_LS_FRAME else "jpeg-lossless" if marker in _LOSSLESS_FRAMES else "jpeg"
+    return Codestream(
+        kind=kind,
+        columns=columns,
+        rows=rows,
+        samples=samples,
+        precision=precision,
+        transformed=_is_transformed(bytes(number for number, _ in components), jfif=jfif, adobe=adobe),
+        subsampled=len({factors for _, factors in components}) > 1,
+    )
+
+
+def _is_transformed(component_ids: bytes, *, jfif: bool, adobe: int | None) -> bool | None:
+    """Tell YCbCr from RGB as JPEG readers do: by JFIF, by Adobe's marker, by the names of the components."""
+    if adobe is not None:
+        return adobe != 0
+    if jfif:
+        return True
+    return False if component_ids in (b"RGB", b"rgb") else None
+
+
+def _read_jpeg_2000(data: bytes, start: int) -> Codestream:
+    """Read the main header of ISO 15444-1 (A.5.1, A.6.1); HTJ2K (ISO 15444-15) has the same."""
+    width, height, left, top = struct.unpack_from(">IIII", data, start + 8)
+    (samples,) = struct.unpack_from(">H", data, start + 40)
+    components = [struct.unpack_from("BBB", data, start + 42 + 3 * n) for n in range(min(samples, 4))]
+    if not components:
+        raise NotRenderable("The JPEG 2000 stream of this frame has no components.")
+    place = start + 2
+    transformed = False
+    while place + 4 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, place)
+        if marker == _COD:
+            transformed = data[place + 8] == 1
+        if marker in (_COD, _SOT):
+            break
+        place += 2 + length
+    return Codestream(
+        kind="jpeg-2000",
+        columns=width - left,
+        rows=height - top,
+        samples=samples,
+        precision=(components[0][0] & 0x7F) + 1,
+        signed=bool(components[0][0] & 0x80),
+        transformed=transformed,
+        subsampled=len({(across, down) for _, across, down in components}) > 1,
+    )

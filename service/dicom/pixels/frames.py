@@ -1,0 +1,200 @@
+"""Where the bytes of one frame stand, so that it is read alone (PS3.5 section 8.2, A.4; PS3.3 C.7.6.3.1.8).
+
+Native frames lie one after the other. A compressed frame is one or more fragments; an offset table may tell which, may
+be empty, and is now and then wrong, so it is believed only where it leads to the beginning of fragments.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from mmap import mmap
+from typing import Any
+
+import numpy as np
+
+from service.dicom.pixels.attributes import ReadBytes, element_bytes
+from service.dicom.pixels.codestream import begins_codestream
+from service.dicom.pixels.header import RLE_LOSSLESS, ImageHeader
+from service.dicom.pixels.native import swap_words
+from service.errors import Invalid, NotRenderable
+
+Buffer = bytes | bytearray | memoryview | mmap
+
+_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One item of encapsulated pixel data: the places of its tag, of its first byte, and past its last."""
+
+    tag: int
+    start: int
+    stop: int
+
+
+def check_frame_number(header: ImageHeader, frame: int) -> None:
+    """Refuse a frame that the object does not have.
+
+    Raises
+    ------
+    Invalid
+        Saying how many frames there are.
+    """
+    if not 0 <= frame < header.frames:
+        count = "1 frame" if header.frames == 1 else f"{header.frames} frames"
+        raise Invalid(f"There is no frame {frame + 1}: this object has {count}.")
+
+
+def native_frame(
+    buffer: Buffer, element: Mapping[str, Any], header: ImageHeader, frame: int, read_bytes: ReadBytes
+) -> tuple[bytes, int]:
+    """Return the bytes of one native frame, as little-endian words (PS3.5 section 8.1.1).
+
+    Parameters
+    ----------
+    buffer : Buffer
+        The file.
+    element : Mapping
+        The tree's element that holds the pixels.
+    header : ImageHeader
+        What describes them.
+    frame : int
+        The frame, from 0.
+    read_bytes : ReadBytes
+        Reads pixels that do not stand in the file as they are (a deflated dataset).
+
+    Returns
+    -------
+    tuple of bytes and int
+        The bytes, fewer than a frame takes where the file is short; and the bit at which the frame begins in them.
+    """
+    bits = header.frame_samples * header.bits_allocated
+    first, last = frame * bits // 8, -(-(frame + 1) * bits // 8)
+    word = _word_bytes(header, element)
+    start, stop = first // word * word, -(-last // word) * word
+    offset, length = element.get("offset"), int(element.get("length") or 0)
+    if offset is None:
+        whole = element_bytes({"element": element}, "element", read_bytes)
+        return whole[first:last], frame * bits % 8
+    stop = min(stop, length)
+    data = bytes(buffer[offset + start : offset + stop]) if start < stop else b""
+    if word > 1:
+        data = swap_words(data, word)
+    return data[first - start : last - start], frame * bits % 8
+
+
+def _word_bytes(header: ImageHeader, element: Mapping[str, Any]) -> int:
+    """Return the bytes of a big-endian word of the pixels as the file has them; 1 where there is nothing to swap."""
+    if not header.is_big_endian:
+        return 1
+    if header.bits_allocated in (16, 32, 64):
+        return header.bits_allocated // 8
+    return 1 if element.get("vr") == "OB" else 2
+
+
+def encapsulated_frame(
+    buffer: Buffer, dataset: Mapping[str, Any], header: ImageHeader, frame: int, read_bytes: ReadBytes
+) -> bytes:
+    """Return the bytes of one compressed frame, its fragments joined (PS3.5 A.4).
+
+    Parameters
+    ----------
+    buffer : Buffer
+        The file.
+    dataset : Mapping
+        The whole dataset.
+    header : ImageHeader
+        What describes the pixels.
+    frame : int
+        The frame, from 0.
+    read_bytes : ReadBytes
+        Reads the Extended Offset Table.
+
+    Raises
+    ------
+    NotRenderable
+        Where the fragments do not tell which of them are this frame, or it is not there.
+    """
+    element = dataset[header.keyword]
+    start = int(element["offset"])
+    stop = min(start + int(element["length"]), len(buffer))
+    table = next(walk_items(buffer, start, stop), None)
+    if table is None:
+        raise NotRenderable("The compressed pixel data has no fragments.")
+    if header.frames > 1:
+        offsets = _read_offsets(buffer, dataset, table, read_bytes)
+        found = _frame_by_offsets(buffer, offsets, table.stop, stop, header.frames, frame)
+        if found is not None:
+            return _join(buffer, found)
+    return _join(buffer, _frame_by_fragments(buffer, list(walk_items(buffer, table.stop, stop)), header, frame))
+
+
+def walk_items(buffer: Buffer, start: int, stop: int) -> Iterator[Fragment]:
+    """Yield the items from one place of encapsulated pixel data on, up to its end or to what is no item.
+
+    An item that reaches past the end is cut there.
+    """
+    while start + 8 <= stop and bytes(buffer[start : start + 4]) == _ITEM:
+        (length,) = struct.unpack("<I", buffer[start + 4 : start + 8])
+        end = min(start + 8 + length, stop)
+        yield Fragment(start, start + 8, end)
+        start = end
+
+
+def _read_offsets(
+    buffer: Buffer, dataset: Mapping[str, Any], table: Fragment, read_bytes: ReadBytes
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the offsets of the Extended Offset Table (PS3.3 C.7.6.3.1.8), else of the Basic one (PS3.5 A.4)."""
+    extended = element_bytes(dataset, "ExtendedOffsetTable", read_bytes)
+    if extended:
+        return np.frombuffer(extended, dtype="<u8", count=len(extended) // 8).astype(np.int64)
+    basic = bytes(buffer[table.start : table.stop])
+    return np.frombuffer(basic, dtype="<u4", count=len(basic) // 4).astype(np.int64)
+
+
+def _frame_by_offsets(
+    buffer: Buffer, offsets: np.ndarray[Any, np.dtype[np.int64]], base: int, stop: int, frames: int, frame: int
+) -> list[Fragment] | None:
+    """Return the fragments from one offset to the next, and None where the table cannot be right."""
+    if len(offsets) != frames or offsets[0] != 0 or (np.diff(offsets) <= 0).any():
+        return None
+    begin = base + int(offsets[frame])
+    end = base + int(offsets[frame + 1]) if frame + 1 < frames else stop
+    found: list[Fragment] = []
+    for fragment in walk_items(buffer, begin, stop):
+        if fragment.tag >= end:
+            break
+        found.append(fragment)
+    if not found or (frame + 1 < frames and found[-1].stop != end):
+        return None
+    return found
+
+
+def _frame_by_fragments(buffer: Buffer, fragments: list[Fragment], header: ImageHeader, frame: int) -> list[Fragment]:
+    """Return the fragments of a frame without an offset table.
+
+    A fragment never holds two frames (PS3.5 A.4), so as many fragments as frames are one each. Else a frame begins
+    where a codestream does.
+    """
+    if not fragments:
+        raise NotRenderable("The compressed pixel data has no fragments.")
+    if header.frames == 1:
+        return fragments
+    groups = [[part] for part in fragments]
+    if len(fragments) != header.frames and header.transfer_syntax_uid != RLE_LOSSLESS:
+        heads = [bytes(buffer[part.start : part.start + 12]) for part in fragments]
+        begins = [n for n, head in enumerate(heads) if begins_codestream(head)]
+        if begins[:1] == [0]:
+            groups = [fragments[first:last] for first, last in pairwise([*begins, len(fragments)])]
+        elif len(fragments) > header.frames:
+            raise NotRenderable("The fragments of the compressed pixel data do not tell where a frame begins.")
+    if frame >= len(groups):
+        raise NotRenderable(f"Frame {frame + 1} is missing: the pixel data ends after frame {len(groups)}.")
+    return groups[frame]
+
+
+def _join(buffer: Buffer, fragments: list[Fragment]) -> bytes:
+    return b"".join(bytes(buffer[part.start : part.stop]) for part in fragments)

@@ -1,0 +1,173 @@
+"""Stored values to grey: the grayscale transformation sequence (PS3.4 N.2, PS3.3 C.11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.dicom.pixels.attributes import ReadBytes, is_present, items, number, of_frame, text
+from service.dicom.pixels.luts import Lut, read_lut
+from service.dicom.pixels.voi import Voi
+
+Values = NDArray[np.float64]
+
+_TABLE_SPAN = 65536
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """The modality transformation: a table, or else a line (PS3.3 C.11.1)."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    lut: Lut | None = None
+
+    def apply(self, inputs: Values) -> Values:
+        """Turn stored values into the modality's values."""
+        if self.lut is not None:
+            return self.lut.apply(inputs).astype(np.float64)
+        return inputs * self.slope + self.intercept if (self.slope, self.intercept) != (1.0, 0.0) else inputs
+
+    def reaches_below_zero(self, *, signed: bool) -> bool:
+        """Tell whether its output may be negative, given whether stored values may be."""
+        return self.lut is None and (signed or self.intercept < 0 or self.slope < 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """What follows the VOI transformation: a table to P-values, and an inversion (PS3.3 C.11.4, C.11.6)."""
+
+    lut: Lut | None = None
+    inverted: bool = False
+
+    def apply(self, inputs: Values) -> Values:
+        """Map values from 0 to 1 to P-values from 0 to 1."""
+        if self.lut is not None:
+            last = len(self.lut.entries) - 1
+            inputs = self.lut.apply(inputs * last + self.lut.first) / (2**self.lut.bits - 1)
+        return 1 - inputs if self.inverted else inputs
+
+
+def read_modality(
+    dataset: Mapping[str, Any], frame: int, read_bytes: ReadBytes, warnings: list[str], *, signed: bool
+) -> Modality:
+    """Read the modality transformation of one frame.
+
+    It is the Modality LUT (PS3.3 C.11.1), else the rescale of the frame's Pixel Value Transformation (PS3.3
+    C.7.6.16.2.9), else that of the dataset, else nothing.
+
+    Parameters
+    ----------
+    dataset : Mapping
+        The whole dataset.
+    frame : int
+        The frame, from 0.
+    read_bytes : ReadBytes
+        Reads what the tree does not hold.
+    warnings : list of str
+        Where a table or slope cannot be used, that is noted here.
+    signed : bool
+        Whether stored values may be negative.
+    """
+    for item in items(dataset, "ModalityLUTSequence")[:1]:
+        lut = read_lut(item, "LUTDescriptor", "LUTData", read_bytes, signed_input=signed)
+        if lut is not None:
+            return Modality(lut=lut)
+        warnings.append("The Modality LUT is empty, and was left out.")
+    place = of_frame(dataset, frame, "PixelValueTransformationSequence") or dataset
+    slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
+    if slope == 0 or (slope is None and is_present(place, "RescaleSlope")):
+        warnings.append("(0028,1053) Rescale Slope is not a number other than 0, and was left out.")
+        slope = 1.0
+    return Modality(1.0 if slope is None else slope, intercept or 0.0)
+
+
+def read_presentation(dataset: Mapping[str, Any], photometric: str, read_bytes: ReadBytes) -> Presentation:
+    """Read what follows the VOI transformation (PS3.3 C.11.4, C.11.6, C.7.6.3.1.2).
+
+    MONOCHROME1 asks for an inversion, and so does Presentation LUT Shape INVERSE, which comes with it in a digital
+    X-ray (PS3.3 C.8.11.3): they name one inversion, not two. The shape rules where it is there.
+    """
+    for item in items(dataset, "PresentationLUTSequence")[:1]:
+        lut = read_lut(item, "LUTDescriptor", "LUTData", read_bytes, signed_input=False)
+        if lut is not None:
+            return Presentation(lut, photometric == "MONOCHROME1")
+    shape = text(dataset, "PresentationLUTShape")
+    if shape in ("IDENTITY", "INVERSE"):
+        return Presentation(inverted=shape == "INVERSE")
+    return Presentation(inverted=photometric == "MONOCHROME1")
+
+
+def find_extremes(samples: NDArray[Any], modality: Modality) -> tuple[float, float]:
+    """Return the lowest and the highest of the modality's values in a frame.
+
+    What is not a finite number does not count; a frame of nothing else has 0 and 0.
+    """
+    if samples.dtype.kind == "f":
+        samples = samples[np.isfinite(samples)]
+    if not samples.size:
+        return 0.0, 0.0
+    if modality.lut is not None:
+        outputs = modality.lut.apply(samples)
+        return float(outputs.min()), float(outputs.max())
+    ends = modality.apply(np.array([samples.min(), samples.max()], dtype=np.float64))
+    return float(ends.min()), float(ends.max())
+
+
+def to_grey(samples: NDArray[Any], modality: Modality, voi: Voi, presentation: Presentation) -> NDArray[np.uint8]:
+    """Apply the grayscale transformation sequence (PS3.4 N.2) to a frame.
+
+    Parameters
+    ----------
+    samples : ndarray
+        (rows, columns) stored values: integers or floats.
+    modality, voi, presentation
+        The three transformations, in this order.
+
+    Returns
+    -------
+    ndarray
+        (rows, columns): 0 is black, 255 is white.
+    """
+
+    def shade(values: Values) -> NDArray[np.uint8]:
+        return _quantise(presentation.apply(voi.apply(modality.apply(values))))
+
+    if samples.dtype.kind in "iu":
+        lowest, highest = int(samples.min()), int(samples.max())
+        if highest - lowest < _TABLE_SPAN:
+            return _by_table(samples, lowest, highest, shade)
+    return _by_blocks(samples, shade)
+
+
+def _by_table(
+    samples: NDArray[Any], lowest: int, highest: int, shade: Callable[[Values], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Shade each value that may occur once, then look every sample up."""
+    table = shade(np.arange(highest - lowest + 1, dtype=np.float64) + lowest)
+    unsigned = samples.view(f"u{samples.dtype.itemsize}")
+    # Modular arithmetic: the difference is right whether or not samples are signed.
+    shaded: NDArray[np.uint8] = np.take(
+        table, unsigned - unsigned.dtype.type(lowest % (1 << (8 * samples.dtype.itemsize)))
+    )
+    return shaded
+
+
+def _by_blocks(samples: NDArray[Any], shade: Callable[[Values], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Shade values block by block, so that the doubles of a large frame do not stand in memory at once."""
+    flat = samples.reshape(-1)
+    shaded = np.empty(flat.shape, dtype=np.uint8)
+    for start in range(0, flat.size, _BLOCK):
+        block = flat[start : start + _BLOCK].astype(np.float64)
+        shaded[start : start + _BLOCK] = shade(block)
+    return shaded.reshape(samples.shape)
+
+
+def _quantise(values: Values) -> NDArray[np.uint8]:
+    """Round values from 0 to 1 to 8 bits; what is not a number is black."""
+    return np.floor(np.nan_to_num(np.clip(values, 0, 1)) * 255 + 0.5).astype(np.uint8)
