@@ -7,9 +7,10 @@ in a worker process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -17,7 +18,7 @@ from service.context import Context
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
 from service.dicom.limits import Limits
-from service.dicom.paths import Step, candidate_keys, locate, lookup_keys, parse_tag_path
+from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
 from service.dicom.simplified import simplify_dataset, simplify_element
 from service.errors import ExtractionFailed, ExtractionPending, NotFound
 from service.originals import local_original
@@ -47,7 +48,29 @@ async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) 
     ExtractionPending, ExtractionFailed
         The instance has no tags yet, or never will.
     """
-    path = parse_tag_path(text)
+    found = await find_element(context, patient_id, dicom_id, parse_tag_path(text))
+    if found is None:
+        return await read_original(context, patient_id, dicom_id, read_spilled_tag, text)
+    return orjson.dumps(simplify_element(*found))
+
+
+async def find_element(context: Context, patient_id: str, dicom_id: str, path: Sequence[Step]) -> Located | None:
+    """Find one element in the document; None where only the original has it, or has it whole.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    path : sequence of Step
+        Of `parse_tag_path`.
+
+    Raises
+    ------
+    NotFound, ExtractionPending, ExtractionFailed
+        As of `read_tag`.
+    """
     parents: list[tuple[str, int]] = []
     for step in path[:-1]:
         parents.append((await _parent_key(context, patient_id, dicom_id, parents, step), step.item or 0))
@@ -57,10 +80,8 @@ async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) 
     except NotFound:
         if not level["spilled"]:
             raise
-    else:
-        if not found.element.get("spilled"):
-            return orjson.dumps(simplify_element(*found))
-    return await _from_original(context, patient_id, dicom_id, read_spilled_tag, text)
+        return None
+    return None if found.element.get("spilled") else found
 
 
 async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:
@@ -138,12 +159,13 @@ async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, 
         raise NotFound("There is no such instance.")
     check_extracted(document["extraction"])
     if document["spilled"]:
-        return await _from_original(context, patient_id, dicom_id, read_spilled_whole, encode, *arguments)
+        return await read_original(context, patient_id, dicom_id, read_spilled_whole, encode, *arguments)
     encoded: bytes = await asyncio.to_thread(encode, document["dataset"], *arguments)
     return encoded
 
 
-async def _from_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:
+async def read_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:
+    """Have a worker read an instance's original by a function of the source, the limits and the arguments."""
     envelope = await context.store.find_envelope(patient_id, dicom_id)
     if envelope is None:
         raise NotFound("There is no such instance.")
@@ -163,20 +185,21 @@ def simplified_json(dataset: Mapping[str, Any]) -> bytes:
 
 def model_json(dataset: Mapping[str, Any], bulk_data_root: str) -> bytes:
     """Encode a tree as a JSON list of one dataset of the DICOM JSON Model."""
-    return orjson.dumps([dicom_json(dataset, lambda path: bulk_data_root + path)])
+    return orjson.dumps([dicom_json(dataset, lambda path: bulk_data_root + quote(path, safe=""))])
 
 
 def read_spilled_tag(source: bytes | str, limits: Limits, text: str) -> bytes:
     """In a worker: read one element from an original, simplified, as JSON."""
-    found = locate(read_tree(_buffer(source), limits).dataset, parse_tag_path(text))
+    found = locate(read_tree(as_buffer(source), limits).dataset, parse_tag_path(text))
     return orjson.dumps(simplify_element(*found))
 
 
 def read_spilled_whole(source: bytes | str, limits: Limits, encode: Any, *arguments: str) -> bytes:
     """In a worker: read a whole original and encode its tree."""
-    encoded: bytes = encode(read_tree(_buffer(source), limits).dataset, *arguments)
+    encoded: bytes = encode(read_tree(as_buffer(source), limits).dataset, *arguments)
     return encoded
 
 
-def _buffer(source: bytes | str) -> bytes:
+def as_buffer(source: bytes | str) -> bytes:
+    """Give the bytes of what a worker was handed: themselves, or the path of a file."""
     return source if isinstance(source, bytes) else Path(source).read_bytes()

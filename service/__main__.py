@@ -1,0 +1,141 @@
+"""python -m service: flags and environment to settings, and the service runs until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from aiohttp import web
+
+from service.app import create_app
+from service.auth import keep_dev_secret
+from service.errors import ServiceError
+from service.settings import Settings, SettingsError, default_text, variable
+from service.web.server import DiscreetRunner, listen
+
+log = logging.getLogger("service")
+
+SHUTDOWN_SECONDS = 10.0
+"""How long requests that are being answered have when the service is told to stop."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line from the table of settings."""
+    secret = [variable(each) for each in fields(Settings) if not each.metadata["flag"]]
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="A DICOM store: upload files, ask for any tag, see the pictures.",
+        epilog=f"Each setting can also be given as an environment variable, named in brackets; a flag wins. "
+        f"What is secret has no flag: {', '.join(secret)}. To try it on this machine: python -m service --dev",
+        # An abbreviated flag would mean another one day, when a flag is added that begins alike.
+        allow_abbrev=False,
+    )
+    for setting in fields(Settings):
+        if not setting.metadata["flag"]:
+            continue
+        text = f"{setting.metadata['help']} [{variable(setting)}; {default_text(setting)}]".replace("%", "%%")
+        if setting.name == "dev_mode":
+            parser.add_argument("--dev", dest="dev_mode", action="store_const", const=True, help=text)
+        else:
+            flag = "--" + setting.name.replace("_", "-")
+            parser.add_argument(flag, dest=setting.name, metavar=setting.name.upper(), help=text)
+    return parser
+
+
+async def run(settings: Settings, listener: socket.socket) -> None:
+    """Answer requests until the process is told to stop.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the operator has set.
+    listener : socket
+        Where requests come in, bound and not listening yet.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = DiscreetRunner(create_app(settings), shutdown_timeout=SHUTDOWN_SECONDS)
+    starting = asyncio.create_task(runner.setup())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        # A database that does not come up must not keep anybody from stopping the service.
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        if not stop.is_set():
+            await web.SockSite(runner, listener, backlog=1024).start()
+            host, port = listener.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            log.info("listening on http://%s:%d%s", shown, port, " (dev mode)" if settings.dev_mode else "")
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        stopping.cancel()
+        await runner.cleanup()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service; what keeps it from starting is told in a sentence.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 where something it needs is not there, 2 where it is not set up rightly.
+    """
+    given = make_parser().parse_args(arguments)
+    try:
+        settings = Settings.from_environment(os.environ, vars(given))
+        if settings.dev_mode and settings.jwt_secret is None:
+            settings = replace(settings, jwt_secret=keep_dev_secret(settings.data_dir))
+    except SettingsError as error:
+        return _refuse(str(error), 2)
+    except OSError as error:
+        return _refuse(f"The data directory cannot be used: {error.strerror} ({error.filename}).", 1)
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # These name documents and addresses at DEBUG.
+    for name in ("pymongo", "asyncio", "aiohttp", "PIL", "pydicom"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        return _refuse(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+            "Is another service running there? --port takes another port, 0 a free one.",
+            1,
+        )
+    with listener:
+        try:
+            asyncio.run(run(settings, listener))
+        except (ServiceError, SettingsError) as error:
+            return _refuse(str(error), 1)
+        except OSError as error:
+            return _refuse(f"The service cannot start: {error.strerror or error} {error.filename or ''}".strip(), 1)
+    return 0
+
+
+def _refuse(sentence: str, status: int) -> int:
+    sys.stderr.write(f"{sentence}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

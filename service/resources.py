@@ -1,0 +1,90 @@
+"""What a service process holds from its start to its end: the database, the store on it, the worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from service import spool
+from service.context import Context
+from service.dicom.series import series_elements
+from service.settings import Settings
+from service.storage.connection import connect, open_database
+from service.storage.local import LocalDatabase
+from service.storage.store import Store
+from service.workers import WorkerPool
+
+WORKER_MODULES = ("service.dicom.extract", "service.dicom.pixels.render")
+"""What a worker process imports before its first job."""
+
+
+def now() -> datetime:
+    """Give the current time."""
+    return datetime.now(UTC)
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """Have a store that is ready for use, on the configured database or on a local one.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which database.
+
+    Raises
+    ------
+    DatabaseUnavailable, LocalDatabaseError, UnknownLayout
+        Where the service cannot start on it.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        uri = settings.mongodb_uri
+        if uri is None:
+            database = await stack.enter_async_context(LocalDatabase(settings.data_dir))
+            uri = database.uri
+        client = connect(uri)
+        stack.callback(client.close)
+        store = Store(open_database(client, settings.mongodb_database), now, series_elements)
+        stack.callback(store.close)
+        await store.prepare()
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def open_workers(settings: Settings) -> AsyncIterator[WorkerPool]:
+    """Have worker processes.
+
+    Parameters
+    ----------
+    settings : Settings
+        How many, and what they may take.
+    """
+    workers = WorkerPool(
+        settings.pool_processes or None, modules=WORKER_MODULES, memory_bytes=settings.pool_memory_bytes
+    )
+    await workers.start()
+    try:
+        yield workers
+    finally:
+        await workers.close()
+
+
+@contextlib.asynccontextmanager
+async def open_context(settings: Settings, store: Store | None = None) -> AsyncIterator[Context]:
+    """Have everything that the use cases work with.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the operator has set.
+    store : Store, optional
+        A store to use instead of the configured one; whoever opened it closes it.
+    """
+    await asyncio.to_thread(spool.sweep, settings.spool_dir)
+    async with contextlib.AsyncExitStack() as stack:
+        # The workers first: they come up while the database does.
+        workers = await stack.enter_async_context(open_workers(settings))
+        opened = store or await stack.enter_async_context(open_store(settings))
+        yield Context(opened, workers, settings, now)

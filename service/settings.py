@@ -1,0 +1,215 @@
+"""What an operator can set, with every default and unit; nothing else in the service reads the environment.
+
+One table serves three ends: the fields of `Settings` carry their help, their flag and their environment variable, so
+that the command line, the environment and the documentation cannot disagree.
+"""
+
+# ruff: noqa: RUF009 - `_setting` calls `field`, which the rule does not see
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+MIN_SECRET_BYTES = 32
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class SettingsError(ValueError):
+    """The service cannot start with what is set; the text is a sentence for the operator."""
+
+
+def _flag(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"", "0", "false", "no", "off"}:
+        return False
+    raise ValueError("is neither true nor false")
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError("is negative")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("is not a positive whole number")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("is not a positive number of seconds")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise ValueError("is not a port (0 to 65535)")
+    return value
+
+
+def _level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise ValueError(f"is not one of {', '.join(LOG_LEVELS)}")
+    return text.upper()
+
+
+def _setting(default: Any, text: str, *, parse: Callable[[str], Any] = str, flag: bool = True) -> Any:
+    """Declare a setting: its default, what it means, how its text is read, and whether it has a flag.
+
+    What is secret has none: a command line can be read by every user of the machine.
+    """
+    return field(default=default, repr=flag, metadata={"help": text, "parse": parse, "flag": flag})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, read once at the start and handed down."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; dev mode takes a loopback address only")
+    port: int = _setting(8000, "TCP port to listen on; 0 takes a free one", parse=_port)
+    data_dir: Path = _setting(
+        Path("data"), "where the local database, the dev secret and spool files are kept", parse=Path
+    )
+    spool_dir: Path = _setting(
+        Path("data/spool"),
+        "where uploads over 1 MiB stand while they arrive; unset: 'spool' in the data directory",
+        parse=Path,
+    )
+    dev_mode: bool = _setting(False, "give tokens to whoever asks, on a loopback address", parse=_flag)
+
+    mongodb_uri: str | None = _setting(
+        None, "the MongoDB to use; unset: a local database is started under the data directory", flag=False
+    )
+    mongodb_database: str = _setting("dicom", "name of the database in it")
+
+    jwt_secret: str | None = _setting(
+        None,
+        "HS256 secret that tokens are signed with, at least 32 bytes; dev mode makes one where it is unset",
+        flag=False,
+    )
+    jwt_jwks: str | None = _setting(None, "file or https URL of the JWKS that tokens are verified with")
+    jwt_issuer: str | None = _setting(None, "the 'iss' that tokens must have; unset: not checked")
+    jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
+    token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_positive)
+
+    max_upload_bytes: int = _setting(
+        2 * GIB, "the largest upload in bytes, and with it the largest file", parse=_positive
+    )
+    body_timeout: float = _setting(30.0, "seconds without a byte after which an upload is given up", parse=_seconds)
+    max_inflated_bytes: int = _setting(256 * MIB, "the most bytes that a deflated file may inflate to", parse=_positive)
+    max_frame_pixels: int = _setting(
+        100_000_000, "the most pixels (rows times columns) of a frame that is rendered", parse=_positive
+    )
+    in_process_bytes: int = _setting(
+        MIB, "the largest file in bytes that is extracted outside the worker processes", parse=_whole
+    )
+    extraction_timeout: float = _setting(60.0, "seconds that a worker may take to extract a file", parse=_seconds)
+    render_timeout: float = _setting(30.0, "seconds that a worker may take to render a frame", parse=_seconds)
+    pool_processes: int = _setting(
+        0, "worker processes for rendering and large files; 0: one for each CPU", parse=_whole
+    )
+    pool_memory_bytes: int = _setting(
+        2 * GIB, "address space that one worker process may take, in bytes", parse=_positive
+    )
+
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", parse=_level)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+        """Read the settings, check that a service can start with them, and give them.
+
+        Parameters
+        ----------
+        environ : mapping of str to str
+            The environment. A variable that is empty counts as unset.
+        overrides : mapping of str to Any, optional
+            What flags have set, by field name; it wins. None counts as not set.
+
+        Raises
+        ------
+        SettingsError
+            Where a value cannot be read, or the service must not start with it.
+        """
+        given = {name: value for name, value in (overrides or {}).items() if value is not None}
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            text = environ.get(variable(setting), "")
+            if setting.name in given:
+                value = given[setting.name]
+                values[setting.name] = _read(setting, value) if isinstance(value, str) else value
+            elif text:
+                values[setting.name] = _read(setting, text)
+        if "spool_dir" not in values:
+            values["spool_dir"] = values.get("data_dir", Path("data")) / "spool"
+        settings = cls(**values)
+        _check(settings)
+        return settings
+
+    @property
+    def pool_size(self) -> int:
+        """How many worker processes there are."""
+        return self.pool_processes or os.cpu_count() or 1
+
+
+def variable(setting: Field[Any]) -> str:
+    """Give the environment variable of a setting."""
+    return setting.name.upper()
+
+
+def default_text(setting: Field[Any]) -> str:
+    """Give a setting's default as `--help` shows it."""
+    return "unset" if setting.default is None else str(setting.default)
+
+
+def _read(setting: Field[Any], text: str) -> Any:
+    try:
+        return setting.metadata["parse"](text)
+    except ValueError as error:
+        # The text of int()'s and float()'s errors is about Python, not about the setting.
+        reason = str(error) if str(error).startswith("is ") else "is not a number"
+        shown = f" '{text}'" if setting.metadata["flag"] else ""
+        raise SettingsError(f"{variable(setting)}{shown} {reason}.") from None
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what would start a service that is open, or that cannot let anybody in.
+
+    Raises
+    ------
+    SettingsError
+        With a sentence that says what to do.
+    """
+    if settings.jwt_secret is not None and len(settings.jwt_secret.encode()) < MIN_SECRET_BYTES:
+        raise SettingsError(
+            f"JWT_SECRET has under {MIN_SECRET_BYTES} bytes, which can be guessed. "
+            "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    if settings.jwt_jwks is not None:
+        raise SettingsError("JWT_JWKS is set, and this version verifies tokens with JWT_SECRET only.")
+    if settings.dev_mode:
+        if settings.host not in LOOPBACK_HOSTS:
+            raise SettingsError(
+                f"Dev mode gives a token for any patient to whoever asks, so it listens on a loopback address only, "
+                f"not on {settings.host}. Leave dev mode off, or use --host 127.0.0.1."
+            )
+    elif settings.jwt_secret is None:
+        raise SettingsError(
+            "There is no key to verify tokens with. Set JWT_SECRET (at least 32 bytes), "
+            "or use --dev to try the service on this machine."
+        )

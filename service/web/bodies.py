@@ -1,0 +1,83 @@
+"""The body of a request as it arrives, bounded in bytes and in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+
+from service.errors import Invalid, TooLarge, UnsupportedMediaType
+
+MAX_PIECE = 1 << 18
+"""The largest piece that a body is given in, in bytes: what the socket's buffers hold at most."""
+
+
+async def expect_nothing(request: web.Request) -> None:
+    """Leave `Expect: 100-continue` to the reading of the body, which begins after the caller is known."""
+
+
+async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float) -> AsyncIterator[bytes]:
+    """Give the pieces of a body.
+
+    Parameters
+    ----------
+    request : web.Request
+        Whose body.
+    max_bytes : int
+        The most that is taken. A body that says it is longer is refused before it is read.
+    idle_seconds : float
+        How long the next byte may take.
+
+    Raises
+    ------
+    TooLarge
+        Where there is more.
+    UnsupportedMediaType
+        Where the body is compressed: what it would inflate to cannot be known.
+    web.HTTPRequestTimeout
+        Where nothing came for too long.
+    """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType("An upload has no Content-Encoding: send the file as it is.")
+    if request.content_length is not None and request.content_length > max_bytes:
+        raise _too_large(max_bytes)
+    await _continue(request)
+    received = 0
+    while True:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                piece = await request.content.readany()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        if not piece:
+            return
+        received += len(piece)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        yield piece
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"An upload holds at most {max_bytes} bytes.")
+
+
+async def _continue(request: web.Request) -> None:
+    if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # An interim answer is not the beginning of the answer.
+        request.writer.output_size = 0
+
+
+async def require_no_body(request: web.Request) -> None:
+    """Refuse a body where there is nothing to send one for.
+
+    Raises
+    ------
+    Invalid
+        Where the request has one.
+    """
+    if request.can_read_body:
+        raise Invalid("This request has no body.")

@@ -1,0 +1,27 @@
+"""GET …/bulkdata/{path}: the bytes behind a BulkDataURI."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from schemas.http import NoParameters
+from service.bulkdata import read_bulk_data
+from service.web import segments
+from service.web.keys import CALLER, CONTEXT
+from service.web.streams import stream
+
+NO_PARAMETERS = NoParameters()
+
+
+async def get_bulk_data(request: web.Request) -> web.StreamResponse:
+    """Give one value's bytes, little-endian and without the element around them."""
+    NO_PARAMETERS.read(request.query.items())
+    value = await read_bulk_data(
+        request.app[CONTEXT],
+        request[CALLER].patient_id,
+        segments.dicom_id(request),
+        segments.path_segment(request, "path"),
+    )
+    response = web.StreamResponse(headers={hdrs.CONTENT_DISPOSITION: "attachment"})
+    response.content_type = "application/octet-stream"
+    return await stream(request, response, value.length, value.pieces)

@@ -1,0 +1,20 @@
+"""GET /healthz and /readyz: is the process alive, and can it do its work."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from service.web.keys import CONTEXT
+
+OK = b'{"status":"ok"}'
+
+
+async def is_alive(_request: web.Request) -> web.Response:
+    """Say that the process answers."""
+    return web.Response(body=OK, content_type="application/json")
+
+
+async def is_ready(request: web.Request) -> web.Response:
+    """Say that the database answers too; 503 where it does not."""
+    await request.app[CONTEXT].store.ping()
+    return web.Response(body=OK, content_type="application/json")

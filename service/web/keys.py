@@ -1,0 +1,28 @@
+"""What the application and its requests carry, by typed keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from service.auth import Authenticator, Claims
+from service.context import Context
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the patient of the path, and the token that opens their data."""
+
+    patient_id: str
+    claims: Claims
+
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
+AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
+PUBLIC_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("public_routes", frozenset[tuple[str, str]])
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

@@ -1,0 +1,121 @@
+"""What surrounds every handler: an id and a log line, one shape for errors, and a closed door.
+
+The order in `create_app` is `trace`, `problems`, `authenticate`, from the outside in.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from service.errors import Unauthorized
+from service.web import segments
+from service.web.keys import AUTHENTICATOR, CALLER, PUBLIC_ROUTES, REQUEST_ID, Caller
+from service.web.problems import log_unknown, translate
+
+access_log = logging.getLogger("service.access")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = hdrs.METH_ALL
+NO_ROUTE = "(no route)"
+
+
+def request_id_of(request: web.BaseRequest) -> str:
+    """Give the id that the caller sent where it can stand in a log, else a new one."""
+    sent = request.headers.get("X-Request-ID", "")
+    return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+def route_template(request: web.Request) -> str:
+    """Give the route's path with the names of its variable parts, which says nothing of a patient."""
+    resource = request.match_info.route.resource
+    return NO_ROUTE if resource is None else resource.canonical
+
+
+@web.middleware
+async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, and the log a line without patient data."""
+    request[REQUEST_ID] = request_id_of(request)
+    started = time.perf_counter()
+    status = 499  # the caller went away
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        access_log.info(
+            "%s %s %d %.1f ms %s",
+            request.method if request.method in _METHODS else "(unknown method)",
+            route_template(request),
+            status,
+            (time.perf_counter() - started) * 1000,
+            request[REQUEST_ID],
+        )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever is raised into an answer of one shape."""
+    try:
+        return await handler(request)
+    except ConnectionError:  # the caller went away; there is nobody to answer
+        raise
+    except Exception as error:  # noqa: BLE001 - this is the one place where every error ends
+        if request.writer.output_size > 0:
+            # The answer has begun. It must not look complete, so the connection is cut.
+            log_unknown(error, request[REQUEST_ID])
+            raise ConnectionAbortedError from None
+        response = translate(error, request[REQUEST_ID])
+        if not request.content.is_eof():  # what is left of a refused upload is not worth its bytes
+            response.force_close()
+        return response
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let nobody in without a token for the patient of the path; only what is listed as public is open."""
+    resource = request.match_info.route.resource
+    if resource is None:  # the router's own 404 or 405
+        return await handler(request)
+    method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
+    if (method, resource.canonical) in request.app[PUBLIC_ROUTES]:
+        return await handler(request)
+    token = find_token(request)
+    patient = segments.patient_id(request)
+    request[CALLER] = Caller(patient, request.app[AUTHENTICATOR].verify(token, patient))
+    return await handler(request)
+
+
+def find_token(request: web.BaseRequest) -> str:
+    """Give the token of the `access-token` header or of `Authorization: Bearer`.
+
+    Raises
+    ------
+    Unauthorized
+        Where there is none, or where there are two different ones.
+    """
+    tokens = set(request.headers.getall("access-token", ()))
+    for credentials in request.headers.getall(hdrs.AUTHORIZATION, ()):
+        scheme, _, rest = credentials.partition(" ")
+        if scheme.lower() == "bearer":
+            tokens.add(rest.strip())
+    tokens.discard("")
+    if not tokens:
+        raise Unauthorized("Send a token for this patient, as 'access-token: …' or as 'Authorization: Bearer …'.")
+    if len(tokens) > 1:
+        raise Unauthorized("The request has two different tokens.")
+    return tokens.pop()
+
+
+async def mark_response(request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer its request id, and keep browsers and shared caches from guessing."""
+    response.headers[hdrs.SERVER] = "dicom-document-store"
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "private, no-store")
+    if REQUEST_ID in request:
+        response.headers["X-Request-ID"] = request[REQUEST_ID]

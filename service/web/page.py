@@ -1,0 +1,45 @@
+"""GET / and what it needs: a page that shows one person's files, without anything from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy: only our own files, and pictures that the page has fetched itself with its token."""
+
+FOLDER = Path(__file__).parent / "static"
+
+
+def serve_file(name: str, content_type: str) -> Handler:
+    """Make the handler of one file, which is read once.
+
+    Parameters
+    ----------
+    name : str
+        The file in `static`.
+    content_type : str
+        Its media type.
+    """
+    body = (FOLDER / name).read_bytes()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": POLICY,
+        "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY",
+    }
+
+    async def give_file(request: web.Request) -> web.Response:
+        if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
+
+    return give_file

@@ -1,0 +1,149 @@
+"""Errors as `application/problem+json` (RFC 9457): one table, one shape."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from service import errors
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a caller is told.
+
+    Parameters
+    ----------
+    status : int
+        The HTTP status.
+    code : str
+        A word that a program can act on; stable, where the sentence is not.
+    """
+
+    status: int
+    code: str
+
+
+PROBLEMS: Mapping[type[Exception], Problem] = {
+    errors.NotFound: Problem(404, "not-found"),
+    errors.Unauthorized: Problem(401, "unauthorized"),
+    errors.Forbidden: Problem(403, "forbidden"),
+    errors.Invalid: Problem(422, "invalid"),
+    errors.NotDicom: Problem(422, "not-dicom"),
+    errors.LimitExceeded: Problem(422, "limit-exceeded"),
+    errors.NotRenderable: Problem(422, "not-renderable"),
+    errors.ExtractionFailed: Problem(422, "extraction-failed"),
+    errors.TooLarge: Problem(413, "too-large"),
+    errors.UnsupportedMediaType: Problem(415, "unsupported-media-type"),
+    errors.NotAcceptable: Problem(406, "not-acceptable"),
+    errors.Unavailable: Problem(503, "unavailable"),
+    errors.DatabaseUnavailable: Problem(503, "database-unavailable"),
+    errors.ExtractionPending: Problem(503, "extraction-pending"),
+    errors.Overloaded: Problem(503, "overloaded"),
+    errors.WorkerLost: Problem(503, "worker-lost"),
+}
+"""Every error of the domain, and what it is at HTTP; one that is not named stands with its nearest parent."""
+
+SENTENCES = {
+    404: "There is nothing at this path.",
+    405: "This path does not take this method.",
+    500: "Something went wrong here. The request id finds it in the log.",
+}
+
+
+def find_problem(error: BaseException) -> Problem | None:
+    """Give the entry of an error's class, or of its nearest parent that has one."""
+    return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
+
+
+def problem_response(
+    status: int, detail: str, request_id: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Make the answer that tells of a problem.
+
+    Parameters
+    ----------
+    status : int
+        The HTTP status.
+    detail : str
+        A sentence for the caller, without patient data.
+    request_id : str
+        The id that the log has of this request.
+    code : str, optional
+        A word for programs; the status's own phrase where there is none.
+    headers : mapping of str to str, optional
+        Headers that belong to the problem.
+    """
+    phrase = HTTPStatus(status).phrase
+    body = {
+        "type": "about:blank",
+        "title": phrase,
+        "status": status,
+        "code": code or phrase.lower().replace(" ", "-"),
+        "detail": detail,
+        "request_id": request_id,
+    }
+    response = web.Response(status=status, body=orjson.dumps(body), content_type=CONTENT_TYPE, headers=headers)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def translate(error: Exception, request_id: str) -> web.Response:
+    """Give the answer for what was raised; what nobody foresaw is logged, and shown blank.
+
+    Parameters
+    ----------
+    error : Exception
+        An error of the domain, of aiohttp's router, or anything else.
+    request_id : str
+        The id that the log has of this request.
+    """
+    if isinstance(error, errors.ServiceError) and (problem := find_problem(error)) is not None:
+        return problem_response(problem.status, str(error), request_id, code=problem.code, headers=_headers(error))
+    if isinstance(error, web.HTTPException):
+        kept = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
+        detail = SENTENCES.get(error.status, HTTPStatus(error.status).description or error.reason)
+        return problem_response(error.status, detail, request_id, headers=kept)
+    if isinstance(error, RequestPayloadError):
+        return problem_response(400, "The body of the request is not what its headers say.", request_id)
+    log_unknown(error, request_id)
+    return problem_response(500, SENTENCES[500], request_id)
+
+
+def _headers(error: errors.ServiceError) -> dict[str, str]:
+    if isinstance(error, errors.Unavailable):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.WorkerLost):
+        return {"Retry-After": "5"}
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": 'Bearer realm="dicom"'}
+    return {}
+
+
+def log_unknown(error: BaseException, request_id: str) -> None:
+    """Log an error that nobody foresaw: where it came from, and never its message, which may quote a patient's file."""
+    log.error("unforeseen error in request %s\n%s", request_id, trace_without_values(error))
+
+
+def trace_without_values(error: BaseException) -> str:
+    """Give the traceback of an error and of those behind it, with their types and without their messages."""
+    lines: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(lines) < 1000:
+        lines.append(f"{type(link).__module__}.{type(link).__qualname__}")
+        lines.extend(
+            f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(link.__traceback__)
+        )
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\n".join(lines)

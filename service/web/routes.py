@@ -1,0 +1,71 @@
+"""The API on one screen.
+
+A route is private unless it says that it is public: it then takes a token for the patient whom its path names, and a
+private route whose path names none is nobody's. Where GET works, HEAD does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from service.settings import Settings
+from service.web import bulkdata, documents, health, listing, page, tags, tokens, uploads
+from service.web.bodies import expect_nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and a path, and who answers."""
+
+    method: str
+    path: str
+    handler: Handler
+    public: bool = False
+
+
+PATIENT = "/patient/{patient_id}"
+INSTANCE = f"{PATIENT}/dicom/{{dicom_id}}"
+
+
+def all_routes(settings: Settings) -> list[Route]:
+    """Give the routes of a service with these settings."""
+    routes = [
+        Route("GET", "/", page.serve_file("index.html", "text/html"), public=True),
+        Route("GET", "/static/page.js", page.serve_file("page.js", "text/javascript"), public=True),
+        Route("GET", "/static/page.css", page.serve_file("page.css", "text/css"), public=True),
+        Route("GET", "/static/icon.svg", page.serve_file("icon.svg", "image/svg+xml"), public=True),
+        Route("GET", "/healthz", health.is_alive, public=True),
+        Route("GET", "/readyz", health.is_ready, public=True),
+        Route("POST", f"{PATIENT}/dicom", uploads.upload),
+        Route("GET", f"{PATIENT}/dicom", listing.list_documents),
+        Route("GET", INSTANCE, documents.get_document),
+        Route("DELETE", INSTANCE, documents.delete_document),
+        Route("GET", f"{INSTANCE}/tags", tags.get_tags),
+        Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag),
+        Route("GET", f"{INSTANCE}/bulkdata/{{path}}", bulkdata.get_bulk_data),
+    ]
+    if settings.dev_mode:
+        routes.append(Route("GET", f"{PATIENT}/token", tokens.give_token, public=True))
+    return routes
+
+
+def add_routes(router: web.UrlDispatcher, routes: list[Route]) -> frozenset[tuple[str, str]]:
+    """Put routes into a router.
+
+    Returns
+    -------
+    frozenset of (str, str)
+        Method and path of those that are public.
+    """
+    for route in routes:
+        # A segment may hold anything but a slash; what it may mean is looked at after the token.
+        path = re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", route.path)
+        if route.method == hdrs.METH_GET:
+            router.add_get(path, route.handler, allow_head=True, expect_handler=expect_nothing)
+        else:
+            router.add_route(route.method, path, route.handler, expect_handler=expect_nothing)
+    return frozenset((route.method, route.path) for route in routes if route.public)

@@ -1,0 +1,46 @@
+"""GET …/tag/{tag} and …/tags: one data element, or all of them."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from schemas.http import NoParameters
+from service import tags
+from service.web import segments
+from service.web.keys import CALLER, CONTEXT
+from service.web.negotiation import DICOM_JSON, JSON, choose
+
+HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Access-Token, Authorization"}
+
+NO_PARAMETERS = NoParameters()
+
+
+async def get_tag(request: web.Request) -> web.Response:
+    """Give one element, simplified."""
+    NO_PARAMETERS.read(request.query.items())
+    choose(_accept(request), (JSON,))
+    body = await tags.read_tag(
+        request.app[CONTEXT],
+        request[CALLER].patient_id,
+        segments.dicom_id(request),
+        segments.path_segment(request, "tag"),
+    )
+    return web.Response(body=body, content_type=JSON, headers=HEADERS)
+
+
+async def get_tags(request: web.Request) -> web.Response:
+    """Give all elements: simplified, or in the DICOM JSON Model (PS3.18 Annex F)."""
+    NO_PARAMETERS.read(request.query.items())
+    media_type = choose(_accept(request), (JSON, DICOM_JSON))
+    context, patient_id, dicom_id = request.app[CONTEXT], request[CALLER].patient_id, segments.dicom_id(request)
+    if media_type == DICOM_JSON:
+        instance = request.rel_url.raw_path.rpartition("/")[0]
+        root = f"{request.scheme}://{request.host}{instance}/bulkdata/"
+        body = await tags.read_dicom_json(context, patient_id, dicom_id, root)
+    else:
+        body = await tags.read_tags(context, patient_id, dicom_id)
+    return web.Response(body=body, content_type=media_type, headers=HEADERS)
+
+
+def _accept(request: web.Request) -> str | None:
+    return ", ".join(request.headers.getall(hdrs.ACCEPT, ())) or None

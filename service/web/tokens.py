@@ -1,0 +1,29 @@
+"""GET /patient/{patient_id}/token: a token for whoever asks, in dev mode only."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import web
+
+from service.auth import mint_token
+from service.web import segments
+from service.web.keys import SETTINGS
+
+
+async def give_token(request: web.Request) -> web.Response:
+    """Make a token for the patient of the path; the cookie carries it to Postman, and is no credential here."""
+    settings = request.app[SETTINGS]
+    secret = settings.jwt_secret
+    assert settings.dev_mode and secret is not None  # noqa: S101 - the route is not there otherwise
+    lifetime = settings.token_lifetime
+    token = mint_token(
+        secret,
+        segments.patient_id(request),
+        lifetime=lifetime,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+    body = orjson.dumps({"access_token": token, "expires_in": lifetime})
+    response = web.Response(body=body, content_type="application/json")
+    response.set_cookie("Access-Token", token, max_age=lifetime, path="/", httponly=True, samesite="Strict")
+    return response

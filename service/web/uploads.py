@@ -1,0 +1,113 @@
+"""POST /patient/{patient_id}/dicom: one file, as a form or as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import orjson
+from aiohttp import hdrs, web
+
+from service import ingest
+from service.errors import Invalid, UnsupportedMediaType
+from service.web import bodies
+from service.web.keys import CALLER, CONTEXT
+from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of, parse_parameters
+from service.web.negotiation import DICOM
+
+FILE_TYPES = frozenset({DICOM, "application/octet-stream"})
+"""What a form's file may say it is; it may also say nothing."""
+
+FORM_BYTES = 1 << 20
+"""What a form may have around its file, in bytes."""
+
+MAX_FILE_NAME = 255
+"""Characters of a client's file name that are kept."""
+
+UNNAMED = "unnamed.dcm"
+
+
+async def upload(request: web.Request) -> web.Response:
+    """Store the file of the body, and answer with its id as a JSON string."""
+    context = request.app[CONTEXT]
+    settings = context.settings
+    media_type = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))[0]
+    if media_type == DICOM:
+        file_name = kept_name(file_name_of(request.headers.get(hdrs.CONTENT_DISPOSITION, "")))
+        chunks = bodies.iter_body(request, settings.max_upload_bytes, settings.body_timeout)
+    elif media_type == "multipart/form-data":
+        body = bodies.iter_body(request, settings.max_upload_bytes + FORM_BYTES, settings.body_timeout)
+        form = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]))
+        part = await _first_file(form)
+        file_name, chunks = kept_name(part.file_name), _only_file(form, part)
+    else:
+        raise UnsupportedMediaType(f"An upload is a multipart/form-data form with one file, or {DICOM}.")
+    patient_id = request[CALLER].patient_id
+    stored = await ingest.store_upload(
+        context, patient_id, file_name, chunks, respond_async=prefers_async(request.headers.getall("Prefer", ()))
+    )
+    return _answer(request, stored)
+
+
+def _answer(request: web.Request, stored: ingest.Stored) -> web.Response:
+    pending = stored.state == "pending"
+    response = web.Response(
+        status=202 if pending else 200, body=orjson.dumps(stored.dicom_id), content_type="application/json"
+    )
+    response.headers[hdrs.LOCATION] = f"{request.rel_url.raw_path}/{stored.dicom_id}"
+    if pending and prefers_async(request.headers.getall("Prefer", ())):
+        response.headers["Preference-Applied"] = "respond-async"
+    if stored.truncated_at is not None:
+        response.headers.add("Warning", f'299 - "The file ends within an element, at byte {stored.truncated_at}."')
+    if stored.problems:
+        response.headers.add("Warning", f'299 - "{stored.problems} elements could not be converted."')
+    return response
+
+
+def prefers_async(values: list[str] | tuple[str, ...]) -> bool:
+    """Tell whether `Prefer` (RFC 7240) asks for an answer before the work is done."""
+    return any(
+        preference.partition(";")[0].strip().lower() == "respond-async"
+        for value in values
+        for preference in value.split(",")
+    )
+
+
+async def _first_file(form: MultipartParser) -> Part:
+    """Give the form's file; fields before it that are no files are passed over."""
+    while (part := await form.next_part()) is not None:
+        if _is_file(part):
+            if part.content_type is not None and part.content_type not in FILE_TYPES:
+                raise UnsupportedMediaType(f"The file's part is {DICOM}, application/octet-stream, or has no type.")
+            if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
+                raise UnsupportedMediaType("The file's part has no transfer encoding: send the file as it is.")
+            if "content-encoding" in part.headers:
+                raise UnsupportedMediaType("The file's part has no Content-Encoding: send the file as it is.")
+            return part
+    raise Invalid("The form has no file. Send one, for example: curl -F 'body=@CT.dcm;type=application/dicom'")
+
+
+async def _only_file(form: MultipartParser, part: Part) -> AsyncIterator[bytes]:
+    """Give the file's pieces; its end is told only when the form has ended and had no other file."""
+    async for piece in part.content:
+        yield piece
+    while (other := await form.next_part()) is not None:
+        if _is_file(other):
+            raise Invalid("The form has more than one file; send one at a time.")
+
+
+def _is_file(part: Part) -> bool:
+    return part.file_name is not None or part.content_type in FILE_TYPES
+
+
+def kept_name(sent: str | None) -> str:
+    """Give a client's file name without its directories, and without what could act on a terminal.
+
+    Parameters
+    ----------
+    sent : str or None
+        The name as it was sent.
+    """
+    name = re.split(r"[/\\]", sent or "")[-1]
+    kept = "".join(each for each in name if each.isprintable())
+    return kept[:MAX_FILE_NAME].strip() or UNNAMED
