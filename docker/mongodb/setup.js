@@ -1,0 +1,89 @@
+// Bring a mongod that was just started to where the service can use it: a replica set of one member, and three users.
+// Every step looks first, so that it can run again after any of them, and a changed password takes effect.
+
+const wanted = (name) => {
+  const value = process.env[name];
+  if (!value) {
+    throw new Error(`${name} is not set`);
+  }
+  return value;
+};
+
+const database = wanted("MONGODB_DATABASE");
+const rootPassword = wanted("MONGODB_ROOT_PASSWORD");
+const users = [
+  // The service brings its validators up to date itself (collMod), which readWrite alone does not allow.
+  {
+    user: "service",
+    pwd: wanted("MONGODB_SERVICE_PASSWORD"),
+    roles: [
+      { role: "readWrite", db: database },
+      { role: "dbAdmin", db: database },
+    ],
+  },
+  // People who ask questions in mongosh.
+  { user: "analyst", pwd: wanted("MONGODB_ANALYST_PASSWORD"), roles: [{ role: "read", db: database }] },
+];
+
+const uri = "mongodb://127.0.0.1:27017/?directConnection=true&serverSelectionTimeoutMS=2000";
+
+// Call once a second, for a minute, until it gives something true. While mongod starts it may also throw.
+const until = (what, attempt) => {
+  let reason = "";
+  for (let tries = 0; tries < 60; tries += 1) {
+    try {
+      const result = attempt();
+      if (result) {
+        return result;
+      }
+    } catch (error) {
+      reason = ` (${error.message})`;
+    }
+    sleep(1000);
+  }
+  throw new Error(`${what}: not within a minute${reason}`);
+};
+
+const admin = until("connecting to mongod", () => {
+  const found = new Mongo(uri).getDB("admin");
+  found.runCommand({ ping: 1 });
+  return found;
+});
+
+// Until there is a first user, MongoDB allows two things to who comes from its own machine without a password: to
+// initiate the replica set, and to create that user.
+until("becoming primary", () => {
+  const hello = admin.hello();
+  if (!hello.setName && !hello.isWritablePrimary) {
+    // A set that was initiated before has no name either in its first moments; then this is refused, and does no harm.
+    admin.adminCommand({ replSetInitiate: { _id: "rs0", members: [{ _id: 0, host: "mongodb:27017" }] } });
+    print("The replica set is initiated.");
+  }
+  return hello.isWritablePrimary;
+});
+
+const AUTHENTICATION_FAILED = 18;
+try {
+  admin.auth("root", rootPassword);
+} catch (failure) {
+  if (failure.code !== AUTHENTICATION_FAILED) {
+    throw failure;
+  }
+  try {
+    admin.createUser({ user: "root", pwd: rootPassword, roles: ["root"] });
+  } catch (error) {
+    throw new Error(`There is a user root, and MONGODB_ROOT_PASSWORD is not its password (${error.message})`);
+  }
+  admin.auth("root", rootPassword);
+  print("The user root is created.");
+}
+
+for (const { user, pwd, roles } of users) {
+  if (admin.getUser(user)) {
+    admin.updateUser(user, { pwd, roles });
+  } else {
+    admin.createUser({ user, pwd, roles });
+    print(`The user ${user} is created.`);
+  }
+}
+print("The database is ready.");

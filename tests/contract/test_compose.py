@@ -1,0 +1,110 @@
+"""What docker compose is told, as far as it can be held to without a docker engine."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings, variable
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+PASSWORDS = {
+    "MONGODB_DATABASE": "dicom",
+    "MONGODB_ROOT_PASSWORD": "root-1",
+    "MONGODB_SERVICE_PASSWORD": "service-1",
+    "MONGODB_ANALYST_PASSWORD": "analyst-1",
+}
+
+
+def set_up(state, tmp_path, **changes):
+    """Run setup.js in a stand-in for mongosh and mongod, and give the state that it leaves."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not here")
+    before = tmp_path / "state.json"
+    before.write_text(json.dumps(state))
+    stand_in = Path(__file__).with_name("mongod_stand_in.js")
+    done = subprocess.run(
+        [node, stand_in, ROOT / "docker" / "mongodb" / "setup.js", before],
+        env={"PATH": os.environ["PATH"], **PASSWORDS, **changes},
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    return json.loads(done.stdout)
+
+
+def test_a_fresh_database_gets_its_replica_set_and_three_users(tmp_path):
+    after = set_up({"answersAfter": 3}, tmp_path)
+    assert after["error"] is None
+    assert after["calls"] == ["initiate", "create root", "create service", "create analyst"]
+    roles = {
+        name: {(role["role"], role["db"]) for role in after["users"][name]["roles"]} for name in ("service", "analyst")
+    }
+    assert roles == {"service": {("readWrite", "dicom"), ("dbAdmin", "dicom")}, "analyst": {("read", "dicom")}}
+
+
+def test_a_second_run_changes_nothing_but_a_changed_password(tmp_path):
+    first = set_up({}, tmp_path)
+    again = set_up({**first, "calls": []}, tmp_path, MONGODB_SERVICE_PASSWORD="service-2")
+    assert (again["error"], again["calls"]) == (None, [])
+    assert again["users"]["service"]["pwd"] == "service-2"
+    assert again["users"]["analyst"] == first["users"]["analyst"]
+
+
+@pytest.mark.parametrize("user", ["root", "service", "analyst"])
+def test_a_run_that_was_killed_is_finished_by_the_next(user, tmp_path):
+    broken = set_up({"dieAfter": user}, tmp_path)
+    assert broken["error"]
+    after = set_up({**broken, "dieAfter": None}, tmp_path)
+    assert after["error"] is None
+    assert sorted(after["users"]) == ["analyst", "root", "service"]
+
+
+def test_a_database_that_is_still_starting_is_waited_for_and_not_initiated_again(tmp_path):
+    first = set_up({}, tmp_path)
+    again = set_up({**first, "calls": [], "loadingSeconds": 3, "electionSeconds": 3}, tmp_path)
+    assert (again["error"], again["calls"]) == (None, [])
+
+
+def test_another_root_password_is_refused_with_a_sentence(tmp_path):
+    first = set_up({}, tmp_path)
+    again = set_up(first, tmp_path, MONGODB_ROOT_PASSWORD="other")
+    assert "MONGODB_ROOT_PASSWORD is not its password" in again["error"]
+
+
+def test_a_database_that_never_answers_is_given_up_with_a_sentence(tmp_path):
+    assert "not within a minute" in set_up({"answersAfter": 1000}, tmp_path)["error"]
+
+
+def test_every_variable_of_docker_compose_is_in_the_example():
+    asked = set(re.findall(r"\$\{(\w+)", COMPOSE))
+    shown = set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.MULTILINE))
+    assert asked == shown
+
+
+def test_the_example_holds_no_secret_and_docker_compose_no_default_for_one():
+    for name in re.findall(r"^(\w+)=", EXAMPLE, re.MULTILINE):
+        assert re.search(rf"^{name}=$", EXAMPLE, re.MULTILINE), f"{name} has a value in .env.example"
+    for name in re.findall(r"\$\{(\w*(?:PASSWORD|SECRET)\w*)", COMPOSE):
+        if name != "JWT_SECRET":  # it is one of two ways; the service says so itself when it has neither
+            assert set(re.findall(rf"\$\{{{name}(.*?)\}}", COMPOSE)) == {":?set it in .env; see .env.example"}
+
+
+def test_the_service_is_told_nothing_that_it_does_not_know():
+    service = COMPOSE[COMPOSE.index("\n  service:") : COMPOSE.index("\nvolumes:")]
+    told = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
+    assert told <= {variable(setting) for setting in fields(Settings)}
+
+
+def test_the_database_has_no_published_port():
+    database = COMPOSE[COMPOSE.index("\n  mongodb:") : COMPOSE.index("\n  mongodb-setup:")]
+    assert "ports:" not in database
+    assert COMPOSE.count("ports:") == 1
