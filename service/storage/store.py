@@ -167,7 +167,9 @@ class Store:
         bool
             False when the instance is gone or being deleted; nothing that was written is left then.
         """
-        return await self._threads.run(partial(writes.replace_derived, self._sync, envelope, extracted))
+        return await self._threads.run(
+            partial(writes.replace_derived, self._sync, envelope, extracted, self._series_elements)
+        )
 
     async def set_extraction(self, envelope: Mapping[str, Any], extraction: Mapping[str, Any]) -> bool:
         """Set what is known of an instance's extraction, such as that it failed. False when it is gone."""

@@ -20,7 +20,7 @@ from pymongo.errors import DuplicateKeyError
 from service.errors import DatabaseUnavailable
 from service.storage.documents import Collections, Document, Extracted
 from service.storage.gridfs_documents import Buffer, insert_chunks, insert_file, remove_some
-from service.storage.series import put_series, series_key
+from service.storage.series import SeriesElements, put_series, retire_from_series, series_key
 
 ATTEMPTS = 5
 
@@ -94,7 +94,9 @@ def insert_pending(collections: Collections, envelope: Mapping[str, Any], finish
     raise _restless()
 
 
-def replace_derived(collections: Collections, envelope: Mapping[str, Any], extracted: Extracted) -> bool:
+def replace_derived(
+    collections: Collections, envelope: Mapping[str, Any], extracted: Extracted, elements: SeriesElements
+) -> bool:
     """Give a stored instance its tree, index and series, anew or for the first time.
 
     Parameters
@@ -107,19 +109,22 @@ def replace_derived(collections: Collections, envelope: Mapping[str, Any], extra
     bool
         False when the instance is gone or being deleted: then nothing that was written here is left.
     """
+    same = _same_upload(envelope)
+    living = {**same, "extraction.state": {"$ne": "deleting"}}
+    if collections.instances.find_one(living, {"_id": 1}) is None:
+        return False
     document = _index_document(envelope, extracted)
     collections.tag_index.replace_one(
         {"_id": envelope["_id"], "patient_id": envelope["patient_id"]}, document, upsert=True
     )
     put_series(collections, envelope, extracted.series)
     fields = {name: value for name, value in envelope.items() if name != "_id"}
-    done = collections.instances.update_one(
-        {**_same_upload(envelope), "extraction.state": {"$ne": "deleting"}},
-        {"$set": {**fields, "dataset": extracted.dataset}},
-    )
+    done = collections.instances.update_one(living, {"$set": {**fields, "dataset": extracted.dataset}})
     if done.matched_count:
         return True
-    collections.tag_index.delete_one(_same_upload(envelope))
+    # Deleted meanwhile, and the delete may have looked for these before they were written.
+    collections.tag_index.delete_one(same)
+    retire_from_series(collections, envelope, elements)
     return False
 
 

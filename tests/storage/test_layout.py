@@ -1,0 +1,86 @@
+"""A database is made ready once, by whoever comes first, and one that does not fit is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pymongo.errors import WriteError
+
+from service.storage.connection import Database
+from service.storage.layout import INDEXES, LAYOUT, UnknownLayout
+from service.storage.store import Store
+from tests.storage.samples import Clock, envelope, extraction, series_elements
+
+
+async def test_many_processes_at_once_agree_on_one_namespace(database: Database, clock: Clock) -> None:
+    stores = [Store(database, clock, series_elements) for _ in range(6)]
+    prepared = await asyncio.gather(*(each.prepare() for each in stores))
+    assert len({each.namespace for each in prepared}) == 1
+    assert {each.missing_indexes for each in prepared} == {()}
+    for each in stores:
+        each.close()
+
+
+async def test_a_second_start_changes_nothing(store: Store, database: Database) -> None:
+    async def state() -> Any:
+        names = sorted(await database.list_collection_names())
+        return [(name, await database[name].index_information()) for name in names], await database["meta"].find_one()
+
+    before = await state()
+    await store.prepare()
+    assert await state() == before
+
+
+@pytest.mark.usefixtures("store")
+async def test_every_index_is_there(database: Database) -> None:
+    for index in INDEXES:
+        there = await database[index.collection].index_information()
+        assert index.name in there, index
+        assert [tuple(pair) for pair in there[index.name]["key"]] == list(index.keys)
+
+
+async def test_a_newer_layout_is_refused(store: Store, database: Database) -> None:
+    await database["meta"].update_one({"_id": "store"}, {"$set": {"layout": LAYOUT + 1}})
+    with pytest.raises(UnknownLayout, match="newer"):
+        await store.prepare()
+
+
+async def test_an_older_layout_names_the_command_that_brings_it_up(store: Store, database: Database) -> None:
+    await database["meta"].update_one({"_id": "store"}, {"$set": {"layout": LAYOUT - 1}})
+    with pytest.raises(UnknownLayout, match=r"scripts/migrate\.py"):
+        await store.prepare()
+
+
+async def test_a_missing_index_of_a_large_collection_is_reported(
+    store: Store, database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = envelope(store, clock, b"bytes")
+    await store.store_instance(made, extraction(), b"bytes")
+    await database["instances"].drop_index("uids")
+    monkeypatch.setattr("service.storage.layout.LARGE", 0)
+    assert (await store.prepare()).missing_indexes == ("instances.uids",)
+    monkeypatch.undo()
+    assert (await store.prepare()).missing_indexes == ()
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"patient": "p-1"},
+        {"size": -1},
+        {"sha256": "no hash"},
+        {"received_at": "today"},
+        {"extraction": {"state": "finished", "version": 1, "at": None, "attempts": 1, "error": None}},
+        {"patient_id": "p" * 65},
+    ],
+    ids=lambda mistake: next(iter(mistake)),
+)
+async def test_a_misshapen_envelope_is_refused(
+    store: Store, backend_uri: str | None, clock: Clock, mistake: dict[str, Any]
+) -> None:
+    if backend_uri is None:
+        pytest.skip("the double has no validators")
+    with pytest.raises(WriteError, match="validation"):
+        await store.store_instance(envelope(store, clock, b"bytes") | mistake, extraction(), b"bytes")
