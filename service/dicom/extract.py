@@ -1,0 +1,173 @@
+"""From the bytes of a file to what the store keeps of it: the tree, the flat index, the series' attributes."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from service.dicom.framing import RawFile, begins_like_dicom, read_dataset
+from service.dicom.index import index_entries
+from service.dicom.limits import Buffer, Limits
+from service.dicom.series import series_elements
+from service.dicom.spill import spill
+from service.dicom.tree import Tree, build_tree
+
+__all__ = ["EXTRACTOR_VERSION", "Extraction", "begins_like_dicom", "extract", "extract_packed", "read_tree", "unpack"]
+
+EXTRACTOR_VERSION = 1
+"""Goes up when the same bytes give another tree or index, so that what is stored can be made again."""
+
+_IDENTIFIERS = {
+    "study_instance_uid": "StudyInstanceUID",
+    "series_instance_uid": "SeriesInstanceUID",
+    "sop_instance_uid": "SOPInstanceUID",
+    "sop_class_uid": "SOPClassUID",
+    "transfer_syntax_uid": "TransferSyntaxUID",
+}
+_IN_FILE_META = {"SOPInstanceUID": "MediaStorageSOPInstanceUID", "SOPClassUID": "MediaStorageSOPClassUID"}
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What one file gives.
+
+    Parameters
+    ----------
+    dataset : Mapping
+        The tree, with what would pass MongoDB's limits left in the original.
+    index : Mapping
+        ``tags``, ``names``, ``vrs``, ``truncated``, from the whole tree.
+    series : Mapping or None
+        The study- and series-level elements; None without the three UIDs.
+    identifiers : Mapping
+        ``study_instance_uid``, ``series_instance_uid``, ``sop_instance_uid``, ``sop_class_uid``,
+        ``transfer_syntax_uid``: text, or None.
+    problems : int
+        How many elements have a problem, and how much about the file as a whole is strange.
+    warnings : list of dict
+        ``{"path": text or None, "problem": text}``, the first hundred; never a value.
+    truncated_at : int or None
+        Byte offset at which a cut file stopped.
+    spilled : bool
+        Whether `dataset` leaves something in the original.
+    """
+
+    dataset: Mapping[str, Any]
+    index: Mapping[str, Any]
+    series: Mapping[str, Any] | None
+    identifiers: Mapping[str, str | None]
+    problems: int
+    warnings: list[dict[str, Any]]
+    truncated_at: int | None
+    spilled: bool
+
+
+def read_tree(buffer: Buffer, limits: Limits) -> Tree:
+    """Read a file into its whole typed tree, nothing spilled.
+
+    Raises
+    ------
+    NotDicom, LimitExceeded, OverBudget
+    """
+    return build_tree(_read(buffer, limits), limits)
+
+
+def extract(buffer: Buffer, limits: Limits) -> Extraction:
+    """Extract a file in this process.
+
+    Parameters
+    ----------
+    buffer : bytes, bytearray, memoryview or mmap
+        The whole file.
+    limits : Limits
+        What it may cost.
+
+    Raises
+    ------
+    NotDicom
+        The bytes are not a DICOM file.
+    LimitExceeded
+        A bound was passed.
+    OverBudget
+        There are more elements or values than `Limits.max_elements`.
+    """
+    tree = build_tree(_read(buffer, limits), limits, spill_values=True)
+    dataset = tree.dataset
+    index = index_entries(dataset)
+    series = series_elements(dataset)
+    identifiers = _identifiers(dataset)
+    spilled = spill(tree, limits, len(buffer))
+    return Extraction(dataset, index, series, identifiers, tree.problems, tree.warnings, tree.truncated_at, spilled)
+
+
+def extract_packed(source: bytes | str, limits: Limits) -> tuple[bytes, bytes, bytes | None, dict[str, Any]]:
+    """Extract a file in a worker process, into what crosses to another process at little cost.
+
+    Parameters
+    ----------
+    source : bytes or str
+        The file, or its path.
+    limits : Limits
+        What it may cost.
+
+    Returns
+    -------
+    bytes, bytes, bytes or None, dict
+        BSON of the tree, of the index and of the series; the other fields of `Extraction`.
+
+    Raises
+    ------
+    NotDicom, LimitExceeded, OverBudget
+    """
+    if isinstance(source, str):
+        with Path(source).open("rb") as file:
+            if not file.seek(0, 2):
+                extraction = extract(b"", limits)
+            else:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    extraction = extract(mapped, limits)
+    else:
+        extraction = extract(source, limits)
+    rest = {
+        "identifiers": extraction.identifiers,
+        "problems": extraction.problems,
+        "warnings": extraction.warnings,
+        "truncated_at": extraction.truncated_at,
+        "spilled": extraction.spilled,
+    }
+    series = None if extraction.series is None else bson.encode(extraction.series)
+    return bson.encode(extraction.dataset), bson.encode(extraction.index), series, rest
+
+
+def unpack(packed: tuple[bytes, bytes, bytes | None, dict[str, Any]]) -> Extraction:
+    """Give what `extract_packed` packed; its BSON is decoded only where it is looked into."""
+    dataset, index, series, rest = packed
+    return Extraction(
+        RawBSONDocument(dataset), RawBSONDocument(index), None if series is None else RawBSONDocument(series), **rest
+    )
+
+
+def _read(buffer: Buffer, limits: Limits) -> RawFile:
+    """Read a buffer whose slices are bytes."""
+    return read_dataset(buffer if isinstance(buffer, bytes | mmap.mmap) else bytes(buffer), limits)
+
+
+def _identifiers(dataset: Mapping[str, Any]) -> dict[str, str | None]:
+    """Give the UIDs by which a file is found; those of its file meta where the data set has none."""
+    found: dict[str, str | None] = {}
+    for name, keyword in _IDENTIFIERS.items():
+        found[name] = _text(dataset, keyword) or _text(dataset, _IN_FILE_META.get(keyword, ""))
+    return found
+
+
+def _text(dataset: Mapping[str, Any], keyword: str) -> str | None:
+    """Give the first value of an element, if it is text."""
+    values = (dataset.get(keyword) or {}).get("Value")
+    value = values[0] if values else None
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,47 @@
+"""The VR of an element whose file does not say it: implicit VR, and UN in explicit VR (PS3.5 6.2.2, 7.1.3)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pydicom._dicom_dict import DicomDictionary
+from pydicom._private_dict import private_dictionaries
+
+from service.dicom.dictionary import vr_of
+
+TAG_VRS: dict[int, str] = {tag: entry[0] for tag, entry in DicomDictionary.items() if tag >> 16 != 0xFFFE}
+"""The VR of every tag that PS3.6 lists singly, as it prints it: "US or SS" too."""
+
+_PRIVATE_SPELLINGS = {"OB_OW": "OB or OW"}
+
+
+def standard_vr(tag: int) -> str | None:
+    """Give the VR that the Standard has for a tag of an even group, or for any group length (PS3.5 7.2)."""
+    vr = TAG_VRS.get(tag)
+    if vr is None:
+        if not tag & 0xFFFF:
+            return "UL"
+        vr = vr_of(tag)
+    return None if vr == "NONE" else vr
+
+
+@lru_cache(maxsize=8192)
+def private_vr(tag: int, creator: str) -> str | None:
+    """Give the VR that a private creator's dictionary has for a tag.
+
+    Parameters
+    ----------
+    tag : int
+        The tag, in whatever block the file reserved.
+    creator : str
+        The private creator, without padding.
+    """
+    entries = private_dictionaries.get(creator)
+    if not entries:
+        return None
+    group, number = f"{tag >> 16:04X}", f"{tag & 0xFFFF:04X}"
+    for key in (group + number, f"{group}xx{number[2:]}", f"{group[:2]}xxxx{number[2:]}"):
+        if key in entries:
+            vr = entries[key][0]
+            return _PRIVATE_SPELLINGS.get(vr, vr)
+    return None

@@ -1,0 +1,289 @@
+"""The typed tree of a file: what the reader found, converted element by element, nothing dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.dicom.charset import CharacterSet, character_set
+from service.dicom.dictionary import KEYWORD_TAGS
+from service.dicom.framing import RawFile
+from service.dicom.limits import Buffer, Limits, OverBudget
+from service.dicom.reader import ENCAPSULATED, Element, Items
+from service.dicom.values import BYTE_VRS, WORDS, Cached, TypedElement, Unconvertible, converters, to_little
+
+MAX_WARNINGS = 100
+
+_KEYS = {tag: keyword for keyword, tag in KEYWORD_TAGS.items()}
+_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_CHARACTER_SET = 0x00080005
+_PIXEL_REPRESENTATION = 0x00280103
+_LUT_DESCRIPTOR = 0x00283002
+_EMPTY: dict[str, TypedElement] = {}
+_VALUE_BYTES = 16  # from this many bytes on, values are counted one by one against the in-process budget
+
+
+@dataclass(slots=True)
+class Tree:
+    """The elements of a file by keyword or hex digits, whole.
+
+    Parameters
+    ----------
+    dataset : dict
+        The tree, the file meta group in it. Elements are shared between places of the tree: do not change one.
+    warnings : list of dict
+        ``{"path", "problem"}``, at most `MAX_WARNINGS`; `problems` counts all.
+    truncated_at : int or None
+        Byte offset at which a cut file stopped.
+    deepest : int
+        How many sequences lie within each other.
+    """
+
+    dataset: dict[str, Any]
+    truncated_at: int | None
+    deepest: int
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    problems: int = 0
+    places: dict[int, tuple[Buffer, int, int, int]] = field(default_factory=dict)
+    spilled_values: int = 0
+
+    def read_bytes(self, element: Mapping[str, Any]) -> bytes:
+        """Give the bytes of an element of this tree, in little-endian order and inflated.
+
+        Parameters
+        ----------
+        element : Mapping
+            An element out of `dataset` that is bytes, or that has only its length. Encapsulated pixel data comes with
+            the headers of its fragments.
+
+        Raises
+        ------
+        KeyError
+            The element is not one of this tree, or has values.
+        """
+        inline = element.get("InlineBinary")
+        if inline is not None:
+            return bytes(inline)
+        if element.keys() == {"vr"}:
+            return b""
+        buffer, start, length, word = self.places[id(element)]
+        return to_little(bytes(buffer[start : start + length]), word)
+
+
+def build_tree(raw: RawFile, limits: Limits, spill_values: bool = False) -> Tree:
+    """Convert what was read. The elements of `raw` are used up, so that a large file is not held twice.
+
+    Parameters
+    ----------
+    raw : RawFile
+        What `read_dataset` gave.
+    limits : Limits
+        Its `max_inline_bytes` decides what stands in the tree.
+    spill_values : bool
+        Leave values longer than `Limits.max_value_bytes` in the file.
+
+    Raises
+    ------
+    OverBudget
+        There are more values than the caller's own budget.
+    """
+    tree = Tree({}, raw.parser.truncated_at, raw.parser.deepest)
+    for parser in (raw.meta_parser, raw.parser):
+        for note, count in parser.notes.items():
+            _warn(tree, None, note if count == 1 else f"{note} ({count} times)")
+    if tree.truncated_at is not None:
+        _warn(tree, None, f"the file is cut off: reading stopped at byte {tree.truncated_at}")
+    meta = _Builder(tree, raw.original, raw.original, raw.meta_parser.problems, limits, spill_values)
+    tree.dataset = meta.build(raw.meta, character_set(()), True)
+    builder = _Builder(tree, raw.buffer, raw.original, raw.parser.problems, limits, spill_values)
+    dataset = builder.build(raw.elements, character_set(()), raw.little)
+    for key in tree.dataset.keys() & dataset.keys():
+        _warn(tree, key, "a duplicate of an element in the file meta was left out")
+    tree.dataset = dataset if not tree.dataset else tree.dataset | dataset | tree.dataset
+    return tree
+
+
+def _warn(tree: Tree, path: str | None, problem: str) -> None:
+    tree.problems += 1
+    if len(tree.warnings) < MAX_WARNINGS:
+        tree.warnings.append({"path": path, "problem": problem})
+
+
+class _Builder:
+    """Converts the elements of one buffer."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        buffer: Buffer,
+        original: Buffer,
+        problems: dict[tuple[int, int], str],
+        limits: Limits,
+        spill_values: bool,
+    ) -> None:
+        self.tree = tree
+        self.buffer = buffer
+        self.in_original = buffer is original
+        self.problems = problems
+        self.inline = limits.max_inline_bytes
+        self.longest = limits.max_value_bytes if spill_values else None
+        self.values_left = limits.max_elements
+        self.path: list[str] = []
+        self.around: list[tuple[list[Element], bool]] = []
+        self.tables: dict[tuple[CharacterSet, bool], dict[str, Cached]] = {}
+
+    def build(self, elements: list[Element], charset: CharacterSet, little: bool) -> dict[str, Any]:
+        """Convert the elements of one data set or item; `charset` is that of what is around it."""
+        buffer, inline, problems, keys = self.buffer, self.inline, self.problems, _KEYS
+        own = self._own_charset(elements)
+        if own is not None:
+            charset = own
+        convert = self.tables.get((charset, little)) or self._table(charset, little)
+        out: dict[str, Any] = {}
+        for tag, vr, start, length, payload in elements:
+            key = keys.get(tag) or f"{tag:08X}"
+            if key in out:
+                _warn(self.tree, self._place(key), "a duplicate element was left out; the first was kept")
+                continue
+            try:
+                if payload is not None or length > inline or problems or tag in _PIXELS:
+                    out[key] = self._unusual(key, (tag, vr, start, length, payload), elements, charset, little)
+                elif length:
+                    out[key] = convert[vr][buffer[start : start + length]]
+                else:
+                    out[key] = _EMPTY.get(vr) or self._empty(vr)
+            except Unconvertible as error:
+                out[key] = self._kept(key, error.element, start, length, little)
+            except KeyError:
+                # A choice of VRs, which only its surroundings settle.
+                vr = self._settled(tag, vr, length, elements, little)
+                try:
+                    out[key] = convert[vr][buffer[start : start + length]]
+                except Unconvertible as error:
+                    out[key] = self._kept(key, error.element, start, length, little)
+        return out
+
+    def _table(self, charset: CharacterSet, little: bool) -> dict[str, Cached]:
+        """Make, and keep, the conversions for a character set and a byte order."""
+        shared = next((table for (_, order), table in self.tables.items() if order == little), None)
+        table = self.tables[charset, little] = converters(charset, little, shared)
+        return table
+
+    def _own_charset(self, elements: list[Element]) -> CharacterSet | None:
+        """Give the character set that a data set or an item names; None where it names none."""
+        whole = not self.around
+        for tag, _, start, length, payload in elements:
+            if tag == _CHARACTER_SET and payload is None:
+                names = self.buffer[start : start + min(length, 1024)].decode("latin-1").split("\\")
+                charset = character_set(tuple(name.strip(" \0") for name in names))
+                if charset.problem:
+                    _warn(self.tree, self._place("SpecificCharacterSet"), charset.problem)
+                return charset
+            if tag > _CHARACTER_SET and not whole:
+                break
+        return None
+
+    def _place(self, key: str) -> str:
+        return ".".join([*self.path, key])
+
+    def _empty(self, vr: str) -> TypedElement:
+        """Give the element of a VR without a value."""
+        vr = {"US or SS": "US", "OB or OW": "OW", "US or OW": "US", "US or SS or OW": "US"}.get(vr, vr)
+        return _EMPTY.setdefault(vr, {"vr": vr})
+
+    def _kept(self, key: str, element: TypedElement, start: int, length: int, little: bool) -> TypedElement:
+        """Note an element that could not be converted; a long one is left in the file, by its length."""
+        _warn(self.tree, self._place(key), element["problem"])
+        raw = element.get("raw")
+        if isinstance(raw, bytes) and len(raw) > self.inline and "Value" not in element:
+            long = self._by_length(element["vr"], start, length, little)
+            long["problem"] = element["problem"]
+            return long
+        return element
+
+    def _unusual(
+        self, key: str, found: Element, elements: list[Element], charset: CharacterSet, little: bool
+    ) -> TypedElement:
+        """Convert what is a sequence, long, or has a problem."""
+        tag, vr, start, length, payload = found
+        problem = self.problems.get((tag, start)) if self.problems else None
+        if problem is not None:
+            _warn(self.tree, self._place(key), problem)
+        if isinstance(payload, Items):
+            element = self._sequence(key, payload, elements, charset, little)
+            return element | {"problem": problem} if problem else element
+        if " or " in vr:
+            vr = self._settled(tag, vr, length, elements, little)
+        if payload is ENCAPSULATED:
+            element = self._by_length(vr, start, length, True)
+            element["encapsulated"] = True
+        elif tag in _PIXELS or (length > self.inline and (vr in BYTE_VRS or vr == "SQ")):
+            element = self._by_length(vr, start, length, little) if length else {"vr": vr}
+        elif self.longest is not None and length > self.longest:
+            element = self._by_length(vr, start, length, little)
+            element["spilled"] = True
+            self.tree.spilled_values += 1
+        else:
+            return self._long(vr, start, length, charset, little, problem)
+        if problem is not None:
+            element["problem"] = problem
+        return element
+
+    def _long(
+        self, vr: str, start: int, length: int, charset: CharacterSet, little: bool, problem: str | None
+    ) -> TypedElement:
+        """Convert a value that is longer than most, or broken."""
+        data = self.buffer[start : start + length]
+        if problem is not None:
+            text = vr not in BYTE_VRS and vr not in ("SQ", "AT", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD")
+            raw = data.decode("ascii") if text and data.isascii() else data
+            return {"vr": vr, "raw": raw, "problem": problem}
+        if self.values_left is not None:
+            self.values_left -= max(length // 8, data.count(b"\\"))
+            if self.values_left < 0:
+                raise OverBudget
+        element = self.tables[charset, little][vr][data]
+        if "Value" in element:
+            # So that a document which is still too large can leave it in the file.
+            self.tree.places[id(element)] = (self.buffer, start, length, 1 if little else WORDS.get(vr, 1))
+        return element
+
+    def _by_length(self, vr: str, start: int, length: int, little: bool) -> TypedElement:
+        """Give an element that stays in the file, and remember where."""
+        word = 1 if little else WORDS.get(vr, 1)
+        element: TypedElement = {"vr": vr, "length": length}
+        if self.in_original and word == 1:
+            element["offset"] = start
+        self.tree.places[id(element)] = (self.buffer, start, length, word)
+        return element
+
+    def _sequence(
+        self, key: str, items: Items, elements: list[Element], charset: CharacterSet, little: bool
+    ) -> TypedElement:
+        """Convert the items of a sequence, and let go of what the reader found."""
+        if not items:
+            return self._empty("SQ")
+        self.around.append((elements, little))
+        built: list[dict[str, Any]] = []
+        path = self.path
+        for index in range(len(items)):
+            path.append(f"{key}[{index}]")
+            built.append(self.build(items[index], charset, items.little))
+            path.pop()
+            items[index] = []
+        self.around.pop()
+        return {"vr": "SQ", "Value": built}
+
+    def _settled(self, tag: int, vr: str, length: int, elements: list[Element], little: bool) -> str:
+        """Choose among the VRs that the dictionary leaves open (PS3.5 A.1, PS3.3 C.7.6.3.1)."""
+        if vr == "OB or OW":
+            return "OW"
+        if vr in ("US or OW", "US or SS or OW"):
+            return "OW"
+        for level, order in ((elements, little), *reversed(self.around)):
+            for other, _, start, size, _payload in level:
+                if other == _PIXEL_REPRESENTATION and size >= 2:
+                    signed = int.from_bytes(self.buffer[start : start + 2], "little" if order else "big") == 1
+                    return "SS" if signed else "US"
+        return "US"
