@@ -1,0 +1,195 @@
+"""A tree as the DICOM JSON Model has it (PS3.18 Annex F)."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from typing import Any
+
+from bson.decimal128 import Decimal128
+
+from service.dicom.dictionary import KEYWORD_TAGS, vr_of
+from service.dicom.paths import BelowSpilled
+
+MAX_INLINE = 1024
+"""Bytes that stand in the JSON as base64; what is longer is asked for by its BulkDataURI."""
+
+MAX_EXACT_INTEGER = 2**53
+"""The largest integer up to which readers of JSON that know doubles only are right."""
+
+_HEX = {keyword: f"{tag:08X}" for keyword, tag in KEYWORD_TAGS.items()}
+_AS_THEY_ARE = frozenset(
+    ("AE", "AS", "AT", "CS", "DA", "DT", "LO", "LT", "SH", "SL", "SS", "ST", "TM", "UC", "UI", "UL", "UR", "US", "UT")
+)
+_TAKEN_AS_THEY_COME = frozenset(
+    (None, "AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UN", "UR", "UT")
+)
+"""The VRs of the dictionary for which a reader can take any bytes; None is a tag that it does not know."""
+
+_ONE_TEXT = frozenset(("LT", "ST", "UR", "UT"))
+_UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
+_SURE_DIGITS = 15
+"""A decimal text of so few characters is the value of the double nearest to it, whatever its spelling."""
+
+
+def dicom_json(dataset: Mapping[str, Any], bulk_data_uri: Callable[[str], str]) -> dict[str, Any]:
+    """Write a tree as a DICOM JSON Model object.
+
+    Parameters
+    ----------
+    dataset : Mapping
+        The whole tree by keyword or hex, nothing of it left in the original.
+    bulk_data_uri : callable
+        Gives the URI for a tag path, as ``PixelData`` or ``WaveformSequence[0].WaveformData``. The path has item
+        numbers from 0 and is not yet percent-encoded.
+
+    Returns
+    -------
+    dict
+        By ascending tag, ready for a JSON encoder that refuses NaN: no group lengths and no group 0002 (PS3.18 F.2.2),
+        an empty element without `Value` (F.2.5), DS, IS, SV and UV as text where a double has another value (F.2.3.1),
+        Specific Character Set as that of the JSON itself, UTF-8. Bytes over 1 KiB, and FL and FD that are not finite,
+        which JSON has no numbers for, are a `BulkDataURI`. What has a binary VR and could not be converted, and text
+        that is no DS or IS, is UN.
+
+    Notes
+    -----
+    Readers that know the tag take the VR of the dictionary for a UN, and stumble over the whole data set when its bytes
+    are no such value; pydicom's `from_json` is one. So bytes that cannot be converted are a `BulkDataURI` where the
+    dictionary expects numbers or items, and inline elsewhere.
+
+    Raises
+    ------
+    BelowSpilled
+        The tree has left a sequence in the original.
+    """
+    return _object(dataset, "", bulk_data_uri)
+
+
+def bulk_data(element: Mapping[str, Any]) -> bytes | None:
+    """Give the bytes behind a `BulkDataURI` of `dicom_json`, little-endian; None where only the original has them."""
+    held = element.get("InlineBinary", element.get("raw"))
+    if isinstance(held, str) and not element.get("Value"):
+        return held.encode()
+    if isinstance(held, bytes):
+        return held
+    code = {"FL": "f", "FD": "d"}.get(element["vr"])
+    values = element.get("Value")
+    return struct.pack(f"<{len(values)}{code}", *values) if code and values else None
+
+
+def _object(dataset: Mapping[str, Any], prefix: str, bulk_data_uri: Callable[[str], str]) -> dict[str, Any]:
+    elements = sorted((_HEX.get(key) or key, key) for key in dataset)
+    return {
+        tag: _UTF_8 if tag == "00080005" else _element(tag, dataset[key], prefix + key, bulk_data_uri)
+        for tag, key in elements
+        # besides group lengths and file meta: delimiters astray are no attributes (PS3.5 7.5)
+        if not (tag.endswith("0000") or tag.startswith(("0002", "FFFE")))
+    }
+
+
+def _element(tag: str, element: Mapping[str, Any], path: str, bulk_data_uri: Callable[[str], str]) -> dict[str, Any]:
+    vr = element["vr"]
+    values = element.get("Value")
+    if values:
+        if vr in _AS_THEY_ARE:
+            return {"vr": vr, "Value": values}
+        if vr == "SQ":
+            items = [_object(item, f"{path}[{number}].", bulk_data_uri) for number, item in enumerate(values)]
+            return {"vr": vr, "Value": items}
+        if vr == "PN":
+            return {"vr": vr, "Value": [dict(value) if value else None for value in values]}
+        if vr in ("DS", "IS"):
+            return {"vr": vr, "Value": _decimals(vr, values, element.get("raw"))}
+        if vr in ("FL", "FD"):
+            return {"vr": vr, "Value": values} if all(map(isfinite, values)) else _bulk(vr, path, bulk_data_uri)
+        return {"vr": vr, "Value": _integers(values)}
+    if vr == "SQ" and element.get("spilled"):
+        raise BelowSpilled
+    if element.get("length"):
+        return _bulk(vr, path, bulk_data_uri)
+    held = element.get("InlineBinary")
+    if held:
+        return _bulk(vr, path, bulk_data_uri) if len(held) > MAX_INLINE else _inline(vr, held)
+    raw = element.get("raw")
+    if not raw:
+        return {"vr": vr}
+    if isinstance(raw, str):
+        texts = _texts(vr, raw)
+        if texts is not None:
+            return {"vr": vr, "Value": texts}
+        raw = raw.encode()
+    if len(raw) > MAX_INLINE or vr_of(int(tag, 16)) not in _TAKEN_AS_THEY_COME:
+        return _bulk("UN", path, bulk_data_uri)
+    return _inline("UN", raw)
+
+
+def _bulk(vr: str, path: str, bulk_data_uri: Callable[[str], str]) -> dict[str, Any]:
+    return {"vr": vr, "BulkDataURI": bulk_data_uri(path)}
+
+
+def _inline(vr: str, value: bytes) -> dict[str, Any]:
+    return {"vr": vr, "InlineBinary": b64encode(value).decode("ascii")}
+
+
+def _decimals(vr: str, values: Sequence[Any], raw: Any) -> Sequence[Any]:
+    """Give DS or IS as numbers, or all as text where one of the texts has another value than its number."""
+    texts: list[Any] = raw.split("\\") if isinstance(raw, str) else [None] * len(values)
+    if len(texts) == len(values) and not all(map(_says_the_same, texts, values)):
+        as_text = _texts(
+            vr,
+            "\\".join("" if value is None else text or repr(value) for text, value in zip(texts, values, strict=True)),
+        )
+        if as_text is not None:
+            return as_text
+    return values
+
+
+def _says_the_same(text: str | None, value: Any) -> bool:
+    """Say whether a reader who takes the number for a double has the value that the file's text has."""
+    if value is None:
+        return True
+    if not isfinite(value) or (abs(value) > MAX_EXACT_INTEGER and isinstance(value, int)):
+        return False
+    if text is None:
+        return True
+    text = text.strip(" \0")
+    if len(text) <= _SURE_DIGITS:
+        return True
+    try:
+        return Decimal(text) == Decimal(repr(value))
+    except InvalidOperation:
+        return False
+
+
+def _texts(vr: str, raw: str) -> list[Any] | None:
+    """Divide a text by its VR into values; None for a DS or IS of which a value is no number."""
+    if vr in _ONE_TEXT:
+        return [raw]
+    texts = [text.strip(" \0") or None for text in raw.split("\\")]
+    if vr == "PN":
+        return [_person_name(text) if text else None for text in texts]
+    number = {"DS": float, "IS": int}.get(vr)
+    if number is not None:
+        try:
+            for text in texts:
+                number(text or "0")
+        except ValueError:
+            return None
+    return texts
+
+
+def _person_name(text: str) -> dict[str, str]:
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("=", 2), strict=False)
+    return {name: group for name, group in groups if group}
+
+
+def _integers(values: Sequence[Any]) -> list[Any]:
+    """Give SV or UV as numbers, or all as text where a double would not hold one of them."""
+    numbers = [int(value.to_decimal()) if isinstance(value, Decimal128) else value for value in values]
+    if any(isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER for value in numbers):
+        return [None if value is None else str(value) for value in numbers]
+    return numbers
