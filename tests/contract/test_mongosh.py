@@ -1,0 +1,53 @@
+"""The README's queries, run by mongosh on the database of a running service."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from service.storage.local import find_running
+
+README = (Path(__file__).resolve().parent.parent.parent / "README.md").read_text("utf-8")
+QUERIES = re.findall(r"^```js\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+FILES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "examples_rgb_color.dcm", "JPEG2000.dcm", "waveform_ecg.dcm")
+
+
+@pytest.fixture(scope="module")
+def database(service):
+    for name in FILES:
+        service.upload(Path(str(get_testdata_file(name, download=False))).read_bytes(), "p-17")
+    uri = find_running(Path(service.process.cmdline()[service.process.cmdline().index("--data-dir") + 1]))
+    assert uri is not None, "a script beside the service does not find its database"
+    return uri.replace("/?", "/dicom?")
+
+
+def ask(mongosh, database, query, home):
+    return subprocess.run(
+        [mongosh, "--quiet", "--norc", database, "--eval", query],
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        capture_output=True,
+        timeout=60,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_readme_has_three_queries():
+    assert len(QUERIES) >= 3
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_of_the_readme_finds_something(query, mongosh, database, tmp_path):
+    done = ask(mongosh, database, query, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() not in {"", "null", "[]", "0"}
+
+
+def test_a_tag_is_found_by_its_typed_value(mongosh, database, tmp_path):
+    query = (
+        'db.tag_index.countDocuments({"tags.Modality": "CT", "tags.SliceThickness": {$elemMatch: {$gt: 4, $lt: 6}}})'
+    )
+    assert ask(mongosh, database, query, tmp_path).stdout.strip() == "1"

@@ -1,0 +1,110 @@
+"""A real service: its own process, its own local database, a free port."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+
+
+class RunningService:
+    """`python -m service --dev` on a data directory, from construction to `stop` or `kill`."""
+
+    def __init__(self, data_dir, *flags, **variables):
+        self.log = Path(data_dir).with_name(f"{Path(data_dir).name}.log")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MONGODB_", "JWT_"))}
+        with self.log.open("ab") as log:
+            before = log.tell()
+            self.process = psutil.Popen(
+                [sys.executable, "-m", "service", "--dev", "--port", "0", "--data-dir", str(data_dir), *flags],
+                cwd=ROOT,
+                env=environment | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.port = self._wait_until_it_listens(before)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._tokens = {}
+
+    def _wait_until_it_listens(self, before):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            text = self.log.read_bytes()[before:].decode()
+            if found := re.search(r"listening on http://127\.0\.0\.1:(\d+)", text):
+                return int(found[1])
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        self.kill()
+        raise AssertionError(f"the service did not start:\n{self.log.read_text()}")
+
+    def request(self, method, path, body=None, patient="p-1", connection=None, **headers):
+        """Send one request with a token, and give (status, headers, body)."""
+        own = connection or self.connect()
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            if path.startswith("/patient/") and not path.endswith("/token"):
+                named["access-token"] = self.token(patient)
+            own.request(method, path, body, named)
+            response = own.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            if connection is None:
+                own.close()
+
+    def connect(self):
+        """A connection for several requests."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def token(self, patient):
+        """A token for a patient, asked for once."""
+        if patient not in self._tokens:
+            status, _, body = self.request("GET", f"/patient/{patient}/token")
+            assert status == 200
+            self._tokens[patient] = json.loads(body)["access_token"]
+        return self._tokens[patient]
+
+    def upload(self, content, patient="p-1"):
+        """Upload a file, and give its id."""
+        status, _, body = self.request(
+            "POST", f"/patient/{patient}/dicom", content, patient, content_type="application/dicom"
+        )
+        assert status == 200, (status, body)
+        return json.loads(body)
+
+    def family(self):
+        """The processes that it started, and theirs."""
+        return self.process.children(recursive=True)
+
+    def memory(self):
+        """Bytes of memory that the service and its workers hold, the database not included."""
+        members = [self.process] + [child for child in self.family() if "service.worker" in child.cmdline()]
+        return sum(member.memory_info().rss for member in members)
+
+    def stop(self, number=signal.SIGTERM, seconds=30):
+        """Ask it to stop, and give its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def kill(self):
+        """End it at once."""
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.wait(30)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
