@@ -127,7 +127,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
             add_each((raw,), slot)
         elif raw or element.get("length") or element.get("InlineBinary"):
             cut[slot[1]] = None
-        if element["vr"] == "SQ" and raw is None:
+        elif element["vr"] == "SQ":
             slot[0][element.get("items", 0)] = None
 
     def add_made(vr: str, values: Iterable[Any], slot: _Slot) -> None:

@@ -29,6 +29,7 @@ _TAKEN_AS_THEY_COME = frozenset(
 )
 """The VRs of the dictionary for which a reader can take any bytes; None is a tag that it does not know."""
 
+_BYTES = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _ONE_TEXT = frozenset(("LT", "ST", "UR", "UT"))
 _UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 _SURE_DIGITS = 15
@@ -110,7 +111,7 @@ def _element(tag: str, element: Mapping[str, Any], path: str, bulk_data_uri: Cal
     if vr == "SQ" and element.get("spilled"):
         raise BelowSpilled
     if element.get("length"):
-        return _bulk(vr, path, bulk_data_uri)
+        return _bulk("UN" if "problem" in element and vr not in _BYTES else vr, path, bulk_data_uri)
     held = element.get("InlineBinary")
     if held:
         return _bulk(vr, path, bulk_data_uri) if len(held) > MAX_INLINE else _inline(vr, held)

@@ -16,6 +16,7 @@ from service.dicom.dictionary import keyword_of, name_of, tag_of_key
 from service.dicom.private import creator_of, is_private_creator
 
 _FLOATS = frozenset(("DS", "FD", "FL"))
+_OF_A_SEQUENCE = frozenset(("vr", "problem", "items", "spilled"))
 _SHOWN_OTHERWISE = _FLOATS | {"PN", "UV"}
 
 
@@ -37,9 +38,10 @@ def simplify_element(tag: int, element: Mapping[str, Any], creator: str | None =
         ``tag``, ``group_id``, ``element_id`` (hex), ``keyword`` and ``name`` (null where no dictionary has one),
         ``vr``, ``vm`` (the number of values; 1 for a sequence, whatever its items, PS3.5 6.4) and ``value``: null when
         empty, a scalar for one value, else a list; for a sequence always a list of items, each a list of such objects.
-        Beside them, where it applies: ``creator``; ``encoding`` (``base64``, for bytes); ``length`` (of bytes that are
-        not shown); ``raw`` (the file's own text or bytes, where the number loses the text, or there is a
-        ``problem``); ``problem``; ``items`` and ``spilled`` (a sequence that was left in the original).
+        Beside them, where it applies: ``creator``; ``length`` (of bytes that are not shown); ``raw`` (the file's own
+        text or bytes, where the number loses the text, or there is a ``problem``); ``problem``; ``encoding``
+        (``base64``: the value is bytes, or, where it is null, ``raw`` is); ``raw_encoding`` (the same for ``raw``
+        beside a value that is text); ``spilled`` (left in the original), of a sequence with its number of ``items``.
         Numbers that are not finite are the texts NaN, Infinity and -Infinity. It can be written as JSON as it is.
     """
     hex_tag, keyword, name = _known(tag)
@@ -58,7 +60,7 @@ def simplify_element(tag: int, element: Mapping[str, Any], creator: str | None =
         described["creator"] = creator
         described["name"] = _private_name(tag, creator)
     values = element.get("Value")
-    if vr == "SQ" and "raw" not in element:
+    if vr == "SQ" and (values or element.keys() <= _OF_A_SEQUENCE):
         described["value"] = [simplify_dataset(item) for item in values or ()]
     elif values:
         shown = _values(vr, values) if vr in _SHOWN_OTHERWISE else values
@@ -73,13 +75,15 @@ def simplify_element(tag: int, element: Mapping[str, Any], creator: str | None =
         raw = element.get("raw")
         if raw is not None:
             if isinstance(raw, bytes):
-                described["encoding"] = "base64"
+                described["raw_encoding" if values else "encoding"] = "base64"
                 raw = b64encode(raw).decode("ascii")
             described["raw"] = raw
         if "problem" in element:
             described["problem"] = element["problem"]
         if element.get("spilled"):
-            described.update(value=None, items=element.get("items", 0), spilled=True)
+            described["spilled"] = True
+            if vr == "SQ":
+                described.update(value=None, items=element.get("items", 0))
     return described
 
 

@@ -96,6 +96,8 @@ def test_a_sequence_that_was_left_in_the_original_still_has_its_number_of_items(
         {"vr": "OB", "InlineBinary": b"\0\1"},
         {"vr": "OW", "length": 524288},
         {"vr": "SQ", "raw": b"\xfe\xff", "problem": "it is no sequence"},
+        {"vr": "SQ", "length": 5000, "problem": "it is no sequence"},
+        {"vr": "UT", "length": 5000, "spilled": True},
         {"vr": "LT", "Value": ["x" * 257]},
         {"vr": "US", "raw": b"\1", "problem": "half a number"},
     ],

@@ -15,6 +15,9 @@ from service.dicom.jsonmodel import bulk_data, dicom_json
 from service.dicom.paths import BelowSpilled, locate, parse_tag_path
 
 
+UNKNOWN_BULK = {"vr": "UN", "BulkDataURI": "bulk/MREchoSequence"}
+
+
 def written(dataset: dict[str, Any]) -> dict[str, Any]:
     """The object as a reader gets it, after a strict JSON encoder."""
     answer: dict[str, Any] = json.loads(json.dumps(dicom_json(dataset, "bulk/".__add__), allow_nan=False))
@@ -144,11 +147,14 @@ def test_a_bulk_uri_names_a_path_that_leads_back_to_the_element():
         ("Rows", {"vr": "US", "raw": b"\1", "problem": "p"}, {"vr": "UN", "BulkDataURI": "bulk/Rows"}),
         ("00091001", {"vr": "US", "raw": b"\1", "problem": "p"}, {"vr": "UN", "InlineBinary": "AQ=="}),
         ("00091001", {"vr": "FD", "raw": b"x" * 2000, "problem": "p"}, {"vr": "UN", "BulkDataURI": "bulk/00091001"}),
-        ("MREchoSequence", {"vr": "SQ", "raw": b"!", "problem": ""}, {"vr": "UN", "BulkDataURI": "bulk/MREchoSequence"}),
+        ("MREchoSequence", {"vr": "SQ", "raw": b"!", "problem": "p"}, UNKNOWN_BULK),
         ("EchoTime", {"vr": "DS", "raw": "5 mm", "problem": "p"}, {"vr": "UN", "BulkDataURI": "bulk/EchoTime"}),
         ("00091001", {"vr": "IS", "raw": "1A", "problem": "p"}, {"vr": "UN", "InlineBinary": "MUE="}),
         ("InstanceNumber", {"vr": "IS", "raw": "9" * 30, "problem": "p"}, {"vr": "IS", "Value": ["9" * 30]}),
         ("SliceThickness", {"vr": "DS", "raw": "NaN\\1", "problem": "p"}, {"vr": "DS", "Value": ["NaN", "1"]}),
+        ("Rows", {"vr": "US", "length": 5001, "problem": "p"}, {"vr": "UN", "BulkDataURI": "bulk/Rows"}),
+        ("PixelData", {"vr": "OW", "length": 9, "problem": "p"}, {"vr": "OW", "BulkDataURI": "bulk/PixelData"}),
+        ("TextValue", {"vr": "UT", "length": 9000, "spilled": True}, {"vr": "UT", "BulkDataURI": "bulk/TextValue"}),
         ("StudyID", {"vr": "SH", "raw": b"\xff", "problem": "p"}, {"vr": "UN", "InlineBinary": "/w=="}),
         ("StudyID", {"vr": "SH", "raw": "a\\b", "problem": "p"}, {"vr": "SH", "Value": ["a", "b"]}),
         ("PatientComments", {"vr": "LT", "raw": "a\\b", "problem": "p"}, {"vr": "LT", "Value": ["a\\b"]}),
