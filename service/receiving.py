@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service import spool
-from service.dicom.reader import begins_like_dicom
+from service.dicom.framing import begins_like_dicom
 from service.errors import NotDicom, TooLarge
 
 MEMORY_BYTES = 1 << 20
