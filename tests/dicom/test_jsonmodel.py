@@ -14,7 +14,6 @@ from pydicom import Dataset
 from service.dicom.jsonmodel import bulk_data, dicom_json
 from service.dicom.paths import BelowSpilled, locate, parse_tag_path
 
-
 UNKNOWN_BULK = {"vr": "UN", "BulkDataURI": "bulk/MREchoSequence"}
 
 
