@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.dicom.headers import BIG, LITTLE, LONG_VRS, SHORT_VRS, UNDEFINED, ByteOrder
 from service.dicom.implied_vr import standard_vr
 from service.dicom.inflate import inflate
-from service.dicom.limits import Buffer, Limits
+from service.dicom.limits import Limits, Readable
 from service.dicom.reader import Element, Parser
 from service.errors import NotDicom
 
@@ -44,8 +44,8 @@ class RawFile:
 
     meta: list[Element]
     elements: list[Element]
-    original: Buffer
-    buffer: Buffer
+    original: Readable
+    buffer: Readable
     little: bool
     transfer_syntax: str | None
     parser: Parser
@@ -60,7 +60,7 @@ def begins_like_dicom(head: bytes) -> bool:
     return _find_start(head, whole=False) is not None
 
 
-def read_dataset(buffer: Buffer, limits: Limits) -> RawFile:
+def read_dataset(buffer: Readable, limits: Limits) -> RawFile:
     """Read where the elements of a file lie, as tolerantly as can be.
 
     Parameters
@@ -115,7 +115,7 @@ def _finished(raw: RawFile) -> RawFile:
     return raw
 
 
-def _find_start(buffer: Buffer, whole: bool) -> int | None:
+def _find_start(buffer: Readable, whole: bool) -> int | None:
     """Find the offset of the first element (of the file meta, or of a bare data set)."""
     size = len(buffer)
     end = size if whole else UNDEFINED
@@ -139,7 +139,7 @@ def _find_start(buffer: Buffer, whole: bool) -> int | None:
     return next((offset for offset in range(1, 9) if _any_run(buffer, offset, end) > 2), None)
 
 
-def _begins_meta(buffer: Buffer, pos: int) -> bool:
+def _begins_meta(buffer: Readable, pos: int) -> bool:
     """Say whether a file meta element stands here, in either encoding and byte order."""
     if len(buffer) - pos < 8:
         return False
@@ -150,12 +150,12 @@ def _begins_meta(buffer: Buffer, pos: int) -> bool:
     return False
 
 
-def _any_run(buffer: Buffer, pos: int, end: int) -> int:
+def _any_run(buffer: Readable, pos: int, end: int) -> int:
     """Give the longest run of sensible elements from here, over the encodings."""
     return max(_run(buffer, pos, end, explicit, order) for explicit in (True, False) for order in (LITTLE, BIG))
 
 
-def _run(buffer: Buffer, pos: int, end: int, explicit: bool, order: ByteOrder) -> int:
+def _run(buffer: Readable, pos: int, end: int, explicit: bool, order: ByteOrder) -> int:
     """Count sensible elements in ascending order from here, to 8; 0 where the first two do not convince.
 
     `end` may lie beyond the buffer: then only its beginning is there.
@@ -185,7 +185,7 @@ def _run(buffer: Buffer, pos: int, end: int, explicit: bool, order: ByteOrder) -
             break
         if length != UNDEFINED and pos + length > end:
             # The value is cut off: believable of an explicit VR that fits its tag.
-            return count + 1 if explicit and strong or count else 0
+            return count + 1 if (explicit and strong) or count else 0
         count, last = count + 1, tag
         if length == UNDEFINED:
             return count + 1
@@ -217,7 +217,7 @@ def _read_meta(parser: Parser, pos: int) -> tuple[list[Element], int]:
     return found, pos
 
 
-def _transfer_syntax(meta: list[Element], buffer: Buffer) -> str | None:
+def _transfer_syntax(meta: list[Element], buffer: Readable) -> str | None:
     """Give the transfer syntax that the file meta names."""
     for tag, _, start, length, _payload in meta:
         if tag == _TRANSFER_SYNTAX:
@@ -225,7 +225,7 @@ def _transfer_syntax(meta: list[Element], buffer: Buffer) -> str | None:
     return None
 
 
-def _encoding(buffer: Buffer, pos: int, syntax: str | None) -> tuple[bool, ByteOrder]:
+def _encoding(buffer: Readable, pos: int, syntax: str | None) -> tuple[bool, ByteOrder]:
     """Give how the data set is written: as its transfer syntax says, unless its first elements say otherwise."""
     claimed = (syntax not in (IMPLICIT_LITTLE, GE_PRIVATE), BIG if syntax == EXPLICIT_BIG else LITTLE)
     size = len(buffer)
@@ -239,7 +239,7 @@ def _encoding(buffer: Buffer, pos: int, syntax: str | None) -> tuple[bool, ByteO
     return claimed if syntax is not None else (_has_vr(buffer, pos), LITTLE)
 
 
-def _has_vr(buffer: Buffer, pos: int) -> bool:
+def _has_vr(buffer: Readable, pos: int) -> bool:
     """Say whether a VR stands where explicit VR has it."""
     code = bytes(buffer[pos + 4 : pos + 6])
     return code in SHORT_VRS or code in LONG_VRS

@@ -8,21 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.dicom.implied_vr import standard_vr
-from service.dicom.limits import Buffer
+from service.dicom.limits import Readable
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xE000, 0xE00D, 0xE0DD
 
-SHORT_VRS = {vr.encode(): vr for vr in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()}
+_SHORT = (
+    *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO"),
+    *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
+)
+_LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+
+SHORT_VRS = {vr.encode(): vr for vr in _SHORT}
 """The VRs whose length takes two bytes (PS3.5 7.1.2)."""
 
-LONG_VRS = {vr.encode(): vr for vr in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
+LONG_VRS = {vr.encode(): vr for vr in _LONG}
 """The VRs whose length takes four bytes, after two that are reserved."""
 
 VR_NUMBERS = frozenset(struct.unpack("<H", code)[0] for code in (*SHORT_VRS, *LONG_VRS))
 """Every VR as the low half of what stands where implicit VR has its length."""
 
-Unpack = Callable[[Buffer, int], tuple[Any, ...]]
+Unpack = Callable[[Readable, int], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ LITTLE, BIG = (
 )
 
 
-def is_plausible(buffer: Buffer, pos: int, end: int, order: ByteOrder) -> bool:
+def is_plausible(buffer: Readable, pos: int, end: int, order: ByteOrder) -> bool:
     """Say whether a header, or the end of what is read, can stand here."""
     if pos >= end:
         return pos == end
@@ -60,7 +66,7 @@ def is_plausible(buffer: Buffer, pos: int, end: int, order: ByteOrder) -> bool:
     return length == UNDEFINED or pos + 8 + length <= end
 
 
-def is_explicit(buffer: Buffer, pos: int, end: int, order: ByteOrder) -> bool:
+def is_explicit(buffer: Readable, pos: int, end: int, order: ByteOrder) -> bool:
     """Say whether an element in an implicit VR data set is written in explicit VR all the same."""
     group, number, code, length = order.explicit(buffer, pos)
     if code in SHORT_VRS:
@@ -78,7 +84,7 @@ def is_explicit(buffer: Buffer, pos: int, end: int, order: ByteOrder) -> bool:
     return stop > end or not is_plausible(buffer, stop, end, order)
 
 
-def guess_header(buffer: Buffer, pos: int, end: int, order: ByteOrder) -> tuple[str, int, int, bool] | None:
+def guess_header(buffer: Readable, pos: int, end: int, order: ByteOrder) -> tuple[str, int, int, bool] | None:
     """Find the reading of a strange header after which something sensible follows.
 
     Returns

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 
-from service.dicom.limits import Buffer, Limits
+from service.dicom.limits import Limits, Readable
 from service.errors import LimitExceeded
 
 _CHUNK = 16384
 
 
-def inflate(buffer: Buffer, pos: int, limits: Limits) -> tuple[bytes, bool]:
+def inflate(buffer: Readable, pos: int, limits: Limits) -> tuple[bytes, bool]:
     """Inflate a deflated data set as far as its stream goes.
 
     A zlib or gzip wrapper, which the Standard does not have, is understood too.
@@ -44,7 +44,7 @@ def inflate(buffer: Buffer, pos: int, limits: Limits) -> tuple[bytes, bool]:
     return best, False
 
 
-def _inflate(buffer: Buffer, pos: int, window: int, bound: int) -> tuple[bytearray, bool]:
+def _inflate(buffer: Readable, pos: int, window: int, bound: int) -> tuple[bytearray, bool]:
     """Inflate in one window format; give the bytes, and whether the end of the stream was seen."""
     stream = zlib.decompressobj(window)
     out = bytearray()

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 MIB = 1024 * 1024
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
+"""What callers may hand over."""
+
+Readable = bytes | mmap.mmap
+"""What the reader reads: its slices are bytes."""
 
 
 class OverBudget(Exception):  # noqa: N818 - not an error of the file: the caller hands it to a worker

@@ -25,7 +25,7 @@ from service.dicom.headers import (
     is_plausible,
 )
 from service.dicom.implied_vr import TAG_VRS, private_vr, standard_vr
-from service.dicom.limits import Buffer, Limits, OverBudget
+from service.dicom.limits import Limits, OverBudget, Readable
 from service.errors import LimitExceeded
 
 PIXEL_DATA = 0x7FE00010
@@ -90,7 +90,7 @@ class Parser:
         (tag, offset of the value) -> what is wrong with that element.
     """
 
-    buffer: Buffer
+    buffer: Readable
     limits: Limits
     size: int = 0
     remaining: int = 0
@@ -267,16 +267,15 @@ class Parser:
         # PS3.5 6.2.2: what lies in a UN is written in implicit VR little endian, whatever the file's own encoding.
         inner = (False, LITTLE) if unknown else (level.explicit, level.order)
         if length == UNDEFINED:
-            return self._undefined(tag, vr, start, inner, unknown, level)
+            return self._undefined(tag, vr, start, inner, level)
         stop = start + length
         if stop > end:
             stop = self._overrun(tag, pos, start, stop, level)
             length = max(0, stop - start)
             start = min(start, stop)
-        elif length & 1 and not is_plausible(buffer, stop, end, level.order):
-            if is_plausible(buffer, stop + 1, end, level.order):
-                self.note("an odd length did not count its padding")
-                stop += 1
+        elif length & 1 and self._is_padded(stop, level):
+            self.note("an odd length did not count its padding")
+            stop += 1
         items = None
         if vr == "SQ" and length:
             if self._item_order(start, stop, inner[1]) is not None:
@@ -287,6 +286,11 @@ class Parser:
                 self.problems.setdefault((tag, start), "a sequence without items")
         level.found.append((tag, vr, start, length, items))
         return stop
+
+    def _is_padded(self, stop: int, level: _Level) -> bool:
+        """Say whether a value of odd length is followed by a byte that its length did not count (PS3.5 7.1.1)."""
+        buffer, end, order = self.buffer, level.end, level.order
+        return not is_plausible(buffer, stop, end, order) and is_plausible(buffer, stop + 1, end, order)
 
     def _delimiter(self, pos: int, number: int, level: _Level) -> int:
         """Deal with an item's tag or a delimiter where an element should stand."""
@@ -301,9 +305,7 @@ class Parser:
         self.note("a stray item or delimiter was skipped")
         return pos + 8
 
-    def _undefined(
-        self, tag: int, vr: str, start: int, inner: tuple[bool, ByteOrder], unknown: bool, level: _Level
-    ) -> int:
+    def _undefined(self, tag: int, vr: str, start: int, inner: tuple[bool, ByteOrder], level: _Level) -> int:
         """Read a value of undefined length: a sequence, fragments, or text that somebody delimited."""
         end = level.end
         if tag == PIXEL_DATA or vr in _OTHER_BYTES:
@@ -316,7 +318,7 @@ class Parser:
             level.found.append((tag, "SQ", start, after - start, items))
             return after
         mark = b"\xfe\xff\xdd\xe0\0\0\0\0" if level.order.little else b"\xff\xfe\xe0\xdd\0\0\0\0"
-        stop = self.buffer.find(mark, start, end)  # type: ignore[union-attr]
+        stop = self.buffer.find(mark, start, end)
         after = stop + 8
         if stop < 0:
             stop = after = end
@@ -408,7 +410,7 @@ class Parser:
                 return end, end
             pos += 8 + length
         mark = b"\xfe\xff\xdd\xe0\0\0\0\0" if order.little else b"\xff\xfe\xe0\xdd\0\0\0\0"
-        stop = buffer.find(mark, pos, end) if end - pos >= 8 else -1  # type: ignore[union-attr]
+        stop = buffer.find(mark, pos, end) if end - pos >= 8 else -1
         if stop >= 0:
             self.note("pixel data held what is no fragment")
             return stop, stop + 8
@@ -428,7 +430,7 @@ class Parser:
         return end
 
     def _container_end(self, stop: int, end: int, order: ByteOrder) -> int:
-        """Decide who is right when something is longer than what holds it: where does something sensible follow?"""
+        """Decide who is right when a thing is longer than what holds it: the end at which a header can stand."""
         if stop > self.size:
             self._reached(end)
             return end

@@ -9,7 +9,7 @@ from typing import Any
 from service.dicom.charset import CharacterSet, character_set
 from service.dicom.dictionary import KEYWORD_TAGS
 from service.dicom.framing import RawFile
-from service.dicom.limits import Buffer, Limits, OverBudget
+from service.dicom.limits import Limits, OverBudget, Readable
 from service.dicom.reader import ENCAPSULATED, Element, Items
 from service.dicom.values import BYTE_VRS, WORDS, Cached, TypedElement, Unconvertible, converters, to_little
 
@@ -34,6 +34,8 @@ class Tree:
         The tree, the file meta group in it. Elements are shared between places of the tree: do not change one.
     warnings : list of dict
         ``{"path", "problem"}``, at most `MAX_WARNINGS`; `problems` counts all.
+    original : bytes or mmap
+        The file.
     truncated_at : int or None
         Byte offset at which a cut file stopped.
     deepest : int
@@ -41,11 +43,12 @@ class Tree:
     """
 
     dataset: dict[str, Any]
+    original: Readable
     truncated_at: int | None
     deepest: int
     warnings: list[dict[str, Any]] = field(default_factory=list)
     problems: int = 0
-    places: dict[int, tuple[Buffer, int, int, int]] = field(default_factory=dict)
+    places: dict[int, tuple[Readable, int, int, int]] = field(default_factory=dict)
     spilled_values: int = 0
 
     def read_bytes(self, element: Mapping[str, Any]) -> bytes:
@@ -70,6 +73,25 @@ class Tree:
         buffer, start, length, word = self.places[id(element)]
         return to_little(bytes(buffer[start : start + length]), word)
 
+    def leave_in_file(self, vr: str, place: tuple[Readable, int, int, int]) -> TypedElement:
+        """Give the element of a value that stays in the file, and remember where it is.
+
+        Its ``offset`` is there where the bytes of the file at that place are the value itself.
+
+        Parameters
+        ----------
+        vr : str
+            The VR.
+        place : tuple
+            The buffer, the offset and length in it, and the size of the words to turn round (1: none).
+        """
+        buffer, start, length, word = place
+        element: TypedElement = {"vr": vr, "length": length}
+        if buffer is self.original and word == 1:
+            element["offset"] = start
+        self.places[id(element)] = place
+        return element
+
 
 def build_tree(raw: RawFile, limits: Limits, spill_values: bool = False) -> Tree:
     """Convert what was read. The elements of `raw` are used up, so that a large file is not held twice.
@@ -88,15 +110,15 @@ def build_tree(raw: RawFile, limits: Limits, spill_values: bool = False) -> Tree
     OverBudget
         There are more values than the caller's own budget.
     """
-    tree = Tree({}, raw.parser.truncated_at, raw.parser.deepest)
+    tree = Tree({}, raw.original, raw.parser.truncated_at, raw.parser.deepest)
     for parser in (raw.meta_parser, raw.parser):
         for note, count in parser.notes.items():
             _warn(tree, None, note if count == 1 else f"{note} ({count} times)")
     if tree.truncated_at is not None:
         _warn(tree, None, f"the file is cut off: reading stopped at byte {tree.truncated_at}")
-    meta = _Builder(tree, raw.original, raw.original, raw.meta_parser.problems, limits, spill_values)
+    meta = _Builder(tree, raw.original, raw.meta_parser.problems, limits, spill_values)
     tree.dataset = meta.build(raw.meta, character_set(()), True)
-    builder = _Builder(tree, raw.buffer, raw.original, raw.parser.problems, limits, spill_values)
+    builder = _Builder(tree, raw.buffer, raw.parser.problems, limits, spill_values)
     dataset = builder.build(raw.elements, character_set(()), raw.little)
     for key in tree.dataset.keys() & dataset.keys():
         _warn(tree, key, "a duplicate of an element in the file meta was left out")
@@ -116,15 +138,13 @@ class _Builder:
     def __init__(
         self,
         tree: Tree,
-        buffer: Buffer,
-        original: Buffer,
+        buffer: Readable,
         problems: dict[tuple[int, int], str],
         limits: Limits,
         spill_values: bool,
     ) -> None:
         self.tree = tree
         self.buffer = buffer
-        self.in_original = buffer is original
         self.problems = problems
         self.inline = limits.max_inline_bytes
         self.longest = limits.max_value_bytes if spill_values else None
@@ -157,7 +177,7 @@ class _Builder:
                 out[key] = self._kept(key, error.element, start, length, little)
             except KeyError:
                 # A choice of VRs, which only its surroundings settle.
-                vr = self._settled(tag, vr, length, elements, little)
+                vr = self._settled(vr, elements, little)
                 try:
                     out[key] = convert[vr][buffer[start : start + length]]
                 except Unconvertible as error:
@@ -214,7 +234,7 @@ class _Builder:
             element = self._sequence(key, payload, elements, charset, little)
             return element | {"problem": problem} if problem else element
         if " or " in vr:
-            vr = self._settled(tag, vr, length, elements, little)
+            vr = self._settled(vr, elements, little)
         if payload is ENCAPSULATED:
             element = self._by_length(vr, start, length, True)
             element["encapsulated"] = True
@@ -251,12 +271,7 @@ class _Builder:
 
     def _by_length(self, vr: str, start: int, length: int, little: bool) -> TypedElement:
         """Give an element that stays in the file, and remember where."""
-        word = 1 if little else WORDS.get(vr, 1)
-        element: TypedElement = {"vr": vr, "length": length}
-        if self.in_original and word == 1:
-            element["offset"] = start
-        self.tree.places[id(element)] = (self.buffer, start, length, word)
-        return element
+        return self.tree.leave_in_file(vr, (self.buffer, start, length, 1 if little else WORDS.get(vr, 1)))
 
     def _sequence(
         self, key: str, items: Items, elements: list[Element], charset: CharacterSet, little: bool
@@ -275,7 +290,7 @@ class _Builder:
         self.around.pop()
         return {"vr": "SQ", "Value": built}
 
-    def _settled(self, tag: int, vr: str, length: int, elements: list[Element], little: bool) -> str:
+    def _settled(self, vr: str, elements: list[Element], little: bool) -> str:
         """Choose among the VRs that the dictionary leaves open (PS3.5 A.1, PS3.3 C.7.6.3.1)."""
         if vr == "OB or OW":
             return "OW"

@@ -1,7 +1,7 @@
 """The bytes of one value to the typed element of a document (PS3.5 6.2), by VR.
 
-An element is ``{"vr", "Value"}`` with the values as a list, ``{"vr"}`` when it is empty, and has ``raw``, its whole text,
-where its numbers alone do not give the text back.
+An element is ``{"vr", "Value"}`` with the values as a list, ``{"vr"}`` when it is empty, and has ``raw``, its whole
+text, where its numbers alone do not give the text back.
 """
 
 from __future__ import annotations
