@@ -5,7 +5,7 @@ Pure functions on arrays of 8-bit values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
 Colour = NDArray[np.uint8]
+
+_BAND_PIXELS = 1 << 20
 
 
 def reduce_to_8_bits(samples: NDArray[Any], bits_stored: int) -> Colour:
@@ -120,8 +122,29 @@ def apply_palette(samples: NDArray[Any], first: int, tables: Sequence[Grey]) -> 
     """
     longest = max(len(table) for table in tables)
     entries = np.stack([np.pad(table, (0, longest - len(table)), mode="edge") for table in tables], axis=-1)
-    index = np.clip(samples.astype(np.int64) - first, 0, longest - 1)
-    return np.take(entries, index, axis=0)
+    index = np.clip(samples.astype(np.int64 if samples.dtype.itemsize > 2 else np.int32) - first, 0, longest - 1)
+    coloured: Colour = np.take(entries, index, axis=0)
+    return coloured
+
+
+def convert_by_rows(samples: NDArray[Any], convert: Callable[[NDArray[Any]], Colour]) -> Colour:
+    """Apply a conversion to RGB a band of rows at a time, so that the floats of a large frame are not all in memory.
+
+    Parameters
+    ----------
+    samples : ndarray
+        (rows, columns) or (rows, columns, samples).
+    convert : callable
+        Takes such a band, and returns (rows, columns, 3).
+    """
+    rows, columns = samples.shape[:2]
+    band = max(1, _BAND_PIXELS // columns)
+    if rows <= band:
+        return convert(samples)
+    image = np.empty((rows, columns, 3), dtype=np.uint8)
+    for start in range(0, rows, band):
+        image[start : start + band] = convert(samples[start : start + band])
+    return image
 
 
 def _as_colour(*channels: NDArray[np.floating[Any]]) -> Colour:

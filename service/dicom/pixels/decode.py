@@ -191,8 +191,9 @@ def _decode_gdcm(data: bytes, stream: Codestream, photometric: str) -> NDArray[A
     syntax = _JPEG_LOSSLESS if stream.kind == "jpeg-lossless" else _JPEG_EXTENDED
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
     image.SetPixelFormat(gdcm.PixelFormat(stream.samples, 8 * width, stream.precision, stream.precision - 1, 0))
-    # GDCM gives its bytes as text.
-    decoded = image.GetBuffer().encode("utf-8", "surrogateescape") if image.GetBufferLength() == expected else b""
+    # GDCM gives its bytes as text, and nothing where it fails.
+    as_text = image.GetBuffer() if image.GetBufferLength() == expected else None
+    decoded = as_text.encode("utf-8", "surrogateescape") if as_text else b""
     if len(decoded) != expected:
         return _decode_libjpeg(data)
     shape = (stream.rows, stream.columns) if stream.samples == 1 else (stream.rows, stream.columns, stream.samples)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from mmap import mmap
 from typing import Any
 
@@ -19,10 +19,12 @@ from service.dicom.pixels.attributes import ReadBytes, element_bytes
 from service.dicom.pixels.codestream import begins_codestream
 from service.dicom.pixels.header import RLE_LOSSLESS, ImageHeader
 from service.dicom.pixels.native import swap_words
-from service.errors import Invalid, NotRenderable
+from service.errors import Invalid, LimitExceeded, NotRenderable
 
 Buffer = bytes | bytearray | memoryview | mmap
 
+_MAX_FRAGMENTS = 1 << 20
+_SPARE_BYTES = 16 * 1024 * 1024
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
@@ -64,7 +66,7 @@ def native_frame(
     frame : int
         The frame, from 0.
     read_bytes : ReadBytes
-        Reads pixels that do not stand in the file as they are (a deflated dataset).
+        Reads pixels that do not stand in the file as they are (deflated, or in words that had to be swapped).
 
     Returns
     -------
@@ -78,7 +80,11 @@ def native_frame(
     offset, length = element.get("offset"), int(element.get("length") or 0)
     if offset is None:
         whole = element_bytes({"element": element}, "element", read_bytes)
-        return whole[first:last], frame * bits % 8
+        data = whole[start:stop]
+        if word > 2 and element.get("vr") == "OW":
+            # The words of 16 bits have been swapped already; the samples are larger (PS3.5 section 7.3).
+            data = swap_words(swap_words(data, 2), word)
+        return data[first - start : last - start], frame * bits % 8
     stop = min(stop, length)
     data = bytes(buffer[offset + start : offset + stop]) if start < stop else b""
     if word > 1:
@@ -117,6 +123,8 @@ def encapsulated_frame(
     ------
     NotRenderable
         Where the fragments do not tell which of them are this frame, or it is not there.
+    LimitExceeded
+        Where there are too many fragments, or they are far too long.
     """
     element = dataset[header.keyword]
     start = int(element["offset"])
@@ -128,8 +136,11 @@ def encapsulated_frame(
         offsets = _read_offsets(buffer, dataset, table, read_bytes)
         found = _frame_by_offsets(buffer, offsets, table.stop, stop, header.frames, frame)
         if found is not None:
-            return _join(buffer, found)
-    return _join(buffer, _frame_by_fragments(buffer, list(walk_items(buffer, table.stop, stop)), header, frame))
+            return _join(buffer, found, header)
+    fragments = list(islice(walk_items(buffer, table.stop, stop), _MAX_FRAGMENTS + 1))
+    if len(fragments) > _MAX_FRAGMENTS:
+        raise LimitExceeded(f"The pixel data has more than {_MAX_FRAGMENTS} fragments.")
+    return _join(buffer, _frame_by_fragments(buffer, fragments, header, frame), header)
 
 
 def walk_items(buffer: Buffer, start: int, stop: int) -> Iterator[Fragment]:
@@ -181,14 +192,14 @@ def _frame_by_fragments(buffer: Buffer, fragments: list[Fragment], header: Image
     """
     if not fragments:
         raise NotRenderable("The compressed pixel data has no fragments.")
-    if header.frames == 1:
-        return fragments
     groups = [[part] for part in fragments]
-    if len(fragments) != header.frames and header.transfer_syntax_uid != RLE_LOSSLESS:
+    if len(fragments) != header.frames and (header.transfer_syntax_uid != RLE_LOSSLESS or header.frames == 1):
         heads = [bytes(buffer[part.start : part.start + 12]) for part in fragments]
         begins = [n for n, head in enumerate(heads) if begins_codestream(head)]
         if begins[:1] == [0]:
             groups = [fragments[first:last] for first, last in pairwise([*begins, len(fragments)])]
+        elif header.frames == 1:
+            groups = [fragments]
         elif len(fragments) > header.frames:
             raise NotRenderable("The fragments of the compressed pixel data do not tell where a frame begins.")
     if frame >= len(groups):
@@ -196,5 +207,9 @@ def _frame_by_fragments(buffer: Buffer, fragments: list[Fragment], header: Image
     return groups[frame]
 
 
-def _join(buffer: Buffer, fragments: list[Fragment]) -> bytes:
+def _join(buffer: Buffer, fragments: list[Fragment], header: ImageHeader) -> bytes:
+    # What is compressed is smaller than what it becomes, or hardly larger.
+    allowed = 4 * (header.frame_samples * header.bits_allocated // 8) + _SPARE_BYTES
+    if sum(part.stop - part.start for part in fragments) > allowed:
+        raise LimitExceeded("A compressed frame takes several times the bytes of its own pixels.")
     return b"".join(bytes(buffer[part.start : part.stop]) for part in fragments)

@@ -108,15 +108,22 @@ def find_extremes(samples: NDArray[Any], modality: Modality) -> tuple[float, flo
 
     What is not a finite number does not count; a frame of nothing else has 0 and 0.
     """
-    if samples.dtype.kind == "f":
-        samples = samples[np.isfinite(samples)]
-    if not samples.size:
+    ends: list[float] = []
+    flat = samples.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        block = flat[start : start + _BLOCK]
+        if block.dtype.kind == "f":
+            block = block[np.isfinite(block)]
+        if modality.lut is not None:
+            block = modality.lut.apply(block)
+        if block.size:
+            ends += (float(block.min()), float(block.max()))
+    if not ends:
         return 0.0, 0.0
-    if modality.lut is not None:
-        outputs = modality.lut.apply(samples)
-        return float(outputs.min()), float(outputs.max())
-    ends = modality.apply(np.array([samples.min(), samples.max()], dtype=np.float64))
-    return float(ends.min()), float(ends.max())
+    lowest, highest = min(ends), max(ends)
+    if modality.lut is None:
+        lowest, highest = sorted(modality.apply(np.array([lowest, highest])).tolist())
+    return lowest, highest
 
 
 def to_grey(samples: NDArray[Any], modality: Modality, voi: Voi, presentation: Presentation) -> NDArray[np.uint8]:
@@ -141,31 +148,22 @@ def to_grey(samples: NDArray[Any], modality: Modality, voi: Voi, presentation: P
     if samples.dtype.kind in "iu":
         lowest, highest = int(samples.min()), int(samples.max())
         if highest - lowest < _TABLE_SPAN:
-            return _by_table(samples, lowest, highest, shade)
-    return _by_blocks(samples, shade)
+            # Each value that may occur is shaded once, then every sample is looked up.
+            table = shade(np.arange(highest - lowest + 1, dtype=np.float64) + lowest)
+            unsigned = samples.view(f"u{samples.dtype.itemsize}")
+            # Modular arithmetic: the difference is right whether or not samples are signed.
+            first = unsigned.dtype.type(lowest % (1 << (8 * samples.dtype.itemsize)))
+            return _by_blocks(unsigned, lambda block: np.take(table, block - first))
+    return _by_blocks(samples, lambda block: shade(block.astype(np.float64)))
 
 
-def _by_table(
-    samples: NDArray[Any], lowest: int, highest: int, shade: Callable[[Values], NDArray[np.uint8]]
-) -> NDArray[np.uint8]:
-    """Shade each value that may occur once, then look every sample up."""
-    table = shade(np.arange(highest - lowest + 1, dtype=np.float64) + lowest)
-    unsigned = samples.view(f"u{samples.dtype.itemsize}")
-    # Modular arithmetic: the difference is right whether or not samples are signed.
-    shaded: NDArray[np.uint8] = np.take(
-        table, unsigned - unsigned.dtype.type(lowest % (1 << (8 * samples.dtype.itemsize)))
-    )
-    return shaded
-
-
-def _by_blocks(samples: NDArray[Any], shade: Callable[[Values], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Shade values block by block, so that the doubles of a large frame do not stand in memory at once."""
+def _by_blocks(samples: NDArray[Any], convert: Callable[[NDArray[Any]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Convert values block by block, so that the wide numbers of a large frame do not stand in memory at once."""
     flat = samples.reshape(-1)
-    shaded = np.empty(flat.shape, dtype=np.uint8)
+    converted = np.empty(flat.shape, dtype=np.uint8)
     for start in range(0, flat.size, _BLOCK):
-        block = flat[start : start + _BLOCK].astype(np.float64)
-        shaded[start : start + _BLOCK] = shade(block)
-    return shaded.reshape(samples.shape)
+        converted[start : start + _BLOCK] = convert(flat[start : start + _BLOCK])
+    return converted.reshape(samples.shape)
 
 
 def _quantise(values: Values) -> NDArray[np.uint8]:

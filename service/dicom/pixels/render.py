@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from service.dicom.extract import read_tree
 
+from service.dicom.extract import read_tree
 from service.dicom.limits import Limits
 from service.dicom.pixels import colour, encode, grey
 from service.dicom.pixels.attributes import ReadBytes, text
@@ -26,7 +27,7 @@ from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.luts import Lut, read_lut, read_segmented_lut
 from service.dicom.pixels.stored import Tree, decode_frame
 from service.dicom.pixels.voi import FUNCTIONS, Function, Source, Voi, Window, choose_voi, from_extremes, read_vois
-from service.errors import Invalid, NotRenderable
+from service.errors import Invalid, LimitExceeded, NotRenderable
 
 RENDERER_VERSION = 1
 """Part of the key of every cached picture: a change that changes any picture raises it."""
@@ -128,11 +129,19 @@ def render(
     NotDicom
         Where it is no DICOM file.
     """
-    if isinstance(source, bytes):
-        return render_tree(source, read_tree(source, reading or Limits()), request, limits)
-    with Path(source).open("rb") as file:
-        mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
-    return render_tree(mapped, read_tree(mapped, reading or Limits()), request, limits)
+    buffer = source if isinstance(source, bytes) else _map_file(source)
+    try:
+        return render_tree(buffer, read_tree(buffer, reading or Limits()), request, limits)
+    except MemoryError as error:
+        raise LimitExceeded("This frame takes more memory than a picture may.") from error
+
+
+def _map_file(path: str) -> bytes | mmap:
+    with Path(path).open("rb") as file:
+        try:
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
+        except ValueError:
+            return b""  # an empty file cannot be mapped
 
 
 def render_tree(buffer: Buffer, tree: Tree, request: RenderRequest, limits: PixelLimits | None = None) -> Rendition:
@@ -184,14 +193,17 @@ def _to_picture(
     if decoded.samples.ndim == 3:
         if request.window is not None or request.voi is not None:
             warnings.append("A picture in colour has no window; the one asked for was left out.")
-        return _to_rgb(decoded, warnings), Voi("none")
+        convert = partial(_to_rgb, photometric=decoded.photometric, bits=decoded.bits, warnings=warnings)
+        return colour.convert_by_rows(decoded.samples, convert), Voi("none")
     dataset, read_bytes = tree.dataset, tree.read_bytes
-    palette = _read_palette(dataset, read_bytes, signed=header.signed)
+    palette = _read_palette(dataset, read_bytes, warnings, signed=header.signed)
     if decoded.photometric == "PALETTE COLOR":
         if palette is None:
             raise NotRenderable("This object's colours are in a palette that it does not have.")
         first, tables = palette
-        return colour.apply_palette(decoded.samples, first, tables), Voi("none")
+        return colour.convert_by_rows(decoded.samples, partial(colour.apply_palette, first=first, tables=tables)), Voi(
+            "none"
+        )
     return _to_grey(dataset, read_bytes, decoded, request, palette, warnings)
 
 
@@ -230,15 +242,12 @@ def _requested(request: RenderRequest, offered: list[Voi | None]) -> Voi:
     center, width = request.window or (0.0, 1.0)
     functions = [voi.window.function for voi in offered if voi is not None and voi.window is not None]
     named: Function = functions[0] if functions else "LINEAR"
-    window = Window(center, width, request.function or named)
-    # A width below 1 is not defined for LINEAR; the same without its half pixels is.
-    return Voi("request", window if window.is_usable() else Window(center, width, "LINEAR_EXACT"))
+    return Voi("request", Window(center, width, request.function or named).defined())
 
 
-def _to_rgb(decoded: Decoded, warnings: list[str]) -> NDArray[np.uint8]:
+def _to_rgb(samples: NDArray[Any], photometric: str, bits: int, warnings: list[str]) -> NDArray[np.uint8]:
     """Turn the samples of a picture in colour into 8-bit RGB (PS3.3 C.7.6.3.1.2)."""
-    image = colour.reduce_to_8_bits(decoded.samples, decoded.bits)
-    photometric = decoded.photometric
+    image = colour.reduce_to_8_bits(samples, bits)
     if photometric in ("YBR_FULL", "YBR_FULL_422"):
         return colour.ybr_full_to_rgb(image)
     if photometric in ("YBR_PARTIAL_422", "YBR_PARTIAL_420"):
@@ -255,7 +264,7 @@ def _to_rgb(decoded: Decoded, warnings: list[str]) -> NDArray[np.uint8]:
 
 
 def _read_palette(
-    dataset: Mapping[str, Any], read_bytes: ReadBytes, *, signed: bool
+    dataset: Mapping[str, Any], read_bytes: ReadBytes, warnings: list[str], *, signed: bool
 ) -> tuple[int, list[NDArray[np.uint8]]] | None:
     """Read the three palettes, plain or segmented, as tables of 8-bit entries (PS3.3 C.7.6.3.1.5, C.7.9)."""
     luts: list[Lut] = []
@@ -271,5 +280,6 @@ def _read_palette(
         luts.append(lut)
     bits = max(lut.bits for lut in luts)
     if bits > 8 and all(lut.entries.max() <= 255 for lut in luts):
-        bits = 8  # tables of 8-bit entries whose descriptor names the width of their words
+        bits = 8
+        warnings.append("The palette has entries of 8 bits, though its descriptor says 16.")
     return luts[0].first, [colour.reduce_to_8_bits(lut.entries, bits) for lut in luts]

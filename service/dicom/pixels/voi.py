@@ -28,9 +28,14 @@ class Window:
     width: float
     function: Function = "LINEAR"
 
-    def is_usable(self) -> bool:
-        """Tell whether the function is defined for this width (PS3.3 C.11.2.1.2.1, C.11.2.1.3)."""
-        return self.width >= 1 if self.function == "LINEAR" else self.width > 0
+    def defined(self) -> Window | None:
+        """Return the window with a function that is defined for its width (PS3.3 C.11.2.1.2.1, C.11.2.1.3).
+
+        LINEAR is not below 1, where LINEAR_EXACT, which is the same without its half pixels, is. Nothing is for 0.
+        """
+        if self.width <= 0:
+            return None
+        return Window(self.center, self.width, "LINEAR_EXACT") if self.width < 1 and self.function == "LINEAR" else self
 
     def apply(self, inputs: Values) -> Values:
         """Map values to the range 0 (black) to 1 (white)."""
@@ -91,7 +96,7 @@ def read_vois(dataset: Mapping[str, Any], frame: int, read_bytes: ReadBytes, *, 
     Returns
     -------
     list of Voi or None
-        None stands for one that cannot be used: an empty table, a width below what its function is defined for.
+        None stands for one that cannot be used: an empty table, a width that is not above 0.
     """
     holder = of_frame(dataset, frame, "FrameVOILUTSequence")
     found: list[Voi | None] = []
@@ -101,8 +106,8 @@ def read_vois(dataset: Mapping[str, Any], frame: int, read_bytes: ReadBytes, *, 
         named = text(place, "VOILUTFunction")
         function: Function = next((name for name in FUNCTIONS if name == named), "LINEAR")
         for center, width in zip(numbers(place, "WindowCenter"), numbers(place, "WindowWidth"), strict=False):
-            window = Window(center, width, function)
-            found.append(Voi("window", window) if window.is_usable() else None)
+            window = Window(center, width, function).defined()
+            found.append(Voi("window", window) if window is not None else None)
         for item in items(place, "VOILUTSequence"):
             lut = read_lut(item, "LUTDescriptor", "LUTData", read_bytes, signed_input=signed_input)
             found.append(Voi("voi-lut", lut=lut) if lut is not None else None)
