@@ -17,6 +17,10 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 GE_PRIVATE = "1.2.840.113619.5.2"  # a data set in implicit VR little endian
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
+_OTHER_FORMATS = (
+    *(b"PK\x03\x04", b"\x1f\x8b", b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"\x7fELF", b"MZ", b"RIFF"),
+    *(b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"SQLite", b"{", b"[", b"<", b"\0\0\0\x0cjP"),
+)
 _TRANSFER_SYNTAX = 0x00020010
 _GROUP_LENGTH = 0x00020000
 _HEAD = 4096
@@ -131,6 +135,8 @@ def _find_start(buffer: Readable, whole: bool) -> int | None:
     if bare:
         return 0
     head = bytes(buffer[:_HEAD])
+    if head.startswith(_OTHER_FORMATS) or head[257:262] == b"ustar":
+        return None  # an archive or a document may well hold DICOM files: it is none
     found = head.find(b"DICM")
     while found >= 0:
         if _begins_meta(buffer, found + 4) or _any_run(buffer, found + 4, end) > 1:

@@ -23,7 +23,14 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _HIERARCHICAL_FRAMES = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
-_SIZ, _COD, _SOT = 0xFF51, 0xFF52, 0xFF90
+_COD, _SOT = 0xFF52, 0xFF90
+# ISO 10918-1 B.2.2, ISO 14495-1 C.2.2; ISO 15444-1 A.5.1 goes up to 38, and the decoder to 32.
+_PRECISIONS: dict[Kind, frozenset[int]] = {
+    "jpeg": frozenset({8, 12}),
+    "jpeg-lossless": frozenset(range(2, 17)),
+    "jpeg-ls": frozenset(range(2, 17)),
+    "jpeg-2000": frozenset(range(1, 33)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +83,19 @@ def read_codestream(data: bytes) -> Codestream | None:
         Where a stream begins, and its header is broken or of a kind that nothing here decodes.
     """
     try:
-        if data.startswith(_JPEG_START):
-            return _read_jpeg(data)
-        if data.startswith(_JPEG_2000_START):
-            return _read_jpeg_2000(data, 0)
-        if data.startswith(_JP2_START):
-            start = data.find(_JPEG_2000_START)
-            return _read_jpeg_2000(data, start) if start > 0 else None
+        stream = _read_header(data)
     except (struct.error, IndexError) as error:
         raise NotRenderable("The compressed frame ends within its own header.") from error
-    return None
+    if stream is not None and stream.precision not in _PRECISIONS[stream.kind]:
+        raise NotRenderable(f"The compressed frame has samples of {stream.precision} bits, which cannot be decoded.")
+    return stream
+
+
+def _read_header(data: bytes) -> Codestream | None:
+    if data.startswith(_JPEG_START):
+        return _read_jpeg(data)
+    start = data.find(_JPEG_2000_START) if data.startswith(_JP2_START) else 0
+    return _read_jpeg_2000(data, start) if data.startswith(_JPEG_2000_START, max(start, 0)) else None
 
 
 def jpeg_2000_part(data: bytes) -> bytes:
