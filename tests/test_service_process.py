@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
@@ -24,7 +26,18 @@ from service.storage.local import find_running
 from tests.running_service import ROOT, RunningService
 
 WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"
-NOT_DICOM = {"README.txt", "crayons.icc"}
+NOT_DICOM = {
+    "README",
+    "README.txt",
+    "crayons.icc",
+    "rtplan.dump",
+    "rtstruct.dump",
+    "test1.json",
+    "test_PN.json",
+    "zipMR.gz",
+}
+# It lacks its first byte: pydicom reads one element of nonsense in it, and the store reads all 258.
+MISREAD_BY_PYDICOM = {"no_meta.dcm"}
 SOME = (
     "CT_small.dcm",
     "ExplVR_BigEnd.dcm",
@@ -179,9 +192,12 @@ def check_file(service, path, connection):
     status, _, body = service.request("GET", place, None, "wheel", connection, content_type="application/dicom")
     assert status == 200, path.name
     assert hashlib.sha256(body).digest() == hashlib.sha256(content).digest(), path.name
-    dataset = pydicom.dcmread(BytesIO(content), force=True)
-    tags = [*dataset.keys(), *getattr(dataset, "file_meta", ())]
-    tags = [tag if isinstance(tag, int) else tag.tag for tag in tags]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # many of these files are there because something is wrong with them
+        dataset = pydicom.dcmread(BytesIO(content), force=True)
+    tags = [*dataset.keys(), *getattr(dataset, "file_meta", {}).keys()]
+    if path.name in MISREAD_BY_PYDICOM:
+        tags = [0x00080005, 0x00080018]
     for tag in tags:
         text = f"{int(tag):08x}"
         status, _, body = service.request("GET", f"{place}/tag/{quote(text)}", None, "wheel", connection)
@@ -194,29 +210,34 @@ def check_file(service, path, connection):
 @pytest.mark.parametrize("name", SOME)
 def test_a_file_comes_back_byte_for_byte_and_answers_each_of_its_tags(service, name):
     path = next(path for path in WHEEL.rglob(name))
-    connection = service.connect()
-    assert check_file(service, path, connection) > 3
-    connection.close()
+    with closing(service.connect()) as connection:
+        assert check_file(service, path, connection) > 3
 
 
 @pytest.mark.long
 def test_every_file_of_pydicoms_wheel_comes_back_byte_for_byte_and_answers_each_of_its_tags(service):
-    connection = service.connect()
     files = sorted(path for path in WHEEL.rglob("*") if path.is_file())
+    tags, wrong = 0, []
+    for path in files:
+        try:
+            with closing(service.connect()) as connection:
+                tags += check_file(service, path, connection)
+        except AssertionError as error:  # all of them are told, not the first alone
+            wrong.append(str(error).splitlines()[0])
+    print(f"{len(files)} files, {tags} tags")  # noqa: T201
+    assert not wrong, "\n".join(wrong)
     assert len(files) > 80
-    assert sum(check_file(service, path, connection) for path in files) > 3000
-    connection.close()
+    assert tags > 3000
 
 
 def watch(service, stop, slowest, largest):
     """Until told to stop, note the slowest answer of /healthz and the most memory."""
-    connection = service.connect()
-    while not stop.wait(0.01):
-        began = time.monotonic()
-        assert service.request("GET", "/healthz", connection=connection)[0] == 200
-        slowest.append(time.monotonic() - began)
-        largest.append(service.memory())
-    connection.close()
+    with closing(service.connect()) as connection:
+        while not stop.wait(0.01):
+            began = time.monotonic()
+            assert service.request("GET", "/healthz", connection=connection)[0] == 200
+            slowest.append(time.monotonic() - began)
+            largest.append(service.memory())
 
 
 @pytest.mark.long
@@ -241,12 +262,12 @@ def test_a_large_upload_takes_little_memory_and_lets_others_be_answered(service,
         place = f"/patient/p-1/dicom/{json.loads(answer)}"
         assert service.request("GET", f"{place}?frame=399", Accept="image/png")[0] == 200
         received = hashlib.sha256()
-        connection = service.connect()
-        connection.request("GET", place, None, {"access-token": service.token("p-1"), "Accept": "application/dicom"})
-        response = connection.getresponse()
-        while piece := response.read(1 << 20):
-            received.update(piece)
-        connection.close()
+        with closing(service.connect()) as connection:
+            headers = {"access-token": service.token("p-1"), "Accept": "application/dicom"}
+            connection.request("GET", place, None, headers)
+            response = connection.getresponse()
+            while piece := response.read(1 << 20):
+                received.update(piece)
         assert received.hexdigest() == digest
     finally:
         stop.set()
