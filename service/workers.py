@@ -288,7 +288,7 @@ class WorkerPool:
             async with asyncio.timeout(START_SECONDS):
                 problem = pickle.loads(await fresh.message())  # noqa: S301 - no file was opened there yet
         except (OSError, TimeoutError, WorkerLost) as error:
-            problem = f"{type(error).__name__}\n{fresh.complaints if fresh else ''}"
+            problem = f"{type(error).__name__}: {error}\n{fresh.complaints if fresh else ''}"
         if problem is None:
             return fresh
         log.error("a worker process could not be started: %s", problem)
