@@ -41,7 +41,7 @@ WARNING = {
     "properties": {"path": OPTIONAL_TEXT, "problem": TEXT},
 }
 
-INSTANCE = {
+INSTANCE: dict[str, Any] = {
     "bsonType": "object",
     "required": [
         "_id",

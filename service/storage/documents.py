@@ -9,12 +9,13 @@ from typing import Any, Protocol
 from pymongo.collection import Collection
 from pymongo.database import Database
 
+from schemas.database import INSTANCE
 from service.storage.gridfs_documents import Bucket, open_bucket
 
 Document = dict[str, Any]
 
-ENVELOPE = {"dataset": 0}
-"""The projection that leaves the tag tree out."""
+ENVELOPE = dict.fromkeys(set(INSTANCE["properties"]) - {"dataset"}, 1)
+"""The projection that leaves the tag tree out. By what it takes in: the local database is slower at leaving out."""
 
 
 class Extracted(Protocol):

@@ -35,23 +35,27 @@ def put_series(collections: Collections, envelope: Mapping[str, Any], attributes
     key = series_key(envelope)
     if attributes is None or key is None:
         return
-    try:
-        collections.series.update_one(
-            {**key, "received_at": {"$lte": envelope["received_at"]}},
-            {
-                "$set": {
-                    "study_instance_uid": envelope["study_instance_uid"],
-                    "series_instance_uid": envelope["series_instance_uid"],
-                    "received_at": envelope["received_at"],
-                    "dicom_id": envelope["_id"],
-                    "original_id": envelope["original_id"],
-                    "attributes": attributes,
-                }
-            },
-            upsert=True,
-        )
-    except DuplicateKeyError:
-        return  # the document is there and did not match: it shows a newer instance
+    older = {**key, "received_at": {"$lte": envelope["received_at"]}}
+    change = {
+        "$set": {
+            "study_instance_uid": envelope["study_instance_uid"],
+            "series_instance_uid": envelope["series_instance_uid"],
+            "received_at": envelope["received_at"],
+            "dicom_id": envelope["_id"],
+            "original_id": envelope["original_id"],
+            "attributes": attributes,
+        }
+    }
+    while True:
+        try:
+            collections.series.update_one(older, change, upsert=True)
+            return
+        except DuplicateKeyError:
+            # It is there and shows a newer instance, or another upload made it just now.
+            if collections.series.update_one(older, change).matched_count:
+                return
+            if collections.series.find_one(key, {"_id": 1}) is not None:
+                return
 
 
 def retire_from_series(collections: Collections, envelope: Mapping[str, Any], elements: SeriesElements) -> None:
@@ -63,6 +67,8 @@ def retire_from_series(collections: Collections, envelope: Mapping[str, Any], el
     if key is None:
         return
     shown = envelope["original_id"]
+    if collections.series.find_one({**key, "original_id": shown}, {"_id": 1}) is None:
+        return
     while True:
         newest = _newest_of_series(collections, envelope)
         if newest is None:

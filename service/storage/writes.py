@@ -18,7 +18,7 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from service.errors import DatabaseUnavailable
-from service.storage.documents import Collections, Document, Extracted
+from service.storage.documents import ENVELOPE, Collections, Document, Extracted
 from service.storage.gridfs_documents import Buffer, insert_chunks, insert_file, remove_some
 from service.storage.series import SeriesElements, put_series, retire_from_series, series_key
 
@@ -195,9 +195,7 @@ def _commit(
 
 def _find_rival(collections: Collections, envelope: Mapping[str, Any], finish_delete: FinishDelete) -> Document | None:
     """Find the instance that has the `_id`; one that is being deleted is deleted first, and then there is none."""
-    there = collections.instances.find_one(
-        {"_id": envelope["_id"], "patient_id": envelope["patient_id"]}, {"dataset": 0}
-    )
+    there = collections.instances.find_one({"_id": envelope["_id"], "patient_id": envelope["patient_id"]}, ENVELOPE)
     if there is not None and there["extraction"]["state"] == "deleting":
         finish_delete(there)
         return None

@@ -129,6 +129,18 @@ async def test_a_series_shows_its_newest_instance(store: Store, clock: Clock) ->
     assert (await counts(store))["series"] == 1
 
 
+async def test_a_new_series_shows_the_newest_of_many_at_once(store: Store, clock: Clock) -> None:
+    for number in range(4):
+        made = [envelope(store, clock, f"{number}/{each}".encode(), series=f"1.{number}") for each in range(8)]
+        await asyncio.gather(
+            *(store.store_instance(each, extraction(str(n)), f"{number}/{n}".encode()) for n, each in enumerate(made))
+        )
+        found = await store._database["series"].find_one({"series_instance_uid": f"1.{number}"})
+        assert found is not None
+        assert found["dicom_id"] == made[-1]["_id"]
+        assert found["attributes"]["SeriesDescription"]["Value"] == ["7"]
+
+
 async def test_a_series_shows_the_next_newest_after_a_delete_and_goes_with_the_last(store: Store, clock: Clock) -> None:
     first, second, third = [await store_one(store, clock, text.encode(), text) for text in ("one", "two", "three")]
     await store.delete_instance("p-1", third["_id"])
