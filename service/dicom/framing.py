@@ -96,8 +96,8 @@ def read_dataset(buffer: Readable, limits: Limits) -> RawFile:
             parser = Parser(inflated, limits)
             explicit, order = _encoding(inflated, 0, EXPLICIT_LITTLE)
             elements, _ = parser.elements(0, len(inflated), explicit, order)
-            if not whole:
-                parser.truncated_at = size
+            if not whole or parser.open_end or parser.truncated_at is not None:
+                parser.truncated_at = size  # an offset in the stream would mean nothing in the file
                 parser.note("the deflated stream is broken")
             return _finished(RawFile(meta, elements, buffer, inflated, order.little, syntax, parser, meta_parser))
         meta_parser.note("the deflated stream is broken")
