@@ -21,7 +21,7 @@ _DIGITS = re.compile(r"[0-9]{1,10}")
 class WholeNumber(fields.Field[int]):
     """Decimal digits and nothing else: `int` also takes signs, spaces, underscores and other scripts' digits."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:  # noqa: ARG002 - marshmallow's signature
         if not isinstance(value, str) or not _DIGITS.fullmatch(value):
             raise ValidationError("Give a whole number.")
         return int(value)
@@ -30,7 +30,7 @@ class WholeNumber(fields.Field[int]):
 class Window(fields.Field[tuple[float, float]]):
     """`center,width` (PS3.3 C.11.2.1.2), the width above zero."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[float, float]:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[float, float]:  # noqa: ARG002 - as above
         try:
             center, width = (float(part) for part in str(value).split(","))
         except ValueError:

@@ -86,5 +86,5 @@ async def open_context(settings: Settings, store: Store | None = None) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         # The workers first: they come up while the database does.
         workers = await stack.enter_async_context(open_workers(settings))
-        opened = store or await stack.enter_async_context(open_store(settings))
+        opened = store if store is not None else await stack.enter_async_context(open_store(settings))
         yield Context(opened, workers, settings, now)

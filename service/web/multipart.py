@@ -71,7 +71,8 @@ def file_name_of(disposition: str) -> str | None:
     extended = parameters.get("filename*")
     if extended is not None and extended.lower().startswith("utf-8'") and extended.count("'") >= 2:
         return unquote_to_bytes(extended.split("'", 2)[2]).decode("utf-8", "replace")
-    return parameters.get("filename")
+    plain = parameters.get("filename")
+    return None if plain is None else plain.replace("%22", '"')  # how browsers write a quote
 
 
 class Part:
@@ -144,10 +145,10 @@ class MultipartParser:
         return Part(headers, self._content())
 
     async def _skip_preamble(self) -> None:
-        while (found := self._held.find(self._delimiter)) < 0:
-            if len(self._held) > MAX_PADDING + len(self._delimiter):
-                raise Invalid("The body does not begin with the boundary that its Content-Type names.")
+        while (found := self._held.find(self._delimiter)) < 0 and len(self._held) <= MAX_PADDING + len(self._delimiter):
             await self._more("The body has no boundary such as its Content-Type names.")
+        if not 0 <= found <= MAX_PADDING:
+            raise Invalid("The body does not begin with the boundary that its Content-Type names.")
         self._held = self._held[found + len(self._delimiter) :]
 
     async def _more(self, sentence: str) -> None:
@@ -164,9 +165,9 @@ class MultipartParser:
             await self._more(cut_off)
         if self._held.startswith(b"--"):
             return False
-        while (end := self._held.find(b"\r\n")) < 0 and len(self._held) <= MAX_PADDING:
+        while (end := self._held.find(b"\r\n")) < 0 and len(self._held) <= MAX_PADDING + 2:
             await self._more(cut_off)
-        if end < 0 or self._held[:end].strip(b" \t"):
+        if not 0 <= end <= MAX_PADDING or self._held[:end].strip(b" \t"):
             raise Invalid("A boundary of the multipart body has other text on its line.")
         self._held = self._held[end:]
         return True

@@ -60,12 +60,12 @@ def parse_accept(text: str) -> list[MediaRange]:
     """
     ranges = []
     for element in _ELEMENT.findall(text):
-        name, *parameters = _PARAMETER.findall(element)
-        match = _TYPE.fullmatch(name.strip())
+        parts = _PARAMETER.findall(element)
+        match = _TYPE.fullmatch(parts[0].strip()) if parts else None
         if match is None or (match[1] == "*" and match[2] != "*"):
             continue
         values: dict[str, str] = {}
-        for parameter in parameters:
+        for parameter in parts[1:]:
             key, equals, value = parameter.partition("=")
             if equals:
                 values.setdefault(key.strip().lower(), _unquote(value.strip()))

@@ -69,6 +69,8 @@ class DiscreetRequestHandler(RequestHandler):
             response = problem_response(400, "This is not a request as HTTP/1.1 has it.", request_id)
         response.headers["X-Request-ID"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
+        # The request that could not be parsed counts as HTTP/1.0, where aiohttp leaves this to be understood.
+        response.headers["Connection"] = "close"
         response.force_close()
         return response
 

@@ -1,0 +1,83 @@
+"""Accept and content-type: which representation a caller gets."""
+
+import pytest
+
+from service.errors import Invalid, NotAcceptable
+from service.web.negotiation import DICOM, DICOM_JSON, JSON, PNG, choose, choose_document, parse_accept
+
+FIREFOX_IMG = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
+CHROME_PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "expected"),
+    [
+        (None, None, DICOM),
+        ("", "", DICOM),
+        ("*/*", None, DICOM),
+        (None, "image/png", PNG),
+        ("*/*", "image/png", PNG),
+        ("*/*", "Image/PNG; charset=x", PNG),
+        ("*/*;q=0.1", "application/dicom", DICOM),
+        ("image/png", None, PNG),
+        ("image/png", "application/dicom", PNG),
+        ("image/png", "text/nonsense", PNG),
+        ("application/dicom", "image/png", DICOM),
+        ("application/json", "image/png", JSON),
+        ("image/*", None, PNG),
+        ("application/*", None, DICOM),
+        ("application/json;q=0.5, image/png;q=0.9, */*;q=0.1", None, PNG),
+        ("image/png;q=0.2, application/json;q=0.3", None, JSON),
+        ("image/png;q=0, */*", None, DICOM),
+        ("text/html, */*;q=0.1", "image/png", PNG),
+        (FIREFOX_IMG, None, PNG),
+        (CHROME_PAGE, None, DICOM),
+        ("APPLICATION/DICOM; transfer-syntax=*", None, DICOM),
+        ('application/dicom;x="a,b;q=0"', None, DICOM),
+        ("nonsense, ;;, */png", None, DICOM),
+    ],
+)
+def test_the_representation_of_an_instance(accept, content_type, expected):
+    assert choose_document(accept, content_type) == expected
+
+
+@pytest.mark.parametrize("accept", ["text/html", "image/jpeg", "image/png;q=0", "*/*;q=0", "image/gif, text/*"])
+def test_nothing_acceptable_is_told_with_what_there_is(accept):
+    with pytest.raises(NotAcceptable, match="image/png"):
+        choose_document(accept, None)
+
+
+def test_a_content_type_that_the_accept_rules_out_is_not_given():
+    with pytest.raises(NotAcceptable):
+        choose_document("*/*, image/png;q=0", "image/png")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json", "image/jpeg", "png", "image/*"])
+def test_another_content_type_cannot_be_worked_with(content_type):
+    with pytest.raises(Invalid):
+        choose_document("*/*", content_type)
+
+
+def test_a_closer_range_outranks_a_wider_one_whatever_their_order():
+    assert choose("application/*;q=0.9, application/json;q=0.1", (JSON, DICOM_JSON)) == DICOM_JSON
+    assert choose("application/json;q=0.1, application/*;q=0.9", (JSON, DICOM_JSON)) == DICOM_JSON
+    assert choose("*/*", (JSON, DICOM_JSON)) == JSON
+
+
+@pytest.mark.parametrize("quality", ["q=2", "q=-1", "q=abc", "q=0.1234", "q=1.1", "q=\u0661"])
+def test_an_element_with_a_quality_that_is_none_is_passed_over(quality):
+    assert parse_accept(f"image/png;{quality}") == []
+
+
+def test_parameters_are_read_with_their_quotes_undone():
+    (only,) = parse_accept(r'multipart/related; Type="application/dicom"; x="a\"b"')
+    assert only.parameters == {"type": "application/dicom", "x": 'a"b'}
+
+
+@pytest.mark.parametrize("text", ["," * 4000, ";" * 4000, '"' * 4000, 'a/b;x="' * 900, "a/b," * 2000, "\\" * 4000])
+def test_strange_headers_take_no_time(text):
+    import time
+
+    begun = time.perf_counter()
+    parse_accept(text)
+    assert time.perf_counter() - begun < 0.5

@@ -1,0 +1,106 @@
+"""What aiohttp's parser rejects has the same shape, and neither the answer nor the log repeats what was sent."""
+
+import asyncio
+import logging
+
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MARK = "MARK7KRAM"
+
+
+@pytest.fixture
+def everything_logged(caplog):
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /patient/" + MARK.encode() + b"\xff\xfe/dicom HTTP/1.1\r\nHost: x\r\n\r\n", {400, 401, 422}),
+        (b"GET /patient/" + MARK.encode() + b" x/dicom HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
+        (b"GET /patient/" + MARK.encode() + b"\x00/dicom HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
+        (b"GET /" + MARK.encode() * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {431}),
+        (b"GET / HTTP/1.1\r\nHost: x\r\naccess-token: " + MARK.encode() * 2000 + b"\r\n\r\n", {431}),
+        (b"GET / HTTP/1.1\r\nHost: x\r\naccess-token: " + MARK.encode() + b"\x00\r\n\r\n", {400}),
+        (b"GET / HTTP/1.1\r\nHost: x\r\naccess-token: " + MARK.encode() + b"\x01\r\n\r\n", {200, 400}),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nacc ess: " + MARK.encode() + b"\r\n\r\n", {400}),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + MARK.encode() + b"\r\n\r\n", {400}),
+        (b"GET / HTTP/1.1\r\naccess-token: " + MARK.encode() + b"\r\n\r\n", {400}),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: " + MARK.encode() + b"\r\n\r\n", {400}),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\nX: " + MARK.encode() + b"\r\n\r\n", {400}),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\n"
+            + b"".join(b"X-%d: %s\r\n" % (n, MARK.encode()) for n in range(200))
+            + b"\r\n",
+            {400},
+        ),
+        (MARK.encode() + b" / HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
+        (b"GET / " + MARK.encode() + b"/1.1\r\nHost: x\r\n\r\n", {400}),
+        (MARK.encode() + b"\r\n\r\n", {400}),
+        (b"\x16\x03\x01" + MARK.encode() + b"\r\n\r\n", {400}),
+        (b"GET http://[" + MARK.encode() + b"/ HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
+        (b"GET http://x:99999/" + MARK.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}),
+        (b"CONNECT " + MARK.encode() + b":80 HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\nX: " + MARK.encode() + b"\r\n\r\n", {400, 404}),
+        (
+            b"GET /patient/" + MARK.encode() + b"/dicom HTTP/1.1\r\nHost: x\r\nExpect: " + MARK.encode() + b"\r\n\r\n",
+            {401},
+        ),
+        (b"GET /no/" + MARK.encode() + b" HTTP/1.1\r\nHost: x\r\nExpect: " + MARK.encode() + b"\r\n\r\n", {404, 417}),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + MARK.encode() + b"\r\n\r\n", {400}),
+    ],
+)
+async def test_a_request_that_cannot_be_read(service, everything_logged, request_bytes, status):
+    answer = await service.raw(request_bytes)
+    assert answer.status in status, answer.body
+    shown = answer.body.decode() + str(answer.headers) + everything_logged.text
+    assert MARK.lower() not in shown.lower()
+    assert "Traceback" not in shown
+    if answer.status in {400, 431}:
+        assert answer.headers["Connection"] == "close"
+
+
+async def test_ordinary_requests_leave_no_trace_of_the_patient_in_the_log(service, everything_logged, ct):
+    marked = ct.replace(b"CompressedSamples^CT1", MARK.encode().ljust(21))
+    assert marked != ct
+    path = (await service.upload(MARK, marked, name=f"{MARK}.dcm")).headers["Location"]
+    for suffix, accept in (
+        ("", "*/*"),
+        ("", "image/png"),
+        ("/tags", "*/*"),
+        (f"/tag/{MARK}", "*/*"),
+        ("/tag/PatientName", "*/*"),
+    ):
+        await service.ask("GET", path + suffix, patient=MARK, headers={"Accept": accept})
+    await service.ask("GET", f"/patient/{MARK}/dicom?{MARK}={MARK}", patient=MARK)
+    await service.ask("GET", f"/patient/{MARK}/dicom", headers={"access-token": MARK})
+    await service.ask("GET", f"/{MARK}")
+    await service.ask("DELETE", path, patient=MARK)
+    text = everything_logged.text
+    assert "GET /patient/{patient_id}/dicom/{dicom_id}/tag/{tag} 200" in text
+    assert "GET (no route) 404" in text
+    assert MARK not in text
+
+
+async def test_a_connection_goes_on_after_a_refusal_without_a_body(service):
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    for _ in range(3):
+        writer.write(b"GET /patient/p-1/dicom HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 401")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+    writer.close()
+
+
+async def test_requests_on_one_connection_are_answered_in_order(service):
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    both = await asyncio.wait_for(reader.read(), 5)
+    assert both.index(b"200 OK") < both.index(b"404 Not Found")
+    writer.close()
