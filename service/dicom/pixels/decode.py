@@ -22,12 +22,14 @@ from PIL import Image
 
 from service.dicom.pixels.codestream import Codestream, jpeg_2000_part, read_codestream
 from service.dicom.pixels.header import ImageHeader
+from service.dicom.pixels.isolate import run_isolated
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.native import extract_samples
-from service.errors import NotRenderable
+from service.errors import LimitExceeded, NotRenderable
 
 _JPEG_EXTENDED: Final = "1.2.840.10008.1.2.4.51"
 _JPEG_LOSSLESS: Final = "1.2.840.10008.1.2.4.57"
+_SPARE_SAMPLES = 1 << 20
 _END_OF_IMAGE = b"\xff\xd9"
 
 for _stream in (gdcm.Trace.DebugOff, gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff):
@@ -80,6 +82,8 @@ def decode_codestream(data: bytes, header: ImageHeader, limits: PixelLimits, war
     if not stream.columns > 0 < stream.rows:
         raise NotRenderable("The compressed frame does not say how large it is.")
     limits.check_frame(stream.columns, stream.rows, stream.samples)
+    if stream.columns * stream.rows * stream.samples > 4 * header.frame_samples + _SPARE_SAMPLES:
+        raise LimitExceeded("The compressed frame claims to be several times larger than the dataset says.")
     if stream.samples not in (1, 3, 4):
         raise NotRenderable(f"The compressed frame has {stream.samples} samples a pixel, which have no meaning.")
     _compare(stream, header, warnings)
@@ -191,9 +195,12 @@ def _decode_gdcm(data: bytes, stream: Codestream, photometric: str) -> NDArray[A
     syntax = _JPEG_LOSSLESS if stream.kind == "jpeg-lossless" else _JPEG_EXTENDED
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
     image.SetPixelFormat(gdcm.PixelFormat(stream.samples, 8 * width, stream.precision, stream.precision - 1, 0))
-    # GDCM gives its bytes as text, and nothing where it fails.
-    as_text = image.GetBuffer() if image.GetBufferLength() == expected else None
-    decoded = as_text.encode("utf-8", "surrogateescape") if as_text else b""
+
+    def decode() -> bytes:
+        # GDCM gives its bytes as text, and nothing where it fails.
+        return (image.GetBuffer() or "").encode("utf-8", "surrogateescape")
+
+    decoded = run_isolated(decode)
     if len(decoded) != expected:
         return _decode_libjpeg(data)
     shape = (stream.rows, stream.columns) if stream.samples == 1 else (stream.rows, stream.columns, stream.samples)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rle.rle import decode_frame as decode_strictly
+from rle.rle import decode_frame
 
 from service.errors import NotRenderable
 
@@ -48,15 +48,26 @@ def decode_rle(
     width = -(-bits_allocated // 8)
     pixels = rows * columns
     if _segment_count(data) == samples * width:
-        try:
-            cells = np.frombuffer(decode_strictly(data, pixels, width * 8, "<"), dtype=f"<u{width}")
-            return cells.reshape(samples, rows, columns)
-        except (ValueError, RuntimeError):
-            pass  # what the strict decoder refuses is read below as far as it goes
+        decoded = _decode_strictly(data, pixels, width * 8)
+        if decoded is not None:
+            return np.frombuffer(decoded, dtype=f"<u{width}").reshape(samples, rows, columns)
     planes = _decode_segments(data, samples * width, pixels, warnings).reshape(samples, width, rows, columns)
     # The most significant byte comes first (PS3.5 G.2); in memory it comes last.
     together = np.ascontiguousarray(planes[:, ::-1].transpose(0, 2, 3, 1))
     return together.view(f"<u{width}")[..., 0]
+
+
+def _decode_strictly(data: bytes, pixels: int, bits_allocated: int) -> bytes | None:
+    """Decode by the fast decoder; None where it refuses, or panics, as it does on some broken frames."""
+    try:
+        return bytes(decode_frame(data, pixels, bits_allocated, "<"))
+    except Exception:  # noqa: BLE001 - whatever it says, the frame is read by the lenient decoder next
+        return None
+    except BaseException as error:
+        # A panic of the decoder's is no Exception, and its class has no name to import.
+        if type(error).__name__ != "PanicException":
+            raise
+        return None
 
 
 def _decode_bits(data: bytes, rows: int, columns: int, warnings: list[str]) -> NDArray[Any]:

@@ -1,0 +1,64 @@
+"""A decoder in a process of its own.
+
+GDCM ends the whole process on some broken streams (a C++ exception that nobody catches). In a child it ends the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+_SECONDS = 60
+
+
+def run_isolated(function: Callable[[], bytes]) -> bytes:
+    """Run a function in a forked child, and return the bytes it returns.
+
+    Parameters
+    ----------
+    function : callable
+        What to run. It must not need the caller's threads.
+
+    Returns
+    -------
+    bytes
+        What it returned; empty where it failed, or ended the child. A child ends after a minute in any case, so that it
+        does not outlive a caller that was stopped.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _run_child(function, reader, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        result = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return result if status == 0 else b""
+
+
+def _run_child(function: Callable[[], bytes], reader: int, writer: int) -> None:
+    """Write what the function returns, and end without the caller's clean-up."""
+    code = 1
+    try:
+        os.close(reader)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_SECONDS)
+        _silence()
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(function())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _silence() -> None:
+    """Keep what native code prints out of the caller's streams; one of them may carry a protocol."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
+        for stream in (1, 2):
+            os.dup2(nothing.fileno(), stream)
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
