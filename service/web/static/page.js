@@ -83,6 +83,7 @@ async function signIn(event) {
   forget();
   find("workplace").hidden = true;
   await showList(true);
+  find("welcome").hidden = true;
   find("workplace").hidden = false;
 }
 
@@ -130,9 +131,9 @@ async function upload(files) {
       refused.push(`${file.name}: ${error.message}`);
     }
   }
-  tell(refused.join(" "), refused.length > 0);
   await showList(true);
   [...find("list").children].find((row) => row.dataset.id === last)?.click();
+  tell(refused.join(" "), refused.length > 0);
 }
 
 // --- one file -----------------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ async function showPicture() {
   } catch (error) {
     if (asked !== session.asked) return;
     find("picture").hidden = true;
-    find("controls").hidden = find("frame").max === "1" && center === "";
+    find("controls").hidden = find("frame").max === "1" && center === ""; // else the way back is there
     find("caption").textContent = error.message;
   }
 }
@@ -196,6 +197,7 @@ function describePicture(headers) {
   find("frame").max = frames;
   find("frame-number").textContent = `${frame} of ${frames}`;
   find("frame-field").hidden = frames === "1";
+  find("window-fields").hidden = headers.get("Dicom-Window-Source") === "none"; // a picture in colour has none
   const facts = [];
   if (shown) {
     const [center, width] = shown.split(",");
