@@ -87,7 +87,7 @@ def read_dataset(buffer: Readable, limits: Limits) -> RawFile:
     size = len(buffer)
     meta_parser = Parser(buffer, limits)
     if start not in (0, 132):
-        meta_parser.note("the prefix DICM is not where PS3.10 has it" if start != 4 else "the preamble is missing")
+        meta_parser.note("the first element is not where PS3.10 has it")
     meta, pos = _read_meta(meta_parser, start)
     syntax = _transfer_syntax(meta, buffer)
     if syntax in DEFLATED and not _run(buffer, pos, size, True, LITTLE):

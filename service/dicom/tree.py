@@ -19,9 +19,8 @@ _KEYS = {tag: keyword for keyword, tag in KEYWORD_TAGS.items()}
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _CHARACTER_SET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
-_LUT_DESCRIPTOR = 0x00283002
+_CURVE_DATA = 0x50003000
 _EMPTY: dict[str, TypedElement] = {}
-_VALUE_BYTES = 16  # from this many bytes on, values are counted one by one against the in-process budget
 
 
 @dataclass(slots=True)
@@ -177,7 +176,7 @@ class _Builder:
                 out[key] = self._kept(key, error.element, start, length, little)
             except KeyError:
                 # A choice of VRs, which only its surroundings settle.
-                vr = self._settled(vr, elements, little)
+                vr = self._settled(tag, vr, elements, little)
                 try:
                     out[key] = convert[vr][buffer[start : start + length]]
                 except Unconvertible as error:
@@ -234,7 +233,7 @@ class _Builder:
             element = self._sequence(key, payload, elements, charset, little)
             return element | {"problem": problem} if problem else element
         if " or " in vr:
-            vr = self._settled(vr, elements, little)
+            vr = self._settled(tag, vr, elements, little)
         if payload is ENCAPSULATED:
             element = self._by_length(vr, start, length, True)
             element["encapsulated"] = True
@@ -290,12 +289,10 @@ class _Builder:
         self.around.pop()
         return {"vr": "SQ", "Value": built}
 
-    def _settled(self, vr: str, elements: list[Element], little: bool) -> str:
+    def _settled(self, tag: int, vr: str, elements: list[Element], little: bool) -> str:
         """Choose among the VRs that the dictionary leaves open (PS3.5 A.1, PS3.3 C.7.6.3.1)."""
-        if vr == "OB or OW":
-            return "OW"
-        if vr in ("US or OW", "US or SS or OW"):
-            return "OW"
+        if " or OW" in vr:
+            return "OB" if tag & 0xFF00FFFF == _CURVE_DATA else "OW"
         for level, order in ((elements, little), *reversed(self.around)):
             for other, _, start, size, _payload in level:
                 if other == _PIXEL_REPRESENTATION and size >= 2:

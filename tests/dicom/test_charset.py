@@ -45,7 +45,8 @@ YAMADA_KANA = bytes.fromhex("1b2442 2464 245e 2440 1b2842 5e 1b2442 243f 246d 24
         ),
         pytest.param(
             ("", "ISO 2022 IR 149"),
-            b"Hong^Gildong=" + bytes.fromhex("1b242943 fbf3 5e 1b242943 d1ce d4d7 3d 1b242943 c8ab 5e 1b242943 b1e6 b5bf"),
+            b"Hong^Gildong="
+            + bytes.fromhex("1b242943 fbf3 5e 1b242943 d1ce d4d7 3d 1b242943 c8ab 5e 1b242943 b1e6 b5bf"),
             groups("Hong^Gildong", "洪^吉洞", "홍^길동"),
             id="I.2",
         ),
@@ -61,7 +62,14 @@ YAMADA_KANA = bytes.fromhex("1b2442 2464 245e 2440 1b2842 5e 1b2442 243f 246d 24
         pytest.param(
             ("", "ISO 2022 IR 58"),
             b"Zhang^XiaoDong="
-            + ESC + b"$)A" + bytes.fromhex("d5c5") + b"^" + ESC + b"$)A" + bytes.fromhex("d0a1b6ab") + b"=",
+            + ESC
+            + b"$)A"
+            + bytes.fromhex("d5c5")
+            + b"^"
+            + ESC
+            + b"$)A"
+            + bytes.fromhex("d0a1b6ab")
+            + b"=",
             groups("Zhang^XiaoDong", "张^小东"),
             id="K.2",
         ),
@@ -72,7 +80,12 @@ YAMADA_KANA = bytes.fromhex("1b2442 2464 245e 2440 1b2842 5e 1b2442 243f 246d 24
         pytest.param(("ISO_IR 126",), bytes.fromhex("c4e9efede5f3e9efef"), groups("Διονεσιοο"), id="Greek, short"),
         pytest.param(("ISO_IR 127",), bytes.fromhex("e2c8c7e6ea5ee4e6d2c7d1"), groups("قباني^لنزار"), id="Arabic"),
         pytest.param(("ISO_IR 138",), bytes.fromhex("f9f8e5ef5ee3e1e5f8e4"), groups("שרון^דבורה"), id="Hebrew"),
-        pytest.param(("ISO_IR 144",), bytes.fromhex("bbeeda") + b"ce" + bytes.fromhex("dc d1") + b"yp" + bytes.fromhex("d3"), groups("Люкceмбypг"), id="Russian"),
+        pytest.param(
+            ("ISO_IR 144",),
+            bytes.fromhex("bbeeda") + b"ce" + bytes.fromhex("dc d1") + b"yp" + bytes.fromhex("d3"),
+            groups("Люкceмбypг"),  # noqa: RUF001
+            id="Russian",
+        ),
         pytest.param(("ISO_IR 148",), "Çavuşoğlu".encode("iso8859-9"), groups("Çavuşoğlu"), id="Turkish"),
         pytest.param(("ISO_IR 166",), "สมชาย".encode("iso8859-11"), groups("สมชาย"), id="Thai"),
         pytest.param(("ISO_IR 203",), "Œuvre €".encode("iso8859-15"), groups("Œuvre €"), id="Latin 9"),
