@@ -17,7 +17,7 @@ from aiohttp import web
 
 from service.app import create_app
 from service.auth import keep_dev_secret
-from service.errors import ServiceError
+from service.errors import DatabaseUnavailable, ServiceError
 from service.settings import Settings, SettingsError, default_text, variable
 from service.web.server import DiscreetRunner, listen
 
@@ -125,6 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with listener:
         try:
             asyncio.run(run(settings, listener))
+        except DatabaseUnavailable as error:
+            hint = " Is it running, and is MONGODB_URI right?" if settings.mongodb_uri else ""
+            return _refuse(f"{error}{hint}", 1)
         except (ServiceError, SettingsError) as error:
             return _refuse(str(error), 1)
         except OSError as error:

@@ -40,7 +40,8 @@ def route_template(request: web.Request) -> str:
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, and the log a line without patient data."""
-    request[REQUEST_ID] = request_id_of(request)
+    if REQUEST_ID not in request:
+        request[REQUEST_ID] = request_id_of(request)
     started = time.perf_counter()
     status = 499  # the caller went away
     try:

@@ -6,12 +6,13 @@ import asyncio
 import io
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import bson
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -23,6 +24,7 @@ from yarl import URL
 from schemas.http import Problem
 from service.app import create_app
 from service.auth import mint_token
+from service.dicom.extract import Extraction, unpack
 from service.dicom.series import series_elements
 from service.resources import now
 from service.settings import Settings
@@ -130,6 +132,25 @@ def check(method: str, answer: Answer) -> None:
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         if answer.status == 503:
             assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_documents() -> Iterator[None]:
+    """Have dicts from worker processes: the double keeps raw documents as they are and cannot project from them.
+
+    That a database takes them as they come is tested with the store, over the wire.
+    """
+
+    def unpack_plain(packed: Any) -> Extraction:
+        made = unpack(packed)
+        parts = {name: getattr(made, name) for name in ("dataset", "index", "series")}
+        return replace(
+            made, **{name: part and bson.decode(part.raw, codec_options=CODEC) for name, part in parts.items()}
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.ingest.unpack", unpack_plain)
+        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
