@@ -23,7 +23,7 @@ from service.errors import DatabaseUnavailable
 Client = AsyncIOMotorClient[dict[str, Any]]
 Database = AsyncIOMotorDatabase[dict[str, Any]]
 
-ANSWER_SECONDS = 4.5
+ANSWER_SECONDS = 4.0
 """How long one call waits for the database, so that a request is refused within 5 s of it going away."""
 
 DURABLE = WriteConcern(w="majority", j=True)

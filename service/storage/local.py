@@ -38,6 +38,7 @@ from service.storage.processes import Running, is_alive, read_running, start_tim
 START_SECONDS = 60.0
 GRACE_SECONDS = 20.0
 LEFTOVER_GRACE_SECONDS = 5.0
+NUDGE_SECONDS = 0.1
 MAX_LOG_BYTES = 1024 * 1024
 BACK_OFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 SETTLED_SECONDS = 60.0
@@ -264,6 +265,11 @@ class LocalDatabase:
             ask()
             child.send_signal(signal.SIGCONT)  # a paused process does not see the request
             with suppress(subprocess.TimeoutExpired):
+                child.wait(min(grace, NUDGE_SECONDS))
+                return
+            # SecantusDB waits for its next connection before it sees that it shall end, or for 2 s.
+            _is_taken(self._port)
+            with suppress(subprocess.TimeoutExpired):
                 child.wait(seconds)
                 return
 
@@ -337,6 +343,7 @@ def find_free_port() -> int:
 
 def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
+        probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import DatabaseUnavailable
 from service.storage import local as module
 from service.storage.connection import connect, open_database
 from service.storage.local import LocalDatabase, LocalDatabaseError, choose_program, find_running
@@ -73,8 +74,11 @@ async def test_acknowledged_writes_survive_its_kill_and_it_comes_back_on_the_sam
         await store.prepare()
         acknowledged = []
 
+        first = database.pid
+        assert first is not None
+
         async def upload() -> None:
-            for _ in range(1000):
+            while database.pid == first:
                 seed = len(acknowledged) + 1000 * id(asyncio.current_task())
                 content = make_bytes(40_000, seed)
                 made = envelope(store, clock, content)
@@ -83,12 +87,11 @@ async def test_acknowledged_writes_survive_its_kill_and_it_comes_back_on_the_sam
 
         uploads = [asyncio.create_task(upload()) for _ in range(4)]
         await wait_until(lambda: len(acknowledged) >= 30)
-        killed = database.pid
-        assert killed is not None
-        os.kill(killed, signal.SIGKILL)
-        await asyncio.wait(uploads)
+        os.kill(first, signal.SIGKILL)
+        ended = await asyncio.gather(*uploads, return_exceptions=True)
+        assert {type(each) for each in ended} <= {type(None), DatabaseUnavailable}
         uri = database.uri
-        await wait_until(lambda: database.pid != killed and find_running(tmp_path) == uri)
+        await wait_until(lambda: database.pid != first and find_running(tmp_path) == uri)
         for made, content in acknowledged:
             assert await store.find_envelope("p-1", made["_id"]) == made
             original = await store.open_original("p-1", made["original_id"])
