@@ -83,11 +83,10 @@ INDEXES = (
     # Any path of any file, private and nested ones too. Servers without wildcard indexes still answer, slower.
     Index("tag_index", "paths", (("$**", 1),), {"wildcardProjection": {"tags": 1, "names": 1}}, optional=True),
     Index("series", "uids", (("patient_id", 1), ("study_instance_uid", 1), ("series_instance_uid", 1)), {}),
-    # The ones that every driver's bucket expects, and the way from an instance to its cached pictures.
+    # The one that every driver's bucket expects, and the ways to a patient's originals and an instance's pictures.
     Index("originals.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
-    Index("originals.files", "filename_1_uploadDate_1", (("filename", 1), ("uploadDate", 1)), {}),
+    Index("originals.files", "of_patient", (("metadata.patient_id", 1), ("uploadDate", -1)), {}),
     Index("rendered.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
-    Index("rendered.files", "filename_1_uploadDate_1", (("filename", 1), ("uploadDate", 1)), {}),
     Index("rendered.files", "of_instance", (("metadata.dicom_id", 1),), {}),
 )
 

@@ -79,7 +79,7 @@ async def write_stream(
     original_id: ObjectId,
     parts: AsyncIterator[bytes],
     metadata: dict[str, Any],
-    now: datetime,
+    received_at: datetime,
 ) -> int:
     """Write an original from parts of any size as they arrive. When it fails, what was written is removed.
 
@@ -101,7 +101,9 @@ async def write_stream(
                 number += 1
         if held:
             await threads.run(partial(insert_chunk, bucket, original_id, number, bytes(held)))
-        await threads.run(partial(insert_file, bucket, original_id, length, metadata["dicom_id"], metadata, now))
+        await threads.run(
+            partial(insert_file, bucket, original_id, length, metadata["dicom_id"], metadata, received_at)
+        )
     except BaseException:
         with suppress(DatabaseUnavailable):  # then the sweep finds chunks that no instance names
             await remove_whole(threads, bucket, original_id)

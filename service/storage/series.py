@@ -15,6 +15,7 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from service.storage.documents import Collections, Document
+from service.storage.recency import newest_of_series
 
 SeriesElements = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 
@@ -70,7 +71,7 @@ def retire_from_series(collections: Collections, envelope: Mapping[str, Any], el
     if collections.series.find_one({**key, "original_id": shown}, {"_id": 1}) is None:
         return
     while True:
-        newest = _newest_of_series(collections, envelope)
+        newest = newest_of_series(collections, envelope)
         if newest is None:
             collections.series.delete_one({**key, "original_id": shown})
             return
@@ -92,17 +93,3 @@ def retire_from_series(collections: Collections, envelope: Mapping[str, Any], el
         if collections.instances.find_one({**still, "patient_id": key["patient_id"]}, {"_id": 1}) is not None:
             return
         shown = newest["original_id"]  # deleted in the meantime, and its own delete may have looked too early
-
-
-def _newest_of_series(collections: Collections, envelope: Mapping[str, Any]) -> Document | None:
-    found = {
-        "patient_id": envelope["patient_id"],
-        "study_instance_uid": envelope["study_instance_uid"],
-        "series_instance_uid": envelope["series_instance_uid"],
-        "extraction.state": "done",
-    }
-    # In two steps, so that the server sorts dates and not trees.
-    newest = collections.instances.find_one(found, {"_id": 1}, sort=[("received_at", -1), ("_id", 1)])
-    if newest is None:
-        return None
-    return collections.instances.find_one({**found, "_id": newest["_id"]})

@@ -11,7 +11,7 @@ from typing import Any
 from bson import ObjectId
 
 from service.errors import ServiceError
-from service.storage import deletion, elements, layout, renditions, writes
+from service.storage import deletion, elements, layout, recency, renditions, writes
 from service.storage.connection import Database, answering
 from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.gridfs_documents import Buffer
@@ -117,7 +117,6 @@ class Store:
                     envelope,
                     extracted,
                     content,
-                    self._clock(),
                     self._finish_delete_at_once,
                 )
             )
@@ -130,11 +129,11 @@ class Store:
     async def write_original(self, envelope: Mapping[str, Any], content: Buffer | AsyncIterator[bytes]) -> None:
         """Write an original under the envelope's `original_id`. When it fails, nothing of it is left."""
         if isinstance(content, Buffer):
-            await self._threads.run(partial(writes.put_original, self._sync, envelope, content, self._clock()))
+            await self._threads.run(partial(writes.put_original, self._sync, envelope, content))
             return
         metadata = writes.original_metadata(envelope["patient_id"], envelope["_id"], envelope["sha256"])
         await write_stream(
-            self._threads, self._sync.originals, envelope["original_id"], content, metadata, self._clock()
+            self._threads, self._sync.originals, envelope["original_id"], content, metadata, envelope["received_at"]
         )
 
     async def remove_original(self, original_id: ObjectId) -> None:
@@ -193,15 +192,7 @@ class Store:
         tuple of list of dict, bool
             At most `limit` envelopes after the first `offset`, and whether there are more.
         """
-        found = self._instances.find(
-            {"patient_id": patient_id, "extraction.state": {"$ne": "deleting"}},
-            ENVELOPE,
-            sort=[("received_at", -1), ("_id", 1)],
-            skip=offset,
-            limit=limit + 1,
-        )
-        with answering():
-            envelopes = await found.to_list(limit + 1)
+        envelopes = await self._threads.run(partial(recency.list_envelopes, self._sync, patient_id, limit + 1, offset))
         return envelopes[:limit], len(envelopes) > limit
 
     async def read_elements(

@@ -11,7 +11,6 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -41,7 +40,6 @@ def store_whole(
     envelope: Mapping[str, Any],
     extracted: Extracted,
     content: Buffer,
-    now: datetime,
     finish_delete: FinishDelete,
 ) -> bool:
     """Store a small upload: index, original, series, instance, in five commands.
@@ -56,7 +54,7 @@ def store_whole(
     outcome = _put_index(collections, envelope, extracted, finish_delete)
     if outcome is not Outcome.WRITTEN:
         return outcome is Outcome.COMMITTED
-    put_original(collections, envelope, content, now)
+    put_original(collections, envelope, content)
     if _commit(collections, envelope, extracted, finish_delete):
         return True
     while remove_some(collections.originals, envelope["original_id"]):
@@ -128,7 +126,7 @@ def replace_derived(
     return False
 
 
-def put_original(collections: Collections, envelope: Mapping[str, Any], content: Buffer, now: datetime) -> None:
+def put_original(collections: Collections, envelope: Mapping[str, Any], content: Buffer) -> None:
     """Write a whole original that is held in memory, under the envelope's `original_id`."""
     insert_chunks(collections.originals, envelope["original_id"], content)
     insert_file(
@@ -137,7 +135,7 @@ def put_original(collections: Collections, envelope: Mapping[str, Any], content:
         len(content),
         envelope["_id"],
         original_metadata(envelope["patient_id"], envelope["_id"], envelope["sha256"]),
-        now,
+        envelope["received_at"],
     )
 
 

@@ -151,6 +151,17 @@ async def test_a_series_shows_the_next_newest_after_a_delete_and_goes_with_the_l
     assert await counts(store) == {}
 
 
+async def test_the_next_newest_of_a_series_may_be_long_ago(store: Store, clock: Clock) -> None:
+    first = await store_one(store, clock, b"first", "first")
+    for number in range(40):
+        await store_one(store, clock, f"other {number}".encode(), series="1.2.9")
+    last = await store_one(store, clock, b"last", "last")
+    await store.delete_instance("p-1", last["_id"])
+    found = await store._database["series"].find_one({"series_instance_uid": "1.2.2"})
+    assert found is not None
+    assert found["dicom_id"] == first["_id"]
+
+
 async def test_deletes_of_the_newest_two_at_once_leave_the_third_shown(store: Store, clock: Clock) -> None:
     for round_number in range(4):
         made = [await store_one(store, clock, f"{round_number}{text}".encode(), text) for text in ("a", "b", "c")]

@@ -38,6 +38,26 @@ async def test_the_list_is_newest_first_in_pages(store: Store, clock: Clock) -> 
     assert await store.list_envelopes("nobody", 3) == ([], False)
 
 
+async def test_originals_without_an_instance_do_not_shorten_the_list(store: Store, clock: Clock) -> None:
+    made = [envelope(store, clock, make_bytes(9, seed)) for seed in range(6)]
+    for seed, each in enumerate(made):
+        await store.store_instance(each, extraction(), make_bytes(9, seed))
+    for seed in range(20, 35):
+        await store.write_original(envelope(store, clock, make_bytes(9, seed)), make_bytes(9, seed))
+    assert await store.list_envelopes("p-1", 4) == (made[:1:-1], True)
+    assert await store.list_envelopes("p-1", 4, 4) == (made[1::-1], False)
+
+
+async def test_a_list_counts_the_newest_of_the_same_moment(store: Store, clock: Clock) -> None:
+    moment = clock()
+    made = [envelope(store, clock, make_bytes(9, seed), received_at=moment) for seed in range(5)]
+    for seed, each in enumerate(made):
+        await store.store_instance(each, extraction(), make_bytes(9, seed))
+    made.sort(key=lambda each: each["_id"])
+    for offset in range(5):
+        assert await store.list_envelopes("p-1", 1, offset) == ([made[offset]], offset < 4)
+
+
 async def test_another_patients_instance_is_not_there(store: Store, clock: Clock) -> None:
     made = envelope(store, clock, b"bytes")
     await store.store_instance(made, extraction(), b"bytes")
