@@ -94,9 +94,10 @@ async def receive(chunks: AsyncIterator[bytes], directory: Path, max_bytes: int)
                 _look(held)
                 looked = True
             if len(held) >= MEMORY_BYTES:
-                spooled = spooled or await asyncio.to_thread(spool.open_file, directory)
                 full, held = held, bytearray()
                 with spool.room():
+                    if spooled is None:
+                        spooled = await asyncio.to_thread(spool.open_file, directory)
                     await asyncio.to_thread(spooled[0].write, full)
         if not looked:
             _look(held)
