@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from service.context import Context
-from service.dicom.pixels.render import RENDERER_VERSION, PixelLimits, RenderRequest, Rendition, render
+from service.dicom.pixels.limits import PixelLimits
+from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
 from service.errors import NotFound
 from service.originals import local_original
 from service.storage.renditions import RenditionKey, StoredRendition

@@ -54,7 +54,7 @@ _ALIASES = {
 }  # fmt: skip
 
 
-class Undecodable(Exception):  # noqa: N818 - it carries what could be made of the bytes
+class Undecodable(Exception):
     """Bytes that their character set cannot decode; `text` is the next best reading of them."""
 
     def __init__(self, text: str) -> None:

@@ -14,7 +14,7 @@ Readable = bytes | mmap.mmap
 """What the reader reads: its slices are bytes."""
 
 
-class OverBudget(Exception):  # noqa: N818 - not an error of the file: the caller hands it to a worker
+class OverBudget(Exception):
     """The file holds more elements or values than the caller wants to read in its own process."""
 
 

@@ -69,7 +69,7 @@ class Located(NamedTuple):
     creator: str | None
 
 
-class BelowSpilled(Exception):  # noqa: N818 - no fault: it says where the rest is
+class BelowSpilled(Exception):
     """The path leads below a sequence that the document has left in the original file."""
 
 

@@ -39,7 +39,7 @@ WORDS = BYTE_VRS | {vr: struct.calcsize("=" + layout) for vr, layout in _NUMBERS
 """The VRs that a byte order touches, each with the size of the word that is turned round."""
 
 
-class Unconvertible(Exception):  # noqa: N818 - it carries the element that is kept
+class Unconvertible(Exception):
     """A value that is not what its VR says; `element` is what a document keeps of it."""
 
     def __init__(self, element: TypedElement) -> None:

@@ -11,7 +11,7 @@ _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _RANGE = re.compile(r"bytes\s*=\s*(?:(\d{1,18})\s*-\s*(\d{1,18})?|-\s*(\d{1,18}))\s*", re.ASCII | re.IGNORECASE)
 
 
-class Unsatisfiable(Exception):  # noqa: N818 - RFC 9110's word
+class Unsatisfiable(Exception):
     """The range begins behind the end."""
 
 
