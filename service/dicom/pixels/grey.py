@@ -142,6 +142,8 @@ def to_grey(samples: NDArray[Any], modality: Modality, voi: Voi, presentation: P
         (rows, columns): 0 is black, 255 is white.
     """
 
+    # Floating-point pixels reach past what differences of them do; the ends of the range are clipped anyway.
+    @np.errstate(over="ignore", invalid="ignore")
     def shade(values: Values) -> NDArray[np.uint8]:
         return _quantise(presentation.apply(voi.apply(modality.apply(values))))
 

@@ -69,7 +69,7 @@ def stored_frame(buffer: Buffer, tree: Tree, frame: int, limits: PixelLimits) ->
         return encapsulated_frame(buffer, tree.dataset, header, frame, tree.read_bytes), header.transfer_syntax_uid
     data, first_bit = native_frame(buffer, element, header, frame, tree.read_bytes)
     bits = header.frame_samples * header.bits_allocated
-    if first_bit:
+    if first_bit or bits % 8:  # the last byte may hold the beginning of the next frame
         unpacked = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little")
         data = np.packbits(unpacked[first_bit : first_bit + bits], bitorder="little").tobytes()
     syntax = EXPLICIT_LITTLE_ENDIAN if header.is_big_endian or not header.is_native else header.transfer_syntax_uid

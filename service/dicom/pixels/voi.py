@@ -142,7 +142,7 @@ def from_extremes(lowest: float, highest: float) -> Voi:
     Whole numbers get the function LINEAR, which counts the values from end to end, so that the window can be asked for
     again by its center and width; other numbers get LINEAR_EXACT. Of a constant image every pixel is black.
     """
-    if lowest == highest or (lowest.is_integer() and highest.is_integer()):
+    if lowest == highest or (float(lowest).is_integer() and float(highest).is_integer()):
         return Voi("min-max", Window((lowest + highest + 1) / 2, highest - lowest + 1))
     return Voi("min-max", Window((lowest + highest) / 2, highest - lowest, "LINEAR_EXACT"))
 
