@@ -171,6 +171,8 @@ class Parser:
             pos = self._unusual(pos, level)
             if level.closed:
                 break
+        if delimited and (level is None or not level.closed):
+            self._reached(end)
         self.spend(len(found) - spent)
         return found, pos
 
@@ -270,7 +272,7 @@ class Parser:
             return self._undefined(tag, vr, start, inner, level)
         stop = start + length
         if stop > end:
-            stop = self._overrun(tag, pos, start, stop, level)
+            stop = self._overrun(tag, vr, pos, start, stop, level)
             length = max(0, stop - start)
             start = min(start, stop)
         elif length & 1 and self._is_padded(stop, level):
@@ -354,8 +356,6 @@ class Parser:
                 pos += 8
                 if length == UNDEFINED:
                     elements, pos = self.elements(pos, end, explicit, order, depth, delimited=True)
-                    if pos >= end:
-                        self._reached(end)
                 elif length:
                     stop = pos + length
                     if stop > end:
@@ -417,13 +417,14 @@ class Parser:
         self._reached(end, pos)
         return end, end
 
-    def _overrun(self, tag: int, pos: int, start: int, stop: int, level: _Level) -> int:
+    def _overrun(self, tag: int, vr: str, pos: int, start: int, stop: int, level: _Level) -> int:
         """Decide where a value ends that is longer than its container."""
         end = level.end
         if stop <= self.size:
             return self._container_end(stop, end, level.order)
         if end == self.size:
-            self.cut(pos)
+            # Of a sequence, what it holds says where exactly the file ends.
+            self._reached(end, None if vr == "SQ" else pos)
             self.problems[(tag, min(start, end))] = "the file ends within the value"
         else:
             self.problems[(tag, min(start, end))] = "the value is longer than what holds it"

@@ -40,19 +40,17 @@ def spill(tree: Tree, limits: Limits, size: int) -> bool:
     LimitExceeded
         There are too many small elements beside each other.
     """
-    spilled = False
+    spilled = tree.spilled_values > 0
     if tree.deepest > limits.kept_depth:
-        spilled = _spill_deep(tree.dataset, limits.kept_depth)
-    stay = sum(place[2] for place in tree.places.values())
-    if (size - stay) * _GROWTH > limits.max_document_bytes:
+        spilled = _spill_deep(tree.dataset, limits.kept_depth) or spilled
+    if (size - tree.left_bytes) * _GROWTH > limits.max_document_bytes:
         excess = _size(tree.dataset) - limits.max_document_bytes
-        while excess > 0:
-            freed = _spill_sequence(tree.dataset, excess) or _spill_value(tree)
-            if not freed:
-                raise LimitExceeded("The file has more data elements beside each other than a document can hold.")
-            excess -= freed
+        if excess > 0:
             spilled = True
-    return spilled or tree.spilled_values > 0
+            excess = _spill_values(tree, _spill_sequences(tree.dataset, excess))
+        if excess > 0:
+            raise LimitExceeded("The file has more data elements beside each other than a document can hold.")
+    return spilled
 
 
 def _size(part: Mapping[str, Any]) -> int:
@@ -78,35 +76,50 @@ def _spill_deep(dataset: dict[str, Any], levels: int) -> bool:
     return spilled
 
 
-def _spill_sequence(dataset: dict[str, Any], excess: int) -> int:
-    """Leave the largest sequence in the file, or one inside it that is large enough alone; give what that saves."""
-    place, key, size = _largest(dataset)
-    if key is None:
-        return 0
-    while size > excess:
-        inner = [(_largest(item)) for item in place[key]["Value"]]
-        inner_place, inner_key, inner_size = max(inner, key=lambda found: found[2])
-        if inner_key is None or inner_size < excess:
+def _spill_sequences(dataset: dict[str, Any], excess: int) -> int:
+    """Leave the largest sequences in the file; give how much is still too much."""
+    sizes = _sequences(dataset)
+    for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
             break
-        place, key, size = inner_place, inner_key, inner_size
-    place[key] = _left(place[key])
-    return size - _size(place[key])
+        place, inner, size = dataset, key, sizes[key]
+        while size > excess:
+            # Is there one inside that is large enough alone? Then what stands beside it can stay.
+            found = [(item, *_largest(item)) for item in place[inner]["Value"]]
+            item, inside, inside_size = max(found, key=lambda candidate: candidate[2])
+            if inside is None or inside_size < excess:
+                break
+            place, inner, size = item, inside, inside_size
+        place[inner] = _left(place[inner])
+        excess -= size - _size(place[inner])
+    return excess
 
 
-def _largest(dataset: dict[str, Any]) -> tuple[dict[str, Any], str | None, int]:
-    """Find the largest sequence that stands directly in a data set or an item."""
-    sizes = {key: _size(element) for key, element in dataset.items() if element["vr"] == "SQ" and element.get("Value")}
+def _sequences(dataset: dict[str, Any]) -> dict[str, int]:
+    """Give the sizes of the sequences that stand directly in a data set or an item."""
+    return {key: _size(element) for key, element in dataset.items() if element["vr"] == "SQ" and element.get("Value")}
+
+
+def _largest(dataset: dict[str, Any]) -> tuple[str | None, int]:
+    """Give the largest sequence that stands directly in an item, and its size."""
+    sizes = _sequences(dataset)
     key = max(sizes, key=sizes.__getitem__, default=None)
-    return dataset, key, 0 if key is None else sizes[key]
+    return key, 0 if key is None else sizes[key]
 
 
-def _spill_value(tree: Tree) -> int:
-    """Leave the longest value of the top level in the file."""
-    sizes = {key: _size(element) for key, element in tree.dataset.items() if id(element) in tree.places}
-    key = max(sizes, key=sizes.__getitem__, default=None)
-    if key is None or sizes[key] < 256:
-        return 0
-    element = tree.dataset[key]
-    left = tree.dataset[key] = tree.leave_in_file(element["vr"], tree.places[id(element)])
-    left["spilled"] = True
-    return sizes[key] - _size(left)
+def _spill_values(tree: Tree, excess: int) -> int:
+    """Leave the longest values of the top level in the file; give how much is still too much."""
+    sizes = {
+        key: _size(element)
+        for key, element in tree.dataset.items()
+        if "Value" in element and id(element) in tree.places
+    }
+    for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        element = tree.dataset[key]
+        left = tree.leave_in_file(element["vr"], tree.places[id(element)])
+        left["spilled"] = True
+        tree.dataset[key] = left
+        excess -= sizes[key] - _size(left)
+    return excess

@@ -39,6 +39,12 @@ class Tree:
         Byte offset at which a cut file stopped.
     deepest : int
         How many sequences lie within each other.
+    problems : int
+        How many elements have a problem, and how much about the file is strange.
+    places : dict
+        Identity of an element -> the buffer, offset and length of its value, and the size of its words there.
+    spilled_values, left_bytes : int
+        How many values were left in the file for their length, and how many bytes stay there altogether.
     """
 
     dataset: dict[str, Any]
@@ -49,6 +55,7 @@ class Tree:
     problems: int = 0
     places: dict[int, tuple[Readable, int, int, int]] = field(default_factory=dict)
     spilled_values: int = 0
+    left_bytes: int = 0
 
     def read_bytes(self, element: Mapping[str, Any]) -> bytes:
         """Give the bytes of an element of this tree, in little-endian order and inflated.
@@ -89,6 +96,7 @@ class Tree:
         if buffer is self.original and word == 1:
             element["offset"] = start
         self.places[id(element)] = place
+        self.left_bytes += length
         return element
 
 
