@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from PIL import Image
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian
@@ -73,6 +74,8 @@ def build_file(
     elif frames is not None or encapsulated is not None:
         dataset.add_new("PixelData", "OB", encapsulate(frames) if encapsulated is None else encapsulated)
         dataset["PixelData"].is_undefined_length = True
+    for tag, value in elements.pop("tags", {}).items():
+        dataset.add_new(tag, dictionary_VR(tag), value)
     for keyword, value in elements.items():
         if value is None:
             if keyword in dataset:

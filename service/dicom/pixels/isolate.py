@@ -6,6 +6,7 @@ GDCM ends the whole process on some broken streams (a C++ exception that nobody 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 from collections.abc import Callable
@@ -55,6 +56,7 @@ def _run_child(function: Callable[[], bytes], reader: int, writer: int) -> None:
 
 def _silence() -> None:
     """Keep what native code prints out of the caller's streams; one of them may carry a protocol."""
+    faulthandler.disable()
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
         for stream in (1, 2):
             os.dup2(nothing.fileno(), stream)
