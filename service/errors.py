@@ -6,6 +6,7 @@
     ├── NotFound                 unknown id, another patient's id, absent tag: all alike
     ├── Unauthorized             no valid token, or one for another patient
     ├── Forbidden                a valid token whose scope is not enough
+    ├── BadParameter             the same where PS3.18 has it answered with 400
     ├── Invalid                  what was asked or sent cannot be worked with
     │   ├── NotDicom
     │   ├── LimitExceeded        nesting, inflated bytes, pixels, time
@@ -52,6 +53,10 @@ class Forbidden(ServiceError):
 
 class Invalid(ServiceError):
     """What was asked or sent cannot be worked with."""
+
+
+class BadParameter(ServiceError):
+    """What was asked of DICOMweb cannot be worked with; PS3.18 has 400 where the rest of the API has 422."""
 
 
 class NotDicom(Invalid):

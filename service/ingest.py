@@ -6,7 +6,7 @@ index, and the whole instance last. That insert is the commit point, so an insta
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,13 @@ class Stored:
 
 
 async def store_upload(
-    context: Context, patient_id: str, file_name: str, chunks: AsyncIterator[bytes], *, respond_async: bool = False
+    context: Context,
+    patient_id: str,
+    file_name: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    respond_async: bool = False,
+    check: Callable[[Mapping[str, str | None]], None] | None = None,
 ) -> Stored:
     """Store one DICOM file for a patient; the same bytes give the same id and are stored once.
 
@@ -64,6 +70,8 @@ async def store_upload(
         The file as it arrives.
     respond_async : bool
         Whether to come back as soon as the original is durable, and extract later.
+    check : callable, optional
+        Takes the identifiers of the file once it is extracted, before anything is stored. What it raises refuses it.
 
     Raises
     ------
@@ -92,6 +100,8 @@ async def store_upload(
             committed = await _store_pending(context, envelope, received)
             stored = Stored(envelope["_id"], created=True, state="pending")
         else:
+            if check is not None:
+                check(extraction.identifiers)
             envelope |= extracted_fields(extraction, context)
             content = received.source if isinstance(received.source, bytes) else received.chunks()
             committed = await context.store.store_instance(envelope, extraction, content)

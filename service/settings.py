@@ -9,6 +9,7 @@ that the command line, the environment and the documentation cannot disagree.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -63,6 +64,13 @@ def _port(text: str) -> int:
     return value
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"https?://[^/\s*]+", origin) for origin in origins):
+        raise ValueError("is not a list of origins such as https://viewer.example")
+    return origins
+
+
 def _level(text: str) -> str:
     if text.upper() not in LOG_LEVELS:
         raise ValueError(f"is not one of {', '.join(LOG_LEVELS)}")
@@ -107,6 +115,10 @@ class Settings:
     jwt_issuer: str | None = _setting(None, "the 'iss' that tokens must have; unset: not checked")
     jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
     token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_positive)
+
+    cors_origins: tuple[str, ...] = _setting(
+        (), "origins whose pages may use the service, such as https://viewer.example, with commas", parse=_origins
+    )
 
     max_upload_bytes: int = _setting(
         2 * GIB, "the largest upload in bytes, and with it the largest file", parse=_positive
@@ -174,7 +186,7 @@ def variable(setting: Field[Any]) -> str:
 
 def default_text(setting: Field[Any]) -> str:
     """Give a setting's default as `--help` shows it."""
-    return "unset" if setting.default is None else str(setting.default)
+    return "unset" if setting.default in (None, ()) else str(setting.default)
 
 
 def _read(setting: Field[Any], text: str) -> Any:

@@ -86,6 +86,18 @@ INDEXES = (
     # The one that every driver's bucket expects, and the ways to a patient's originals and an instance's pictures.
     Index("originals.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
     Index("originals.files", "of_patient", (("metadata.patient_id", 1), ("uploadDate", -1)), {}),
+    # A study's instances, a series's, or one, from documents that are small.
+    Index(
+        "originals.files",
+        "of_series",
+        (
+            ("metadata.patient_id", 1),
+            ("metadata.study_instance_uid", 1),
+            ("metadata.series_instance_uid", 1),
+            ("metadata.sop_instance_uid", 1),
+        ),
+        {},
+    ),
     Index("rendered.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
     Index("rendered.files", "of_instance", (("metadata.dicom_id", 1),), {}),
 )

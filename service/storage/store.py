@@ -11,7 +11,7 @@ from typing import Any
 from bson import ObjectId
 
 from service.errors import ServiceError
-from service.storage import deletion, elements, layout, recency, renditions, writes
+from service.storage import deletion, dicomweb, elements, layout, recency, renditions, writes
 from service.storage.connection import Database, answering
 from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.gridfs_documents import Buffer
@@ -131,7 +131,7 @@ class Store:
         if isinstance(content, Buffer):
             await self._threads.run(partial(writes.put_original, self._sync, envelope, content))
             return
-        metadata = writes.original_metadata(envelope["patient_id"], envelope["_id"], envelope["sha256"])
+        metadata = writes.original_metadata(envelope)
         await write_stream(
             self._threads, self._sync.originals, envelope["original_id"], content, metadata, envelope["received_at"]
         )
@@ -236,6 +236,40 @@ class Store:
     async def open_original(self, patient_id: str, original_id: ObjectId) -> StoredOriginal | None:
         """Find an original, to be read by ranges."""
         return await open_original(self._database, patient_id, original_id)
+
+    # -- studies, series and instances as DICOMweb names them
+
+    async def list_members(
+        self,
+        patient_id: str,
+        study_instance_uid: str | None = None,
+        series_instance_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+    ) -> list[dicomweb.Member]:
+        """List the instances of a patient, of a study, of a series, or one, from their originals' documents.
+
+        Of several with the same three UIDs only the newest is given. They are in the order in which they came. No tree
+        is read. Whether an instance is being deleted is told by :meth:`find_members`.
+        """
+        uids = (study_instance_uid, series_instance_uid, sop_instance_uid)
+        return await self._threads.run(partial(dicomweb.list_members, self._sync, patient_id, uids))
+
+    async def find_members(
+        self, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str] = ()
+    ) -> dict[str, Document]:
+        """Find envelopes by their ids, and of their trees the elements of the given keys.
+
+        Raises
+        ------
+        ValueError
+            If a key cannot be one.
+        """
+        elements.check_keys(keys)
+        return await self._threads.run(partial(dicomweb.find_members, self._sync, patient_id, dicom_ids, keys))
+
+    async def list_series(self, patient_id: str, study_instance_uid: str | None = None) -> list[Document]:
+        """List the series documents of a patient or of a study, the newest first."""
+        return await self._threads.run(partial(dicomweb.list_series, self._sync, patient_id, study_instance_uid))
 
     # -- pictures
 

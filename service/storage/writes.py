@@ -23,6 +23,15 @@ from service.storage.series import SeriesElements, put_series, retire_from_serie
 
 ATTEMPTS = 5
 
+IDENTIFIERS = (
+    "study_instance_uid",
+    "series_instance_uid",
+    "sop_instance_uid",
+    "sop_class_uid",
+    "transfer_syntax_uid",
+)
+"""The envelope's fields that stand beside the original too."""
+
 
 class Outcome(Enum):
     """What came of writing an index document."""
@@ -117,6 +126,8 @@ def replace_derived(
     )
     put_series(collections, envelope, extracted.series)
     fields = {name: value for name, value in envelope.items() if name != "_id"}
+    identifiers = {f"metadata.{name}": envelope.get(name) for name in IDENTIFIERS}
+    collections.originals.files.update_one({"_id": envelope["original_id"]}, {"$set": identifiers})
     done = collections.instances.update_one(living, {"$set": {**fields, "dataset": extracted.dataset}})
     if done.matched_count:
         return True
@@ -134,14 +145,18 @@ def put_original(collections: Collections, envelope: Mapping[str, Any], content:
         envelope["original_id"],
         len(content),
         envelope["_id"],
-        original_metadata(envelope["patient_id"], envelope["_id"], envelope["sha256"]),
+        original_metadata(envelope),
         envelope["received_at"],
     )
 
 
-def original_metadata(patient_id: str, dicom_id: str, sha256: str) -> Document:
-    """Give what is kept beside an original: enough to tie its bytes to its patient without the instance."""
-    return {"patient_id": patient_id, "dicom_id": dicom_id, "sha256": sha256}
+def original_metadata(envelope: Mapping[str, Any]) -> Document:
+    """Give what is kept beside an original: enough to tie its bytes to its patient without the instance.
+
+    The identifiers, where it is extracted already, let studies be listed and counted from these small documents.
+    """
+    kept = {"patient_id": envelope["patient_id"], "dicom_id": envelope["_id"], "sha256": envelope["sha256"]}
+    return kept | {name: envelope[name] for name in IDENTIFIERS if envelope.get(name)}
 
 
 def _put_index(

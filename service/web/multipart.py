@@ -16,7 +16,7 @@ MAX_HEADER_BYTES = 16 << 10
 """The longest header block of a part, in bytes."""
 
 MAX_PARTS = 32
-"""Parts that a body may have."""
+"""Parts that a form may have."""
 
 MAX_PADDING = 256
 """White space that may follow a boundary, and text before the first one, in bytes."""
@@ -111,10 +111,13 @@ class MultipartParser:
         The body, in pieces of any size.
     boundary : bytes
         What divides its parts, without the leading dashes.
+    max_parts : int
+        How many parts it may have.
     """
 
-    def __init__(self, body: AsyncIterator[bytes], boundary: bytes) -> None:
+    def __init__(self, body: AsyncIterator[bytes], boundary: bytes, max_parts: int = MAX_PARTS) -> None:
         self._body = body
+        self._max_parts = max_parts
         self._delimiter = b"\r\n--" + boundary
         # The first boundary may be the first bytes of the body; then it lacks the line end that belongs to it.
         self._held = b"\r\n"
@@ -138,8 +141,8 @@ class MultipartParser:
             await self._drain()
             return None
         self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise Invalid(f"A multipart body has at most {MAX_PARTS} parts.")
+        if self._parts > self._max_parts:
+            raise Invalid(f"A multipart body has at most {self._max_parts} parts.")
         headers = await self._headers()
         self._open = True
         return Part(headers, self._content())

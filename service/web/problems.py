@@ -39,6 +39,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotFound: Problem(404, "not-found"),
     errors.Unauthorized: Problem(401, "unauthorized"),
     errors.Forbidden: Problem(403, "forbidden"),
+    errors.BadParameter: Problem(400, "bad-parameter"),
     errors.Invalid: Problem(422, "invalid"),
     errors.NotDicom: Problem(422, "not-dicom"),
     errors.LimitExceeded: Problem(422, "limit-exceeded"),

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from service.settings import Settings
 from service.web import bulkdata, documents, health, listing, page, tags, tokens, uploads
 from service.web.bodies import expect_nothing
+from service.web.dicomweb import frames, metadata, pictures, query, retrieve, store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Route:
 
 PATIENT = "/patient/{patient_id}"
 INSTANCE = f"{PATIENT}/dicom/{{dicom_id}}"
+DICOMWEB = f"{PATIENT}/dicomweb"
+STUDY = f"{DICOMWEB}/studies/{{study}}"
+SERIES = f"{STUDY}/series/{{series}}"
+SOP_INSTANCE = f"{SERIES}/instances/{{instance}}"
 
 
 def all_routes(settings: Settings) -> list[Route]:
@@ -48,9 +53,35 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag),
         Route("GET", f"{INSTANCE}/bulkdata/{{path}}", bulkdata.get_bulk_data),
     ]
+    routes += dicomweb_routes()
     if settings.dev_mode:
         routes.append(Route("GET", f"{PATIENT}/token", tokens.give_token, public=True))
     return routes
+
+
+def dicomweb_routes() -> list[Route]:
+    """Give the routes of DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS."""
+    return [
+        Route("POST", f"{DICOMWEB}/studies", store.store),
+        Route("POST", STUDY, store.store),
+        Route("GET", f"{DICOMWEB}/studies", query.find_studies),
+        Route("GET", f"{DICOMWEB}/series", query.find_series),
+        Route("GET", f"{DICOMWEB}/instances", query.find_instances),
+        Route("GET", f"{STUDY}/series", query.find_series),
+        Route("GET", f"{STUDY}/instances", query.find_instances),
+        Route("GET", f"{SERIES}/instances", query.find_instances),
+        Route("GET", STUDY, retrieve.retrieve),
+        Route("GET", SERIES, retrieve.retrieve),
+        Route("GET", SOP_INSTANCE, retrieve.retrieve),
+        *(Route("GET", f"{path}/metadata", metadata.get_metadata) for path in (STUDY, SERIES, SOP_INSTANCE)),
+        Route("GET", f"{SOP_INSTANCE}/bulkdata/{{path}}", metadata.get_bulk_data),
+        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}", frames.get_frames),
+        Route("GET", f"{SERIES}/rendered", pictures.get_rendered),
+        Route("GET", f"{SOP_INSTANCE}/rendered", pictures.get_rendered),
+        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/rendered", pictures.get_rendered),
+        *(Route("GET", f"{path}/thumbnail", pictures.get_thumbnail) for path in (STUDY, SERIES, SOP_INSTANCE)),
+        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/thumbnail", pictures.get_thumbnail),
+    ]
 
 
 def add_routes(router: web.UrlDispatcher, routes: list[Route]) -> frozenset[tuple[str, str]]:

@@ -34,6 +34,10 @@ def concrete(template):
         ("dicom_id", "5b1f0000-0000-5000-8000-000000000000"),
         ("tag", "00080060"),
         ("path", "PixelData"),
+        ("study", "1.2.3"),
+        ("series", "1.2.3.4"),
+        ("instance", "1.2.3.4.5"),
+        ("frames", "1"),
     ):
         template = template.replace(f"{{{name}}}", value)
     assert "{" not in template

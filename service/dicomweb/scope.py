@@ -1,0 +1,92 @@
+"""What a DICOMweb path names: a study, a series of it, or an instance; and the instances that are there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.context import Context
+from service.errors import NotFound
+from service.storage.dicomweb import Member
+
+__all__ = ["Member", "Scope", "find_members", "find_one", "iter_visible"]
+
+BATCH = 64
+"""Envelopes that are looked at in one command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The UIDs of a path.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose.
+    study, series, instance : str or None
+        The UIDs; None where the path does not go so deep.
+    """
+
+    patient_id: str
+    study: str | None = None
+    series: str | None = None
+    instance: str | None = None
+
+    @property
+    def noun(self) -> str:
+        """What the path names, as a word."""
+        return "instance" if self.instance else "series" if self.series else "study"
+
+
+async def find_members(context: Context, scope: Scope) -> list[Member]:
+    """Give the instances that a path names, in the order in which they came.
+
+    Raises
+    ------
+    NotFound
+        There is none.
+    """
+    members = await context.store.list_members(scope.patient_id, scope.study, scope.series, scope.instance)
+    if not members:
+        raise NotFound(f"There is no such {scope.noun}.")
+    return members
+
+
+async def find_one(context: Context, scope: Scope) -> Member:
+    """Give the one instance that a path names.
+
+    Raises
+    ------
+    NotFound
+        There is none, or it is being deleted.
+    """
+    members = await find_members(context, scope)
+    if await context.store.find_envelope(scope.patient_id, members[-1].dicom_id) is None:
+        raise NotFound(f"There is no such {scope.noun}.")
+    return members[-1]
+
+
+async def iter_visible(
+    context: Context, patient_id: str, members: Sequence[Member], keys: Sequence[str] = ()
+) -> AsyncIterator[tuple[Member, Mapping[str, Any]]]:
+    """Give each member with its envelope, and the elements of `keys`; those that are being deleted are passed over.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id : str
+        Whose.
+    members : sequence of Member
+        The instances.
+    keys : sequence of str
+        Keys of elements that are wanted too.
+    """
+    for start in range(0, len(members), BATCH):
+        batch = members[start : start + BATCH]
+        found = await context.store.find_members(patient_id, [member.dicom_id for member in batch], keys)
+        for member in batch:
+            envelope = found.get(member.dicom_id)
+            if envelope is not None and envelope["original_id"] == member.original_id:
+                yield member, envelope

@@ -1,0 +1,110 @@
+"""WADO-RS: frames, as they are stored or decoded (PS3.18 10.4.1.1.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import hdrs, web
+
+from schemas.http import NoParameters
+from service.dicomweb.frames import Frame, iter_frames
+from service.dicomweb.scope import find_one
+from service.errors import Invalid
+from service.web import segments
+from service.web.dicomweb.media_types import (
+    EXPLICIT_LITTLE_ENDIAN,
+    OCTETS,
+    Offer,
+    accept_of,
+    choose_offer,
+    image_types,
+)
+from service.web.dicomweb.multipart import send_parts
+from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
+from service.web.keys import CONTEXT
+
+MAX_FRAMES = 10_000
+"""Frames that one request may name."""
+
+NO_PARAMETERS = NoParameters()
+_LIST = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*", re.ASCII)
+
+# Native frames are the same bytes in each of these.
+_NATIVE = frozenset({"1.2.840.10008.1.2", EXPLICIT_LITTLE_ENDIAN, "1.2.840.10008.1.2.1.99"})
+
+
+@answers
+async def get_frames(request: web.Request) -> web.StreamResponse:
+    """Give the frames that the path lists, each as a part."""
+    read_parameters(request, NO_PARAMETERS)
+    numbers = frame_list(request)
+    context, scope = request.app[CONTEXT], scope_of(request)
+    member = await find_one(context, scope)
+    stored = member.transfer_syntax_uid or EXPLICIT_LITTLE_ENDIAN
+    chosen, decoded = choose_frames(accept_of(request), stored, single=len(numbers) == 1)
+    frames = iter_frames(
+        context, scope.patient_id, member.dicom_id, [number - 1 for number in numbers], decoded=decoded
+    )
+    if chosen.multipart:
+        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+    data, syntax = await anext(frames)
+    await frames.aclose()  # type: ignore[attr-defined]
+    response = web.Response(body=data, headers=HEADERS)
+    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={syntax}"
+    return response
+
+
+def frame_list(request: web.Request) -> list[int]:
+    """Give the frame numbers of the path, from 1.
+
+    Raises
+    ------
+    Invalid
+        Where it has others.
+    """
+    text = segments.path_segment(request, "frames")
+    numbers = [int(number) for number in text.split(",")] if _LIST.fullmatch(text) else [0]
+    if min(numbers) < 1:
+        raise Invalid("Frames are a list of numbers from 1, such as 1,2,5.")
+    if len(numbers) > MAX_FRAMES:
+        raise Invalid(f"One request names at most {MAX_FRAMES} frames.")
+    return numbers
+
+
+def choose_frames(accept: str | None, stored: str, *, single: bool) -> tuple[Offer, bool]:
+    """Give the form in which frames are sent, and whether they are decoded for it.
+
+    Without an Accept they come as they are stored. `application/octet-stream` without a transfer syntax means Explicit
+    VR Little Endian (PS3.18 8.7.3.3.2).
+
+    Raises
+    ------
+    NotAcceptable
+        There is no such form.
+    """
+    is_native = stored in _NATIVE
+    native = frozenset(_NATIVE if is_native else {EXPLICIT_LITTLE_ENDIAN})
+    as_stored = [Offer(OCTETS, multipart=True, transfer_syntaxes=frozenset({stored}), default_syntax=is_native)]
+    as_stored += [Offer(kind, multipart=True, transfer_syntaxes=frozenset({stored})) for kind in image_types(stored)]
+    decoded = [Offer(OCTETS, multipart=True, transfer_syntaxes=native, stored=False)]
+    if single:
+        as_stored += [
+            Offer(each.media_type, False, each.transfer_syntaxes, default_syntax=each.default_syntax)
+            for each in as_stored
+        ]
+        decoded.append(Offer(OCTETS, transfer_syntaxes=native, stored=False))
+    chosen = choose_offer(accept, as_stored + decoded)
+    return chosen, chosen in decoded
+
+
+async def _parts(
+    frames: AsyncIterator[Frame], media_type: str
+) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+    async for data, syntax in frames:
+        head = {"Content-Type": f"{media_type}; transfer-syntax={syntax}", "Content-Length": str(len(data))}
+        yield head, _once(data)
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,98 @@
+"""WADO-RS: the metadata of a study, a series or an instance (PS3.18 10.4.1.1.2), and its bulk data."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from aiohttp import hdrs, web
+
+from schemas.http import NoParameters
+from service import tags
+from service.bulkdata import read_bulk_data
+from service.context import Context
+from service.dicomweb.scope import Member, Scope, find_members, find_one
+from service.errors import NotFound
+from service.web import segments
+from service.web.dicomweb.media_types import OCTETS, Offer, accept_of, choose_offer
+from service.web.dicomweb.multipart import send_parts, send_pieces
+from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
+from service.web.keys import CONTEXT
+from service.web.negotiation import DICOM_JSON, JSON
+from service.web.streams import stream
+
+AHEAD = 4
+"""Trees that are read and encoded at once."""
+
+NO_PARAMETERS = NoParameters()
+
+
+@answers
+async def get_metadata(request: web.Request) -> web.StreamResponse:
+    """Give the datasets without their bulk data, as a JSON list that is sent while it is read."""
+    read_parameters(request, NO_PARAMETERS)
+    chosen = choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    context, scope = request.app[CONTEXT], scope_of(request)
+    members = await find_members(context, scope)
+    pieces = _json_pieces(context, scope, members, root_url(request))
+    response = web.StreamResponse(headers=HEADERS)
+    response.headers[hdrs.CONTENT_TYPE] = chosen.media_type
+    if takes_gzip(request):
+        response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+        pieces = _compressed(pieces)
+    return await send_pieces(request, response, pieces)
+
+
+async def _json_pieces(context: Context, scope: Scope, members: Sequence[Member], root: str) -> AsyncIterator[bytes]:
+    """Give the list in pieces; an instance that was deleted a moment ago is passed over."""
+    opening = b"["
+    for start in range(0, len(members), AHEAD):
+        batch = members[start : start + AHEAD]
+        lists = await asyncio.gather(*(_read(context, scope, member, root) for member in batch))
+        for each in filter(None, lists):
+            yield opening + each[1:-1]
+            opening = b","
+    if opening == b"[":
+        raise NotFound(f"There is no such {scope.noun}.")
+    yield b"]"
+
+
+async def _read(context: Context, scope: Scope, member: Member, root: str) -> bytes | None:
+    below = (
+        f"{root}/studies/{member.study_instance_uid}/series/{member.series_instance_uid}"
+        f"/instances/{member.sop_instance_uid}/bulkdata/"
+    )
+    try:
+        return await tags.read_dicom_json(context, scope.patient_id, member.dicom_id, below)
+    except NotFound:
+        return None
+
+
+async def _compressed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    squeeze = zlib.compressobj(level=4, wbits=31)
+    async for piece in pieces:
+        if data := await asyncio.to_thread(squeeze.compress, piece):
+            yield data
+    yield squeeze.flush()
+
+
+@answers
+async def get_bulk_data(request: web.Request) -> web.StreamResponse:
+    """Give the bytes of one value, which a BulkDataURI names."""
+    read_parameters(request, NO_PARAMETERS)
+    # Bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
+    chosen = choose_offer(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
+    context, scope = request.app[CONTEXT], scope_of(request)
+    member = await find_one(context, scope)
+    path = segments.path_segment(request, "path")
+    value = await read_bulk_data(context, scope.patient_id, member.dicom_id, path)
+    if chosen.multipart:
+
+        async def parts() -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+            yield {"Content-Type": OCTETS, "Content-Length": str(value.length)}, value.pieces
+
+        return await send_parts(request, parts(), OCTETS, HEADERS)
+    response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
+    response.content_type = OCTETS
+    return await stream(request, response, value.length, value.pieces)

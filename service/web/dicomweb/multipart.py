@@ -1,0 +1,65 @@
+"""Writing a multipart/related body (RFC 2387) part by part, without holding it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import hdrs, web
+
+Parts = AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]
+
+
+async def send_parts(
+    request: web.Request, parts: Parts, media_type: str, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Send parts as they come; the first bytes are read before anything is sent, so that failing can still be said.
+
+    Parameters
+    ----------
+    request : web.Request
+        What is answered.
+    parts : async iterator of (mapping, async iterator of bytes)
+        The headers and the content of each part.
+    media_type : str
+        Of the parts.
+    headers : mapping
+        Of the answer.
+    """
+    boundary = secrets.token_hex(16)
+    response = web.StreamResponse(headers=headers)
+    response.headers[hdrs.CONTENT_TYPE] = f'multipart/related; type="{media_type}"; boundary={boundary}'
+    return await send_pieces(request, response, _pieces(parts, boundary))
+
+
+async def send_pieces(
+    request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]
+) -> web.StreamResponse:
+    """Send a body whose length is not known before its end; a HEAD gets the headers."""
+    first = await anext(pieces, b"")
+    await response.prepare(request)
+    if request.method == hdrs.METH_HEAD:
+        return response
+    await response.write(first)
+    async for piece in pieces:
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+async def _pieces(parts: Parts, boundary: str) -> AsyncIterator[bytes]:
+    begun = False
+    async for headers, content in parts:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = _head(boundary, lines, begun=begun)
+        # With the first bytes of its content, so that what cannot be read fails before its head is sent.
+        yield head + await anext(content, b"")
+        begun = True
+        async for piece in content:
+            yield piece
+    yield f"\r\n--{boundary}--\r\n".encode("ascii")
+
+
+def _head(boundary: str, lines: str, *, begun: bool) -> bytes:
+    before = "\r\n" if begun else ""
+    return f"{before}--{boundary}\r\n{lines}\r\n".encode("latin-1", "replace")

@@ -1,0 +1,123 @@
+"""QIDO-RS: GET …/studies, …/series and …/instances (PS3.18 10.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import orjson
+from aiohttp import hdrs, web
+
+from service.dicom.paths import Step, parse_index_path
+from service.dicomweb.matching import Condition, Rules, read_condition
+from service.dicomweb.searching import Search, search
+from service.errors import Invalid
+from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.requests import HEADERS, answers, root_url, scope_of
+from service.web.keys import CONTEXT
+from service.web.negotiation import DICOM_JSON, JSON
+
+MAX_RESULTS = 1000
+"""Results of one answer, asked for or not; where there are more, a Warning says so."""
+
+MAX_PARAMETERS = 100
+
+_SWITCHES = {"fuzzymatching": "fuzzy", "emptyvaluematching": "empty", "multiplevaluematching": "multiple"}
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+@answers
+async def find_studies(request: web.Request) -> web.StreamResponse:
+    """Search for studies."""
+    return await _answer(request, "study")
+
+
+@answers
+async def find_series(request: web.Request) -> web.StreamResponse:
+    """Search for series, of a study or of all."""
+    return await _answer(request, "series")
+
+
+@answers
+async def find_instances(request: web.Request) -> web.StreamResponse:
+    """Search for instances, of a series, of a study or of all."""
+    return await _answer(request, "instance")
+
+
+async def _answer(request: web.Request, level: str) -> web.StreamResponse:
+    chosen = choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    wanted = read_search(request, level)
+    page = await search(request.app[CONTEXT], wanted, root_url(request))
+    body = await asyncio.to_thread(orjson.dumps, page.datasets)
+    response = web.Response(body=body, headers=HEADERS)
+    response.headers[hdrs.CONTENT_TYPE] = chosen.media_type
+    if page.more:
+        response.headers["Warning"] = (
+            f'299 {request.host}: "There are more results than the {len(page.datasets)} given; '
+            'ask for the rest with offset."'
+        )
+    return response
+
+
+def read_search(request: web.Request, level: str) -> Search:
+    """Read the parameters of a search (PS3.18 8.3.4).
+
+    Raises
+    ------
+    Invalid
+        Where one cannot be used.
+    """
+    if len(request.query) > MAX_PARAMETERS:
+        raise Invalid(f"A search has at most {MAX_PARAMETERS} parameters.")
+    rules = Rules(**{name: _switch(request, word) for word, name in _SWITCHES.items()})
+    conditions: list[Condition] = []
+    include: list[Step] = []
+    everything = False
+    for name, value in request.query.items():
+        if name in (*_SWITCHES, "accept", "limit", "offset"):
+            continue
+        if name == "includefield":
+            for part in filter(None, (part.strip() for part in _fields(value))):
+                if part.lower() == "all":
+                    everything = True
+                else:
+                    include.append(parse_index_path(part)[0])
+            continue
+        conditions.append(read_condition(name, value, rules))
+    return Search(
+        level=level,
+        scope=scope_of(request),
+        conditions=tuple(conditions),
+        include=tuple(include),
+        everything=everything,
+        limit=min(_whole(request, "limit", MAX_RESULTS), MAX_RESULTS),
+        offset=_whole(request, "offset", 0),
+    )
+
+
+def _fields(value: str) -> list[str]:
+    """Divide a list of attributes at its commas, but not within `0008,0060`."""
+    return re.split(r",(?!(?<=\b[0-9A-Fa-f]{4},)[0-9A-Fa-f]{4}\b)", value)
+
+
+def _switch(request: web.Request, name: str) -> bool:
+    value = _once(request, name)
+    if value not in (None, "true", "false"):
+        raise Invalid(f"The parameter {name} is true or false.")
+    return value == "true"
+
+
+def _whole(request: web.Request, name: str, otherwise: int) -> int:
+    value = _once(request, name)
+    if value is None:
+        return otherwise
+    if not _DIGITS.fullmatch(value):
+        raise Invalid(f"The parameter {name} is a whole number.")
+    return int(value)
+
+
+def _once(request: web.Request, name: str) -> str | None:
+    values = request.query.getall(name, ())
+    if len(values) > 1:
+        raise Invalid(f"The parameter {name} is given more than once.")
+    return values[0] if values else None

@@ -1,0 +1,71 @@
+"""What the handlers of DICOMweb share: the UIDs of a path, parameters, and refusals as PS3.18 has them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from schemas.http import Parameters
+from service.dicomweb.scope import Scope
+from service.errors import BadParameter, Invalid, LimitExceeded, NotAcceptable, NotRenderable, TooLarge
+from service.web import segments
+from service.web.keys import CALLER
+
+HEADERS = {
+    "Cache-Control": "private, no-cache",
+    "Vary": "Accept, Accept-Encoding, Access-Token, Authorization",
+}
+
+
+def answers(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
+    """Make a handler refuse as PS3.18 says (Table 8.5-1): 400 a bad parameter, 406 no picture, 413 one too large."""
+
+    @wraps(handler)
+    async def translated(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except NotRenderable as error:
+            raise NotAcceptable(error.detail) from error
+        except LimitExceeded as error:
+            raise TooLarge(error.detail) from error
+        except Invalid as error:
+            if type(error) is Invalid:
+                raise BadParameter(error.detail) from error
+            raise
+
+    return translated
+
+
+def scope_of(request: web.Request) -> Scope:
+    """Give what the path names."""
+    resource = request.match_info.route.resource
+    template = "" if resource is None else resource.canonical
+    uids = [
+        segments.path_segment(request, name) if f"{{{name}}}" in template else None
+        for name in ("study", "series", "instance")
+    ]
+    return Scope(request[CALLER].patient_id, *uids)
+
+
+def read_parameters(request: web.Request, schema: Parameters) -> dict[str, object]:
+    """Read the parameters of a query, `accept` left out."""
+    return schema.read((name, value) for name, value in request.query.items() if name != "accept")
+
+
+def root_url(request: web.Request) -> str:
+    """Give the URL of the patient's DICOMweb root, without a slash at its end."""
+    raw = request.rel_url.raw_path
+    return f"{request.scheme}://{request.host}{'/'.join(raw.split('/')[:4])}"
+
+
+def takes_gzip(request: web.Request) -> bool:
+    """Tell whether the caller asks for gzip (RFC 9110, 12.5.3)."""
+    for element in ", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())).lower().split(","):
+        coding, _, parameters = element.partition(";")
+        if coding.strip() in ("gzip", "x-gzip"):
+            quality = parameters.replace(" ", "").removeprefix("q=")
+            return not (parameters and quality.strip("0.") == "")
+    return False

@@ -1,0 +1,53 @@
+"""STOW-RS: POST …/studies and …/studies/{study} (PS3.18 10.5), part by part as they arrive."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp import hdrs, web
+
+from schemas.http import NoParameters
+from service.dicomweb.storing import CANNOT_UNDERSTAND, Outcome, store_part
+from service.errors import Invalid, UnsupportedMediaType
+from service.web import bodies
+from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.requests import answers, read_parameters, root_url, scope_of
+from service.web.keys import CONTEXT
+from service.web.multipart import MultipartParser, boundary_of, parse_parameters
+from service.web.negotiation import DICOM, DICOM_JSON, JSON
+
+MAX_PARTS = 10_000
+"""Files that one request may bring."""
+
+MAX_BODY_BYTES = 1 << 42
+"""The whole body. Each file in it has the bound of an upload; nothing of the body is held."""
+
+NO_PARAMETERS = NoParameters()
+
+
+@answers
+async def store(request: web.Request) -> web.StreamResponse:
+    """Store every file of the body, and say what became of each."""
+    read_parameters(request, NO_PARAMETERS)
+    choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
+    kind = parameters.get("type", DICOM).lower()
+    if media_type not in ("multipart/related", DICOM) or kind != DICOM:
+        raise UnsupportedMediaType(f'Instances are stored as multipart/related; type="{DICOM}".')
+    context, scope, root = request.app[CONTEXT], scope_of(request), root_url(request)
+    outcome = Outcome()
+    body = bodies.iter_body(request, MAX_BODY_BYTES, context.settings.body_timeout)
+    if media_type == DICOM:
+        await store_part(context, scope.patient_id, scope.study, body, outcome, root)
+    else:
+        parts = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]), MAX_PARTS)
+        while (part := await parts.next_part()) is not None:
+            if part.content_type not in (None, DICOM):
+                outcome.fail(CANNOT_UNDERSTAND)
+                continue
+            await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
+        if not (outcome.stored or outcome.failed or outcome.others):
+            raise Invalid("The body has no part, and so nothing to store.")
+    response = web.Response(status=outcome.status, body=orjson.dumps(outcome.response(root)))
+    # Exactly this: some clients do not take a charset after it.
+    response.headers[hdrs.CONTENT_TYPE] = DICOM_JSON
+    return response
