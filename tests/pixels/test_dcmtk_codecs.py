@@ -1,4 +1,4 @@
-"""Files compressed by DCMTK and GDCM: a lossless syntax gives back the picture of the uncompressed file byte for byte."""
+"""Files compressed by DCMTK and GDCM: lossless syntaxes give back the picture of the uncompressed file."""
 
 import os
 import shutil

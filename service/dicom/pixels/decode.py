@@ -219,11 +219,18 @@ def _decode_libjpeg(data: bytes) -> NDArray[Any]:
 
 def _decode_jpeg_ls(data: bytes, stream: Codestream, _photometric: str) -> NDArray[Any]:
     """Decode JPEG-LS by CharLS."""
-    decoded, info = jpeg_ls.decode_buffer(data)
-    flat = np.frombuffer(decoded, dtype=np.uint8 if stream.precision <= 8 else "<u2")
+
+    def decode() -> bytes:
+        pixels, info = jpeg_ls.decode_buffer(data)
+        return bytes([info["interleave_mode"]]) + pixels
+
+    answer = run_isolated(decode)
+    if not answer:
+        raise NotRenderable("The JPEG-LS stream of this frame cannot be decoded.")
+    flat = np.frombuffer(answer, dtype=np.uint8 if stream.precision <= 8 else "<u2", offset=1)
     if stream.samples == 1:
         return flat.reshape(stream.rows, stream.columns)
-    if info["interleave_mode"] == 0:
+    if answer[0] == 0:  # by plane (ISO 14495-1 C.2.3)
         return flat.reshape(stream.samples, stream.rows, stream.columns).transpose(1, 2, 0)
     return flat.reshape(stream.rows, stream.columns, stream.samples)
 

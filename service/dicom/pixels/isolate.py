@@ -1,6 +1,7 @@
 """A decoder in a process of its own.
 
-GDCM ends the whole process on some broken streams (a C++ exception that nobody catches). In a child it ends the child.
+On some broken streams GDCM ends the whole process (a C++ exception that nobody catches), and CharLS counts for many
+seconds. In a child they end the child.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import resource
 import signal
 from collections.abc import Callable
 
+_CPU_SECONDS = 10
 _SECONDS = 60
 
 
@@ -25,8 +28,8 @@ def run_isolated(function: Callable[[], bytes]) -> bytes:
     Returns
     -------
     bytes
-        What it returned; empty where it failed, or ended the child. A child ends after a minute in any case, so that it
-        does not outlive a caller that was stopped.
+        What it returned; empty where it failed, ended the child, or took too long. A child that only waits is ended too,
+        so that it does not outlive a caller that was stopped.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -46,6 +49,7 @@ def _run_child(function: Callable[[], bytes], reader: int, writer: int) -> None:
         os.close(reader)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
         _silence()
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(function())
@@ -60,7 +64,4 @@ def _silence() -> None:
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
         for stream in (1, 2):
             os.dup2(nothing.fileno(), stream)
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
