@@ -222,7 +222,7 @@ def _decode_jpeg_ls(data: bytes, stream: Codestream, _photometric: str) -> NDArr
 
     def decode() -> bytes:
         pixels, info = jpeg_ls.decode_buffer(data)
-        return bytes([info["interleave_mode"]]) + pixels
+        return b"".join((bytes([info["interleave_mode"]]), pixels))
 
     answer = run_isolated(decode)
     if not answer:

@@ -28,7 +28,7 @@ def run_isolated(function: Callable[[], bytes]) -> bytes:
     Returns
     -------
     bytes
-        What it returned; empty where it failed, ended the child, or took too long. A child that only waits is ended too,
+        What it returned; empty where it failed, ended the child or took too long. A child that only waits is ended too,
         so that it does not outlive a caller that was stopped.
     """
     reader, writer = os.pipe()
