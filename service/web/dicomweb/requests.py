@@ -57,8 +57,13 @@ def read_parameters(request: web.Request, schema: Parameters) -> dict[str, objec
 
 def root_url(request: web.Request) -> str:
     """Give the URL of the patient's DICOMweb root, without a slash at its end."""
-    raw = request.rel_url.raw_path
-    return f"{request.scheme}://{request.host}{'/'.join(raw.split('/')[:4])}"
+    host = request.host
+    transport = request.transport
+    local = transport.get_extra_info("sockname") if transport is not None else None
+    if local and host == local[0] and request.scheme == "http" and local[1] != 80:
+        # dicomweb-client leaves the port out of its Host; who names the very address asks here and not at a proxy.
+        host = f"{host}:{local[1]}"
+    return f"{request.scheme}://{host}{'/'.join(request.rel_url.raw_path.split('/')[:4])}"
 
 
 def takes_gzip(request: web.Request) -> bool:
