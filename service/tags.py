@@ -7,6 +7,7 @@ in a worker process.
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,16 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
         if not level["spilled"]:
             raise
         return None
-    return None if found.element.get("spilled") else found
+    return None if level["spilled"] and _has_gap(found.element) else found
+
+
+def _has_gap(element: Mapping[str, Any]) -> bool:
+    """Tell whether a part of an element was left in the original."""
+    if element.get("spilled"):
+        return True
+    if element["vr"] != "SQ":
+        return False
+    return any(_has_gap(inner) for item in element.get("Value") or () for inner in item.values())
 
 
 async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:
@@ -200,6 +210,11 @@ def read_spilled_whole(source: bytes | str, limits: Limits, encode: Any, *argume
     return encoded
 
 
-def as_buffer(source: bytes | str) -> bytes:
-    """Give the bytes of what a worker was handed: themselves, or the path of a file."""
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
+def as_buffer(source: bytes | str) -> bytes | mmap.mmap:
+    """Give what a worker was handed as a buffer: the bytes themselves, or the file of a path, of which only what is
+    looked at comes into memory.
+    """
+    if isinstance(source, bytes):
+        return source
+    with Path(source).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
