@@ -8,7 +8,8 @@ from service.dicom.headers import BIG, LITTLE, LONG_VRS, SHORT_VRS, UNDEFINED, B
 from service.dicom.implied_vr import standard_vr
 from service.dicom.inflate import inflate
 from service.dicom.limits import Limits, Readable
-from service.dicom.reader import Element, Parser
+from service.dicom.raw import Element
+from service.dicom.reader import Parser
 from service.errors import NotDicom
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"

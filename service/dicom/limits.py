@@ -36,6 +36,10 @@ class Limits:
         Bytes of a binary value that stand in the document; of a longer one only its length does.
     max_value_bytes : int
         Bytes in the file of a text or numeric value that stands in the document; a longer one is spilled.
+    max_values : int
+        Numbers and texts in lists that a document may hold; lists past it are spilled.
+    max_tree_values : int
+        The same of a tree that is read whole; past it: `LimitExceeded`.
     max_tree_elements : int
         Elements and items of one file, in any process; one more is `LimitExceeded`.
     max_elements : int or None
@@ -48,5 +52,7 @@ class Limits:
     max_document_bytes: int = 15 * MIB
     max_inline_bytes: int = 1024
     max_value_bytes: int = MIB
+    max_values: int = 1_000_000
+    max_tree_values: int = 16_000_000
     max_tree_elements: int = 1_500_000
     max_elements: int | None = None

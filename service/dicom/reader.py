@@ -7,7 +7,6 @@ inside explicit, a length that does not fit) the candidates are told apart by wh
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from service.dicom.headers import (
     BIG,
@@ -26,30 +25,13 @@ from service.dicom.headers import (
 )
 from service.dicom.implied_vr import TAG_VRS, private_vr, standard_vr
 from service.dicom.limits import Limits, OverBudget, Readable
+from service.dicom.raw import ENCAPSULATED, Creators, Element, Items
 from service.errors import LimitExceeded
 
 PIXEL_DATA = 0x7FE00010
-ENCAPSULATED = "encapsulated"
-
-Element = tuple[int, str, int, int, Any]
-"""(tag, VR, offset of the value, its length, payload).
-
-The payload is None for a value, `Items` for a sequence, `ENCAPSULATED` for fragments. A VR may be one of the
-dictionary's choices, such as "US or SS": the reader does not know the context that settles it.
-"""
 
 _OTHER_BYTES = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "OB or OW", "US or OW", "US or SS or OW"})
 _PLAIN_VRS = {tag: vr for tag, vr in TAG_VRS.items() if vr not in ("SQ", "UN")}
-
-
-class Items(list[list[Element]]):
-    """The items of a sequence, each a list of elements; `little` says how their values are ordered."""
-
-    __slots__ = ("little",)
-
-    def __init__(self, little: bool) -> None:
-        super().__init__()
-        self.little = little
 
 
 @dataclass(slots=True)
@@ -63,8 +45,7 @@ class _Level:
     depth: int
     delimited: bool
     closed: bool = False
-    creators: dict[int, str] = field(default_factory=dict)
-    seen: int = 0
+    creators: Creators = field(default_factory=Creators)
 
 
 @dataclass(slots=True)
@@ -237,14 +218,7 @@ class Parser:
             return standard_vr(tag) or "UN"
         if 0x10 <= tag & 0xFFFF <= 0xFF:
             return "LO"
-        found = level.found
-        for index in range(level.seen, len(found)):
-            other, _, start, length, _payload = found[index]
-            if (other >> 16) & 1 and 0x10 <= other & 0xFFFF <= 0xFF and length <= 64:
-                name = bytes(self.buffer[start : start + length]).strip(b" \0").decode("latin-1")
-                level.creators.setdefault((other >> 16 << 8) | (other & 0xFF), name)
-        level.seen = len(found)
-        creator = level.creators.get(tag >> 8)
+        creator = level.creators.of(tag, self.buffer, level.found)
         return (private_vr(tag, creator) if creator else None) or "UN"
 
     def _unusual(self, pos: int, level: _Level) -> int:

@@ -10,8 +10,9 @@ from service.dicom.charset import CharacterSet, character_set
 from service.dicom.dictionary import KEYWORD_TAGS
 from service.dicom.framing import RawFile
 from service.dicom.limits import Limits, OverBudget, Readable
-from service.dicom.reader import ENCAPSULATED, Element, Items
+from service.dicom.raw import ENCAPSULATED, Element, Items
 from service.dicom.values import BYTE_VRS, WORDS, Cached, TypedElement, Unconvertible, converters, to_little
+from service.errors import LimitExceeded
 
 MAX_WARNINGS = 100
 
@@ -139,6 +140,10 @@ def _warn(tree: Tree, path: str | None, problem: str) -> None:
         tree.warnings.append({"path": path, "problem": problem})
 
 
+class _TooManyValues(Exception):
+    """A list of values is more than what a document may still hold."""
+
+
 class _Builder:
     """Converts the elements of one buffer."""
 
@@ -155,7 +160,10 @@ class _Builder:
         self.problems = problems
         self.inline = limits.max_inline_bytes
         self.longest = limits.max_value_bytes if spill_values else None
-        self.values_left = limits.max_elements
+        self.limits = limits
+        self.values_left = limits.max_values if spill_values else limits.max_tree_values
+        if limits.max_elements is not None:
+            self.values_left = min(self.values_left, limits.max_elements)
         self.path: list[str] = []
         self.around: list[tuple[list[Element], bool]] = []
         self.tables: dict[tuple[CharacterSet, bool], dict[str, Cached]] = {}
@@ -185,17 +193,44 @@ class _Builder:
             except KeyError:
                 # A choice of VRs, which only its surroundings settle.
                 vr = self._settled(tag, vr, elements, little)
-                try:
-                    out[key] = convert[vr][buffer[start : start + length]]
-                except Unconvertible as error:
-                    out[key] = self._kept(key, error.element, start, length, little)
+                out[key] = self._settled_value(key, convert[vr], vr, start, length, little)
+            except _TooManyValues:
+                out[key] = self._spilled(vr, start, length, little)
         return out
+
+    def _settled_value(self, key: str, convert: Cached, vr: str, start: int, length: int, little: bool) -> TypedElement:
+        """Convert a value whose VR has been settled."""
+        try:
+            return convert[self.buffer[start : start + length]]
+        except Unconvertible as error:
+            return self._kept(key, error.element, start, length, little)
+        except _TooManyValues:
+            return self._spilled(vr, start, length, little)
 
     def _table(self, charset: CharacterSet, little: bool) -> dict[str, Cached]:
         """Make, and keep, the conversions for a character set and a byte order."""
         shared = next((table for (_, order), table in self.tables.items() if order == little), None)
-        table = self.tables[charset, little] = converters(charset, little, shared)
+        table = self.tables[charset, little] = converters(charset, little, shared, self._spend)
         return table
+
+    def _spend(self, count: int) -> None:
+        """Count the values of a long list against the budget.
+
+        Raises
+        ------
+        OverBudget, LimitExceeded
+            The list is too much, for this process or at all.
+        _TooManyValues
+            It is too much for a document.
+        """
+        self.values_left -= count
+        if self.values_left >= 0:
+            return
+        if self.limits.max_elements is not None:
+            raise OverBudget
+        if self.longest is None:
+            raise LimitExceeded("The file has more values than the service reads.")
+        raise _TooManyValues
 
     def _own_charset(self, elements: list[Element]) -> CharacterSet | None:
         """Give the character set that a data set or an item names; None where it names none."""
@@ -248,9 +283,7 @@ class _Builder:
         elif tag in _PIXELS or (length > self.inline and (vr in BYTE_VRS or vr == "SQ")):
             element = self._by_length(vr, start, length, little) if length else {"vr": vr}
         elif self.longest is not None and length > self.longest:
-            element = self._by_length(vr, start, length, little)
-            element["spilled"] = True
-            self.tree.spilled_values += 1
+            element = self._spilled(vr, start, length, little)
         else:
             return self._long(vr, start, length, charset, little, problem)
         if problem is not None:
@@ -266,10 +299,6 @@ class _Builder:
             text = vr not in BYTE_VRS and vr not in ("SQ", "AT", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD")
             raw = data.decode("ascii") if text and data.isascii() else data
             return {"vr": vr, "raw": raw, "problem": problem}
-        if self.values_left is not None:
-            self.values_left -= max(length // 8, data.count(b"\\"))
-            if self.values_left < 0:
-                raise OverBudget
         element = self.tables[charset, little][vr][data]
         if "Value" in element:
             # So that a document which is still too large can leave it in the file.
@@ -279,6 +308,13 @@ class _Builder:
     def _by_length(self, vr: str, start: int, length: int, little: bool) -> TypedElement:
         """Give an element that stays in the file, and remember where."""
         return self.tree.leave_in_file(vr, (self.buffer, start, length, 1 if little else WORDS.get(vr, 1)))
+
+    def _spilled(self, vr: str, start: int, length: int, little: bool) -> TypedElement:
+        """Leave values in the file that a document has no room for."""
+        self.tree.spilled_values += 1
+        element = self._by_length(vr, start, length, little)
+        element["spilled"] = True
+        return element
 
     def _sequence(
         self, key: str, items: Items, elements: list[Element], charset: CharacterSet, little: bool

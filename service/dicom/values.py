@@ -18,6 +18,7 @@ from service.dicom.charset import CharacterSet, Undecodable
 
 TypedElement = dict[str, Any]
 Convert = Callable[[bytes], TypedElement]
+Spend = Callable[[int], None]
 
 BYTE_VRS = {"OB": 1, "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8, "UN": 1}
 """The VRs that stay bytes, each with the size of the word that a byte order turns round."""
@@ -32,6 +33,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _INT64 = 1 << 63
 _CACHED_LENGTH = 64
+_LONG_LIST = 64
+_DECIMAL128_EXPONENT = 0x3040 << 48  # of a whole number, in the upper half of its binary form (IEEE 754-2008 BID)
 
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 
@@ -67,7 +70,13 @@ class Cached(dict[bytes, TypedElement]):
         return element
 
 
-def converters(charset: CharacterSet, little: bool, shared: dict[str, Cached] | None = None) -> dict[str, Cached]:
+def _free(_count: int) -> None:
+    """Let any list of values pass."""
+
+
+def converters(
+    charset: CharacterSet, little: bool, shared: dict[str, Cached] | None = None, spend: Spend = _free
+) -> dict[str, Cached]:
     """Give the conversion of every VR that has values in a document.
 
     Parameters
@@ -78,21 +87,23 @@ def converters(charset: CharacterSet, little: bool, shared: dict[str, Cached] | 
         The byte order of the values.
     shared : dict, optional
         The conversions of another character set in the same file; those that do not depend on it are taken over.
+    spend : callable
+        Told how many values a long list has before it is made; it may raise to prevent that.
 
     Returns
     -------
     dict
         VR -> value by its bytes; a look-up raises `Unconvertible`.
     """
-    found = {vr: Cached(_text(vr, charset)) for vr in ("LO", "SH", "LT", "ST", "UT", "UC", "PN")}
+    found = {vr: Cached(_text(vr, charset, spend)) for vr in ("LO", "SH", "LT", "ST", "UT", "UC", "PN")}
     if shared is not None:
         return shared | found
-    found |= {vr: Cached(_text(vr, charset)) for vr in ("AE", "AS", "CS", "DA", "DT", "TM", "UI", "UR")}
-    found |= {vr: Cached(_numbers(vr, layout, little)) for vr, layout in _NUMBERS.items()}
+    found |= {vr: Cached(_text(vr, charset, spend)) for vr in ("AE", "AS", "CS", "DA", "DT", "TM", "UI", "UR")}
+    found |= {vr: Cached(_numbers(vr, layout, little, spend)) for vr, layout in _NUMBERS.items()}
     found |= {vr: Cached(_bytes(vr, size, little)) for vr, size in BYTE_VRS.items()}
-    found["IS"] = Cached(_integers)
-    found["DS"] = Cached(_decimals)
-    found["AT"] = Cached(_tags(little))
+    found["IS"] = Cached(_counted(_integers, spend))
+    found["DS"] = Cached(_counted(_decimals, spend))
+    found["AT"] = Cached(_tags(little, spend))
     return found
 
 
@@ -107,7 +118,7 @@ def to_little(data: bytes, size: int) -> bytes:
     return bytes(turned)
 
 
-def _text(vr: str, charset: CharacterSet) -> Convert:
+def _text(vr: str, charset: CharacterSet, spend: Spend) -> Convert:
     """Make the conversion of a VR that is text."""
     is_name = vr == "PN"
     one_value = vr in _ONE_VALUE
@@ -131,7 +142,20 @@ def _text(vr: str, charset: CharacterSet) -> Convert:
         values = [person_name(part) if is_name else strip(part, _PAD) or None for part in parts]
         return {"vr": vr, "Value": values} if len(values) > 1 or values[0] else {"vr": vr}
 
-    return convert
+    return convert if one_value else _counted(convert, spend)
+
+
+def _counted(convert: Convert, spend: Spend) -> Convert:
+    """Make a conversion that counts the values of long lists first."""
+
+    def counted(data: bytes) -> TypedElement:
+        if len(data) > _LONG_LIST:
+            count = data.count(b"\\")
+            if count > _LONG_LIST:
+                spend(count)
+        return convert(data)
+
+    return counted
 
 
 def person_name(text: str) -> dict[str, str] | None:
@@ -203,7 +227,7 @@ def _decimal(part: str, text: str, vr: str) -> float:
     raise Unconvertible({"vr": vr, "raw": text, "problem": "the text is not a number that its VR can hold"})
 
 
-def _numbers(vr: str, layout: str, little: bool) -> Convert:
+def _numbers(vr: str, layout: str, little: bool, spend: Spend) -> Convert:
     """Make the conversion of a VR that is binary numbers."""
     order = "<" if little else ">"
     single = struct.Struct(order + layout)
@@ -218,12 +242,19 @@ def _numbers(vr: str, layout: str, little: bool) -> Convert:
         elif not length:
             return {"vr": vr}
         else:
+            if length // size > _LONG_LIST:
+                spend(length // size)
             values = list(struct.unpack(f"{order}{length // size}{layout}", data))
         if vr == "UV":
-            values = [Decimal128(str(value)) if value >= _INT64 else value for value in values]
+            values = [_decimal128(value) if value >= _INT64 else value for value in values]
         return {"vr": vr, "Value": values}
 
     return convert
+
+
+def _decimal128(value: int) -> Decimal128:
+    """Give an unsigned 64-bit number, which BSON has no integer for."""
+    return Decimal128.from_bid(struct.pack("<QQ", value, _DECIMAL128_EXPONENT))
 
 
 def _bytes(vr: str, size: int, little: bool) -> Convert:
@@ -237,13 +268,15 @@ def _bytes(vr: str, size: int, little: bool) -> Convert:
     return convert
 
 
-def _tags(little: bool) -> Convert:
+def _tags(little: bool, spend: Spend) -> Convert:
     """Make the conversion of AT: pairs of 16-bit numbers as eight hex digits (PS3.18 F.2.2)."""
     order = "<" if little else ">"
 
     def convert(data: bytes) -> TypedElement:
         if len(data) % 4:
             raise Unconvertible({"vr": "AT", "raw": data, "problem": "the length is no multiple of the VR's size"})
+        if len(data) > 4 * _LONG_LIST:
+            spend(len(data) // 4)
         numbers = struct.unpack(f"{order}{len(data) // 2}H", data)
         values = [f"{group:04X}{number:04X}" for group, number in zip(numbers[::2], numbers[1::2], strict=True)]
         return {"vr": "AT", "Value": values} if values else {"vr": "AT"}

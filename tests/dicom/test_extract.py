@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydicom import data as wheel
 from service.dicom.extract import Extraction, extract, extract_packed, read_tree, unpack
 from service.dicom.limits import Limits
 from service.errors import LimitExceeded
-from tests.dicom.written import EXPLICIT, explicit, item, part10, plain, sequence
+from tests.dicom.written import EXPLICIT, IMPLICIT, explicit, implicit, item, part10, plain, sequence
 
 ROOT = Path(wheel.__file__).parent
 
@@ -321,6 +322,41 @@ def test_many_texts_that_are_too_much_together_are_left_in_the_file_longest_firs
     assert kept == [f"{0x00091001 + n:08X}" for n in range(len(kept))]
     assert len(kept) + len(left) == 20
     assert 14 < len(kept) < 18
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "last"),
+    [
+        ("DS", b"\\".join(b"%d.5" % number for number in range(3000)), 2999.5),
+        ("LO", b"\\".join(b"text %d" % number for number in range(3000)), "text 2999"),
+        ("FL", struct.pack("<3000f", *range(3000)), 2999.0),
+        ("UV", struct.pack("<3000Q", *range(3000)), 2999),
+        ("AT", struct.pack("<6000H", *range(6000)), "176E176F"),
+    ],
+)
+def test_lists_past_a_documents_number_of_values_are_left_in_the_file(vr: str, value: bytes, last: Any) -> None:
+    """Also where the dictionary leaves the VR open, as for the long list in implicit VR below."""
+    value += b" " * (len(value) % 2)
+    elements = b"".join(explicit(0x00091001 + number, vr, value) for number in range(4))
+    data = part10(explicit(0x00090010, "LO", b"ACME") + elements + explicit(0x00280010, "US", b"\2\0"))
+    extraction = extract(data, Limits(max_values=6500))
+    assert len(extraction.dataset["00091002"]["Value"]) == 3000
+    assert extraction.dataset["00091003"]["spilled"]
+    assert extraction.dataset["00091004"]["length"] == len(value)
+    assert extraction.dataset["Rows"]["Value"] == [2]
+    assert extraction.spilled
+    assert "ACME:0009xx03" in extraction.index["truncated"]
+    whole = read_tree(data, Limits()).dataset["00091004"]["Value"]
+    assert (len(whole), whole[-1]) == (3000, last)
+    with pytest.raises(LimitExceeded, match="more values"):
+        read_tree(data, Limits(max_tree_values=6500))
+
+
+def test_a_long_list_whose_vr_is_settled_late_is_left_in_the_file_too() -> None:
+    data = part10(implicit(0x00280120, bytes(400)) + implicit(0x00281101, bytes(400)), IMPLICIT)
+    dataset = extract(data, Limits(max_values=250)).dataset
+    assert len(dataset["PixelPaddingValue"]["Value"]) == 200
+    assert dataset["RedPaletteColorLookupTableDescriptor"]["spilled"]
 
 
 def test_more_small_elements_beside_each_other_than_a_document_holds_are_refused() -> None:
