@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from service.context import Context
 from service.errors import NotFound
 from service.storage.dicomweb import Member
 
-__all__ = ["Member", "Scope", "find_members", "find_one", "iter_visible"]
+__all__ = ["UIDS", "Member", "Scope", "find_members", "find_one", "instance_url", "iter_visible", "member_url"]
+
+UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 BATCH = 64
 """Envelopes that are looked at in one command."""
@@ -90,3 +93,14 @@ async def iter_visible(
             envelope = found.get(member.dicom_id)
             if envelope is not None and envelope["original_id"] == member.original_id:
                 yield member, envelope
+
+
+def instance_url(root: str, identifiers: Mapping[str, Any]) -> str:
+    """Give the URL of an instance below the patient's DICOMweb root."""
+    study, series, instance = (quote(identifiers[name], safe="") for name in UIDS)
+    return f"{root}/studies/{study}/series/{series}/instances/{instance}"
+
+
+def member_url(root: str, member: Member) -> str:
+    """Give the URL of an instance below the patient's DICOMweb root."""
+    return instance_url(root, {name: getattr(member, name) for name in UIDS})

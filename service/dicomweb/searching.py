@@ -17,8 +17,7 @@ from service.dicom.jsonmodel import dicom_json
 from service.dicom.paths import Step, candidate_keys, lookup_keys
 from service.dicom.series import SERIES_KEYWORDS, STUDY_KEYWORDS
 from service.dicomweb.matching import Condition, find, matches
-from service.dicomweb.scope import Member, Scope, iter_visible
-from service.dicomweb.storing import instance_url
+from service.dicomweb.scope import Member, Scope, iter_visible, member_url
 
 STUDY_RETURNS = (
     "StudyDate",
@@ -103,12 +102,12 @@ class Page:
     ----------
     datasets : list of dict
         In the DICOM JSON Model.
-    more : bool
-        Whether there is more behind it.
+    remaining : int
+        How many there are behind it.
     """
 
     datasets: list[dict[str, Any]]
-    more: bool
+    remaining: int
 
 
 @dataclass(slots=True)
@@ -145,7 +144,7 @@ async def search(context: Context, wanted: Search, root: str) -> Page:
     extra = await _extra_elements(context, wanted, [group[0].dicom_id for group in page])
     describe = _describe_study if wanted.level == "study" else _describe_series
     datasets = [describe(wanted, group, extra.get(group[0].dicom_id, {}), root) for group in page]
-    return Page(datasets, len(groups) > wanted.offset + wanted.limit)
+    return Page(datasets, max(0, len(groups) - wanted.offset - wanted.limit))
 
 
 async def _matching_series(context: Context, wanted: Search) -> list[_Series]:
@@ -228,7 +227,7 @@ async def _instances(context: Context, wanted: Search, series: Sequence[_Series]
             if wanted.everything
             else _describe_instance(wanted, shown, member, tree, root)
         )
-    return Page(datasets, len(pairs) > wanted.offset + wanted.limit)
+    return Page(datasets, max(0, len(pairs) - wanted.offset - wanted.limit))
 
 
 async def _extra_elements(context: Context, wanted: Search, dicom_ids: list[str]) -> dict[str, Elements]:
@@ -254,7 +253,7 @@ def _describe_study(wanted: Search, group: Sequence[_Series], extra: Elements, r
     shown["StudyInstanceUID"] = _value("UI", study)
     shown["NumberOfStudyRelatedSeries"] = _value("IS", len(group))
     shown["NumberOfStudyRelatedInstances"] = _value("IS", sum(len(series.members) for series in group))
-    return _finish(shown, instance_url(root, _uids(group[0].members[0])).rsplit("/series/", 1)[0])
+    return _finish(shown, member_url(root, group[0].members[0]).rsplit("/series/", 1)[0])
 
 
 def _describe_series(wanted: Search, group: Sequence[_Series], extra: Elements, root: str) -> dict[str, Any]:
@@ -265,7 +264,7 @@ def _describe_series(wanted: Search, group: Sequence[_Series], extra: Elements, 
     shown["StudyInstanceUID"] = _value("UI", series.members[0].study_instance_uid)
     shown["SeriesInstanceUID"] = _value("UI", series.members[0].series_instance_uid)
     shown["NumberOfSeriesRelatedInstances"] = _value("IS", len(series.members))
-    return _finish(shown, instance_url(root, _uids(series.members[0])).rsplit("/instances/", 1)[0])
+    return _finish(shown, member_url(root, series.members[0]).rsplit("/instances/", 1)[0])
 
 
 def _describe_instance(
@@ -280,7 +279,7 @@ def _describe_instance(
     for keyword, uid in _of_member(member).items():
         if uid["Value"][0] is not None:
             shown[keyword] = uid
-    url = instance_url(root, _uids(member))
+    url = member_url(root, member)
     return _finish(shown, url, lambda path: f"{url}/bulkdata/{path}")
 
 
@@ -347,14 +346,6 @@ def _of_member(member: Member) -> Elements:
         member.transfer_syntax_uid,
     )
     return {keyword: _value("UI", uid) for keyword, uid in zip(_OF_MEMBER, uids, strict=True)}
-
-
-def _uids(member: Member) -> dict[str, str]:
-    return {
-        "study_instance_uid": member.study_instance_uid,
-        "series_instance_uid": member.series_instance_uid,
-        "sop_instance_uid": member.sop_instance_uid,
-    }
 
 
 def _value(vr: str, value: Any) -> Elements:

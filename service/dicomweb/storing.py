@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from service import ingest
 from service.context import Context
+from service.dicomweb.scope import UIDS, instance_url
 from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, TooLarge, Unavailable
 
 # Failure Reason (0008,1197), PS3.3 C.14.1.1 and PS3.4 Table B.2-1.
@@ -18,8 +19,6 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 # Warning Reason (0008,1196)
 DATASET_DOES_NOT_MATCH_SOP_CLASS = 0xB007
-
-_UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
 class Refused(ServiceError):
@@ -120,7 +119,7 @@ async def store_part(
     """
 
     def check(identifiers: Mapping[str, str | None]) -> None:
-        if not all(identifiers.get(name) for name in _UIDS):
+        if not all(identifiers.get(name) for name in UIDS):
             raise Refused(CANNOT_UNDERSTAND, identifiers)
         if study is not None and identifiers["study_instance_uid"] != study:
             raise Refused(DOES_NOT_MATCH, identifiers)
@@ -157,12 +156,6 @@ async def store_part(
             item["00081196"] = {"vr": "US", "Value": [DATASET_DOES_NOT_MATCH_SOP_CLASS]}
         outcome.stored.append(item)
         outcome.studies.add(envelope["study_instance_uid"])
-
-
-def instance_url(root: str, identifiers: Mapping[str, Any]) -> str:
-    """Give the URL of an instance below the patient's DICOMweb root."""
-    study, series, instance = (quote(identifiers[name], safe="") for name in _UIDS)
-    return f"{root}/studies/{study}/series/{series}/instances/{instance}"
 
 
 def _reference(identifiers: Mapping[str, Any]) -> dict[str, Any]:

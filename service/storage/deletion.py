@@ -17,9 +17,15 @@ from service.storage.series import SeriesElements, retire_from_series
 
 def mark_deleting(collections: Collections, patient_id: str, dicom_id: str) -> Document | None:
     """Mark an instance as being deleted, and give its envelope; None if there is none."""
-    return collections.instances.find_one_and_update(
+    envelope = collections.instances.find_one_and_update(
         visible(patient_id, dicom_id), {"$set": {"extraction.state": "deleting"}}, projection=ENVELOPE
     )
+    if envelope is not None:
+        # Studies are counted from what stands beside the originals.
+        collections.originals.files.update_one(
+            {"_id": envelope["original_id"]}, {"$unset": {"metadata.sop_instance_uid": ""}}
+        )
+    return envelope
 
 
 def next_step(collections: Collections, envelope: Mapping[str, Any], elements: SeriesElements) -> bool:

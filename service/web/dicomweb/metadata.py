@@ -12,7 +12,7 @@ from schemas.http import NoParameters
 from service import tags
 from service.bulkdata import read_bulk_data
 from service.context import Context
-from service.dicomweb.scope import Member, Scope, find_members, find_one
+from service.dicomweb.scope import Member, Scope, find_members, find_one, member_url
 from service.errors import NotFound
 from service.web import segments
 from service.web.dicomweb.media_types import OCTETS, Offer, accept_of, choose_offer
@@ -59,10 +59,7 @@ async def _json_pieces(context: Context, scope: Scope, members: Sequence[Member]
 
 
 async def _read(context: Context, scope: Scope, member: Member, root: str) -> bytes | None:
-    below = (
-        f"{root}/studies/{member.study_instance_uid}/series/{member.series_instance_uid}"
-        f"/instances/{member.sop_instance_uid}/bulkdata/"
-    )
+    below = f"{member_url(root, member)}/bulkdata/"
     try:
         return await tags.read_dicom_json(context, scope.patient_id, member.dicom_id, below)
     except NotFound:

@@ -51,11 +51,10 @@ async def _answer(request: web.Request, level: str) -> web.StreamResponse:
     body = await asyncio.to_thread(orjson.dumps, page.datasets)
     response = web.Response(body=body, headers=HEADERS)
     response.headers[hdrs.CONTENT_TYPE] = chosen.media_type
-    if page.more:
-        response.headers["Warning"] = (
-            f'299 {request.host}: "There are more results than the {len(page.datasets)} given; '
-            'ask for the rest with offset."'
-        )
+    if page.remaining:
+        # PS3.18 8.3.4.4 has this sentence.
+        sentence = f"There are {page.remaining} additional results that can be requested"
+        response.headers["Warning"] = f'299 dicomweb "{sentence}"'
     return response
 
 
