@@ -211,9 +211,7 @@ def read_spilled_whole(source: bytes | str, limits: Limits, encode: Any, *argume
 
 
 def as_buffer(source: bytes | str) -> bytes | mmap.mmap:
-    """Give what a worker was handed as a buffer: the bytes themselves, or the file of a path, of which only what is
-    looked at comes into memory.
-    """
+    """Give what a worker was handed: the bytes, or a mapped file, of which only what is looked at is read."""
     if isinstance(source, bytes):
         return source
     with Path(source).open("rb") as file:
