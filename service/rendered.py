@@ -11,10 +11,12 @@ from dataclasses import asdict
 from typing import Any
 
 from service.context import Context
+from service.dicom.limits import Limits
 from service.dicom.pixels.limits import PixelLimits
+from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
-from service.errors import NotFound
-from service.originals import local_original
+from service.errors import NotFound, NotRenderable, WorkerLost
+from service.originals import IN_MEMORY_BYTES, local_original
 from service.storage.renditions import RenditionKey, StoredRendition
 
 
@@ -35,9 +37,7 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
     NotFound
         There is no such instance.
     NotRenderable, LimitExceeded
-        There is no picture to give.
-    WorkerLost
-        The worker crashed, or ran out of time.
+        There is no picture to give, or making it ended the worker.
     """
     envelope = await context.store.find_envelope(patient_id, dicom_id)
     if envelope is None:
@@ -61,6 +61,23 @@ def _is_default(request: RenderRequest) -> bool:
 async def _render(context: Context, envelope: Mapping[str, Any], request: RenderRequest) -> Rendition:
     settings = context.settings
     limits = PixelLimits(max_frame_pixels=settings.max_frame_pixels)
-    async with local_original(context, envelope) as source:
-        made: Rendition = await context.workers.run(render, source, request, limits, timeout=settings.render_timeout)
+    reading = Limits(max_inflated_bytes=settings.max_inflated_bytes)
+    ranges = await _find_ranges(context, envelope, request.frame, limits)
+    async with local_original(context, envelope, ranges) as source:
+        try:
+            made: Rendition = await context.workers.run(
+                render, source, request, limits, reading, timeout=settings.render_timeout
+            )
+        except WorkerLost as error:
+            raise NotRenderable("This frame takes more time or memory than a picture may.") from error
     return made
+
+
+async def _find_ranges(
+    context: Context, envelope: Mapping[str, Any], frame: int, limits: PixelLimits
+) -> list[tuple[int, int]] | None:
+    """Find which parts of a large original the frame needs; None where it needs the whole."""
+    if envelope["size"] <= IN_MEMORY_BYTES:
+        return None
+    read = await context.store.read_elements(envelope["patient_id"], envelope["_id"], [], HEADER_KEYS)
+    return frame_ranges(read["elements"], frame, envelope["size"], limits) if read else None
