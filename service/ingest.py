@@ -83,7 +83,7 @@ async def store_upload(
     settings = context.settings
     async with receive(chunks, settings.spool_dir, settings.max_upload_bytes) as received:
         envelope: dict[str, Any] = {
-            "_id": context.store.instance_id(patient_id, received.sha256),
+            "_id": await context.store.settle_id(patient_id, received.sha256),
             "patient_id": patient_id,
             "file_name": file_name,
             "size": received.size,
@@ -188,6 +188,7 @@ async def _store_pending(context: Context, envelope: dict[str, Any], received: R
     envelope["problems"] = 0
     await store.write_original(envelope, received.source if isinstance(received.source, bytes) else received.chunks())
     if await store.insert_pending(envelope):
+        context.unfinished.set()
         return True
     await store.remove_original(envelope["original_id"])
     return False
@@ -200,8 +201,9 @@ async def _find_present(context: Context, envelope: Mapping[str, Any]) -> Stored
         return None
     state = present["extraction"]["state"]
     if state == "failed":
-        pending = {**present["extraction"], "state": "pending", "attempts": 0}
+        pending = {**present["extraction"], "state": "pending", "attempts": 0, "retry_at": None}
         await context.store.set_extraction(present, pending)
+        context.unfinished.set()
         state = "pending"
     return Stored(
         present["_id"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -12,12 +13,16 @@ from service.context import Context
 from service.dicom.series import series_elements
 from service.settings import Settings
 from service.storage.connection import connect, open_database
-from service.storage.local import LocalDatabase
+from service.storage.local import LocalDatabase, LocalDatabaseError, find_running
 from service.storage.store import Store
 from service.workers import WorkerPool
 
 WORKER_MODULES = ("service.dicom.extract", "service.dicom.pixels.render")
 """What a worker process imports before its first job."""
+
+
+BESIDE_SECONDS = 30.0
+"""How long a command waits for the database of a service that is starting or stopping."""
 
 
 def now() -> datetime:
@@ -50,6 +55,48 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         stack.callback(store.close)
         await store.prepare()
         yield store
+
+
+@contextlib.asynccontextmanager
+async def open_store_beside(settings: Settings, *, prepare: bool = True) -> AsyncIterator[Store]:
+    """Have a store for a command: on the configured database, on the one that a service keeps, or on a local one.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which database.
+    prepare : bool, optional
+        False for a database whose layout may be an older one.
+
+    Raises
+    ------
+    DatabaseUnavailable, LocalDatabaseError, UnknownLayout
+        Where it cannot be used.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        uri = settings.mongodb_uri or await _find_or_start(settings, stack)
+        client = connect(uri)
+        stack.callback(client.close)
+        store = Store(open_database(client, settings.mongodb_database), now, series_elements)
+        stack.callback(store.close)
+        if prepare:
+            await store.prepare()
+        yield store
+
+
+async def _find_or_start(settings: Settings, stack: contextlib.AsyncExitStack) -> str:
+    """Give the URI of the data directory's database; it is started where nobody keeps it."""
+    ends = time.monotonic() + BESIDE_SECONDS
+    while True:
+        uri = find_running(settings.data_dir)
+        if uri is not None:
+            return uri
+        try:
+            return (await stack.enter_async_context(LocalDatabase(settings.data_dir))).uri
+        except LocalDatabaseError:  # somebody holds the directory, whose database is about to come up, or to end
+            if find_running(settings.data_dir) is None and time.monotonic() > ends:
+                raise
+            await asyncio.sleep(0.2)
 
 
 @contextlib.asynccontextmanager

@@ -53,10 +53,13 @@ class Prepared:
         Of the ids that this database gives.
     missing_indexes : tuple of str
         ``collection.index`` of those that are not there and are too expensive to build at start.
+    other_namespaces : tuple of uuid.UUID
+        Of ids that were imported from other databases.
     """
 
     namespace: uuid.UUID
     missing_indexes: tuple[str, ...]
+    other_namespaces: tuple[uuid.UUID, ...] = ()
 
 
 INDEXES = (
@@ -111,14 +114,15 @@ def prepare(database: Database[Document], collections: Collections, now: datetim
     UnknownLayout
         If the database has another layout number than this code.
     """
-    namespace = _settle_meta(collections, now)
+    meta = _settle_meta(collections, now)
     for name, validator in VALIDATORS.items():
         _apply_validator(database, name, validator)
     missing = [f"{index.collection}.{index.name}" for index in INDEXES if not _ensure_index(database, index)]
-    return Prepared(namespace, tuple(missing))
+    others = tuple(uuid.UUID(other) for other in meta.get("other_namespaces", ()))
+    return Prepared(uuid.UUID(meta["namespace"]), tuple(missing), others)
 
 
-def _settle_meta(collections: Collections, now: datetime) -> uuid.UUID:
+def _settle_meta(collections: Collections, now: datetime) -> Document:
     try:
         collections.meta.insert_one(
             {"_id": "store", "layout": LAYOUT, "namespace": str(uuid.uuid4()), "created_at": now}
@@ -139,7 +143,7 @@ def _settle_meta(collections: Collections, now: datetime) -> uuid.UUID:
             f"The database has layout {meta['layout']}, and this version of the service needs layout {LAYOUT}. "
             "Run `python scripts/migrate.py` to bring it up."
         )
-    return uuid.UUID(meta["namespace"])
+    return meta
 
 
 def _apply_validator(database: Database[Document], name: str, validator: Mapping[str, Any]) -> None:
@@ -169,10 +173,22 @@ def _ensure_index(database: Database[Document], index: Index) -> bool:
     if collection.estimated_document_count() > LARGE:
         logger.warning("The index %s of %s is missing; scripts/migrate.py builds it", index.name, index.collection)
         return False
+    build_index(database, index)
+    return True
+
+
+def find_missing(database: Database[Document]) -> list[Index]:
+    """List the indexes that are not there."""
+    return [index for index in INDEXES if index.name not in database[index.collection].index_information()]
+
+
+def build_index(database: Database[Document], index: Index) -> bool:
+    """Build an index, however long it takes. False where this server refuses it and does without."""
     try:
-        collection.create_index(list(index.keys), name=index.name, **index.options)
+        database[index.collection].create_index(list(index.keys), name=index.name, **index.options)
     except (OperationFailure, NotImplementedError) as error:
         if not index.optional:
             raise
         logger.warning("This server refuses the index %s of %s: %s", index.name, index.collection, error)
+        return False
     return True

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import ObjectId
 
 from service.errors import ServiceError
-from service.storage import deletion, dicomweb, elements, layout, recency, renditions, writes
+from service.storage import claims, deletion, dicomweb, elements, layout, recency, renditions, writes
 from service.storage.connection import Database, answering
 from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.gridfs_documents import Buffer
+from service.storage.maintenance import Maintenance
 from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
 from service.storage.renditions import RenditionKey, StoredRendition
+from service.storage.search import Hits, Search, find_hits, walk_index
 from service.storage.series import SeriesElements
 from service.storage.threads import Threads
+
+T = TypeVar("T")
 
 PREPARING_SECONDS = 600.0
 
@@ -48,6 +52,8 @@ class Store:
         self._series_elements = series_elements
         self._threads = Threads()
         self._namespace: uuid.UUID | None = None
+        self._other_namespaces: tuple[uuid.UUID, ...] = ()
+        self._missing_indexes: tuple[str, ...] = ()
 
     async def prepare(self) -> layout.Prepared:
         """Make collections, validators, indexes and the `meta` document where they are missing.
@@ -61,7 +67,21 @@ class Store:
         prepare = partial(layout.prepare, self._database.delegate, self._sync, self._clock())
         prepared = await self._threads.run(prepare, PREPARING_SECONDS)
         self._namespace = prepared.namespace
+        self._other_namespaces = prepared.other_namespaces
+        self._missing_indexes = prepared.missing_indexes
         return prepared
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """What the commands beside a service work with."""
+        return Maintenance(self._database, self._sync, self._threads, self._series_elements)
+
+    async def find_missing_indexes(self) -> tuple[str, ...]:
+        """Tell which indexes were too expensive to build at the start and are still not there."""
+        if self._missing_indexes:
+            missing = await self._threads.run(partial(layout.find_missing, self._database.delegate))
+            self._missing_indexes = tuple(f"{index.collection}.{index.name}" for index in missing)
+        return self._missing_indexes
 
     async def ping(self) -> None:
         """Ask the database for a sign of life."""
@@ -84,6 +104,21 @@ class Store:
             raise ServiceError("The database is not prepared.")
         # The hash has a fixed length and comes first, so no two pairs give the same text.
         return str(uuid.uuid5(self._namespace, f"{sha256}/{patient_id}"))
+
+    async def settle_id(self, patient_id: str, sha256: str) -> str:
+        """Give the id of a patient's file; where it was imported under another database's id, that one.
+
+        Raises
+        ------
+        ServiceError
+            Before :meth:`prepare`.
+        """
+        own = self.instance_id(patient_id, sha256)
+        if not self._other_namespaces:
+            return own
+        ids = [own, *(str(uuid.uuid5(other, f"{sha256}/{patient_id}")) for other in self._other_namespaces)]
+        present = await self.maintenance.find_present(ids)
+        return next((each for each in ids if each in present), own)
 
     # -- uploads
 
@@ -170,6 +205,10 @@ class Store:
             partial(writes.replace_derived, self._sync, envelope, extracted, self._series_elements)
         )
 
+    async def claim_unfinished(self, state: str, now: datetime, until: datetime) -> Document | None:
+        """Claim an instance that is ``pending`` or ``deleting``, so that no other process works on it until then."""
+        return await self._threads.run(partial(claims.claim_unfinished, self._sync, state, now, until))
+
     async def set_extraction(self, envelope: Mapping[str, Any], extraction: Mapping[str, Any]) -> bool:
         """Set what is known of an instance's extraction, such as that it failed. False when it is gone."""
         named = {**visible(envelope["patient_id"], envelope["_id"]), "original_id": envelope["original_id"]}
@@ -194,6 +233,14 @@ class Store:
         """
         envelopes = await self._threads.run(partial(recency.list_envelopes, self._sync, patient_id, limit + 1, offset))
         return envelopes[:limit], len(envelopes) > limit
+
+    async def search(self, search: Search) -> Hits:
+        """Find a page of a patient's instances by what stands in their trees."""
+        return await self._threads.run(partial(find_hits, self._sync, search))
+
+    async def read_index(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
+        """Have all index documents of a patient read one by one, in a thread, within so many seconds."""
+        return await self._threads.run(lambda: read(walk_index(self._sync, patient_id)), seconds)
 
     async def read_elements(
         self, patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]

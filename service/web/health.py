@@ -16,5 +16,9 @@ async def is_alive(_request: web.Request) -> web.Response:
 
 async def is_ready(request: web.Request) -> web.Response:
     """Say that the database answers too; 503 where it does not."""
-    await request.app[CONTEXT].store.ping()
+    store = request.app[CONTEXT].store
+    await store.ping()
+    missing = await store.find_missing_indexes()
+    if missing:  # it answers, and slowly; scripts/migrate.py builds them
+        return web.json_response({"status": "ok", "missing_indexes": missing})
     return web.Response(body=OK, content_type="application/json")

@@ -1,0 +1,110 @@
+"""One layout of the stored documents into the next, and the indexes that a start leaves to this.
+
+`STEPS` is the one ordered table. A step takes a database of its layout to the next; it may be run again after it was
+stopped anywhere, and beside another of its kind. The number in `meta` goes up when a step is through. Synchronous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pymongo.database import Database
+
+from service.storage import layout as layouts
+from service.storage.documents import Collections, Document
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What takes a database from one layout to the next.
+
+    Parameters
+    ----------
+    layout : int
+        The layout that it starts from; it ends with the next one.
+    text : str
+        What it does, for the operator.
+    apply : callable
+        Takes the collections and does it. Idempotent.
+    """
+
+    layout: int
+    text: str
+    apply: Callable[[Collections], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What was done, or would be.
+
+    Parameters
+    ----------
+    found, layout : int
+        The number before and after.
+    steps : tuple of str
+        What the steps did.
+    indexes : tuple of str
+        ``collection.index`` of those that were built.
+    """
+
+    found: int
+    layout: int
+    steps: tuple[str, ...]
+    indexes: tuple[str, ...]
+
+
+STEPS: tuple[Step, ...] = ()
+"""There is one layout so far, and so no step."""
+
+
+def migrate(
+    database: Database[Document],
+    collections: Collections,
+    *,
+    dry_run: bool = False,
+    steps: Sequence[Step] = STEPS,
+    layout: int | None = None,
+) -> Migrated:
+    """Bring a database to this code's layout, and build its missing indexes.
+
+    Parameters
+    ----------
+    database, collections
+        The database.
+    dry_run : bool, optional
+        Only tell.
+    steps : sequence of Step, optional
+        The table.
+    layout : int, optional
+        Where to end; this code's layout unless given.
+
+    Raises
+    ------
+    UnknownLayout
+        If the database was written by newer code, or no step leads from its layout, or it is no store.
+    """
+    target = layouts.LAYOUT if layout is None else layout
+    meta = collections.meta.find_one({"_id": "store"})
+    if meta is None:
+        raise layouts.UnknownLayout("There is no store in this database yet; the service makes one when it starts.")
+    found = number = meta["layout"]
+    if found > target:
+        raise layouts.UnknownLayout(
+            f"The database has layout {found}, and this version knows layouts up to {target}. Run a newer version."
+        )
+    table = {step.layout: step for step in steps}
+    done: list[str] = []
+    while number < target:
+        if number not in table:
+            raise layouts.UnknownLayout(f"This version knows no way from layout {number} to {number + 1}.")
+        if not dry_run:
+            table[number].apply(collections)
+            collections.meta.update_one({"_id": "store", "layout": number}, {"$set": {"layout": number + 1}})
+        done.append(f"{number} -> {number + 1}: {table[number].text}")
+        number += 1
+    missing = layouts.find_missing(database)
+    built = tuple(f"{index.collection}.{index.name}" for index in missing)
+    if not dry_run:
+        built = tuple(f"{index.collection}.{index.name}" for index in missing if layouts.build_index(database, index))
+    return Migrated(found, number, tuple(done), built)
