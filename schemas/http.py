@@ -92,6 +92,47 @@ class ListParameters(Parameters):
     offset = WholeNumber(load_default=0, metadata={"description": "How many of the newest to pass over."})
 
 
+class SearchParameters(ListParameters):
+    """Which part of the hits, and how they are found and shown; every other parameter is a path to match."""
+
+    orderby = fields.String(
+        load_default=None,
+        metadata={
+            "description": "A path to sort by, with `-` before it for the greatest first; else the newest first."
+        },
+    )
+    fuzzymatching = fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "Match person names by the beginnings of their words (PS3.18 8.3.4.2)."},
+    )
+    emptyvaluematching = fields.Boolean(
+        load_default=True,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": 'Whether `""` matches what is there without a value.'},
+    )
+    multiplevaluematching = fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "Whether a backslash divides values of which one must match."},
+    )
+
+
+class CatalogueParameters(Parameters):
+    """Which part of the catalogue."""
+
+    limit = WholeNumber(
+        load_default=1000,
+        validate=validate.Range(min=1, error="Give a whole number from 1."),
+        metadata={"description": "How many paths at most; more than 1,000 is 1,000."},
+    )
+    offset = WholeNumber(load_default=0, metadata={"description": "How many paths to pass over."})
+    path = fields.String(load_default="", metadata={"description": "What a path begins with."})
+
+
 class PictureParameters(Parameters):
     """Which frame, and how it is shown."""
 
@@ -184,6 +225,40 @@ class InstanceList(Answer):
     """A page of a patient's instances, the newest first."""
 
     instances = fields.List(fields.Nested(InstanceSummary), required=True)
+
+
+class SearchHit(InstanceSummary):
+    """One instance that was found."""
+
+    fields_ = fields.Dict(
+        keys=fields.String(), values=fields.Raw(allow_none=True), data_key="fields", attribute="fields"
+    )
+
+
+class HitList(Answer):
+    """A page of the instances that a search found."""
+
+    instances = fields.List(fields.Nested(SearchHit), required=True)
+    incomplete = fields.Boolean(required=True)
+
+
+class CatalogueEntry(Answer):
+    """One path of a patient's files, and what stands there."""
+
+    path = fields.String(required=True)
+    vrs = fields.List(fields.String(), required=True)
+    files = fields.Integer(required=True, validate=validate.Range(min=1))
+    values = fields.List(fields.Raw(), required=True, validate=validate.Length(max=20))
+    more_values = fields.Boolean(required=True)
+    min = fields.Raw(required=True, allow_none=True)
+    max = fields.Raw(required=True, allow_none=True)
+
+
+class CatalogueList(Answer):
+    """A page of a patient's catalogue."""
+
+    tags = fields.List(fields.Nested(CatalogueEntry), required=True)
+    incomplete = fields.Boolean(required=True)
 
 
 class Tag(Answer):

@@ -134,6 +134,20 @@ def parse_index_path(text: str) -> TagPath:
     return path
 
 
+def parse_field_path(text: str) -> TagPath:
+    """Read a path in which every step into a sequence may have the number of an item, or mean all of them.
+
+    Raises
+    ------
+    Invalid, NotFound
+        As `parse_tag_path`.
+    """
+    path = _parse(text)
+    if path[-1].item is not None:
+        raise Invalid("The last step of a tag path names a whole element: leave out its item number.")
+    return path
+
+
 def _parse(text: str) -> TagPath:
     if not text:
         raise Invalid("The tag is missing.")

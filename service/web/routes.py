@@ -47,6 +47,7 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", "/readyz", health.is_ready, public=True),
         Route("POST", f"{PATIENT}/dicom", uploads.upload),
         Route("GET", f"{PATIENT}/dicom", listing.list_documents),
+        Route("GET", f"{PATIENT}/tags", listing.list_tags),
         Route("GET", INSTANCE, documents.get_document),
         Route("DELETE", INSTANCE, documents.delete_document),
         Route("GET", f"{INSTANCE}/tags", tags.get_tags),

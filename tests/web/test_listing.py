@@ -72,7 +72,6 @@ async def test_a_patient_without_files_has_an_empty_list(service, patient):
         "offset=1.5",
         "offset=99999999999999999999",
         "limit=1&limit=2",
-        "Modality=CT",
         "token=abc",
     ],
 )

@@ -1,0 +1,139 @@
+"""Instances by what stands in their trees: ids from the index, then envelopes for those that are shown.
+
+Synchronous functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.storage.documents import ENVELOPE, Collections, Document
+
+MAX_CHECKED = 1_000
+"""Trees that one search tries at most, where the index alone cannot say whether all conditions hold."""
+
+_BATCH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose instances.
+    conditions : mapping
+        A filter of `tag_index`, to stand beside the patient.
+    left_out : mapping
+        The filter of index documents that lack something of what is asked for.
+    order : str or None
+        The field of `tag_index` to sort by; None: the newest first.
+    descending : bool
+        Whether the greatest come first.
+    limit, offset : int
+        How many hits to give, after how many.
+    elements : sequence of str
+        Keys of the top level of the trees to give with the envelopes.
+    check : callable or None
+        Takes a tree, as much as `elements` names, and says whether it is a hit; None where the index says it.
+    """
+
+    patient_id: str
+    conditions: Mapping[str, Any]
+    left_out: Mapping[str, Any]
+    order: str | None = None
+    descending: bool = False
+    limit: int = 100
+    offset: int = 0
+    elements: Sequence[str] = field(default=())
+    check: Callable[[Mapping[str, Any]], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What was found.
+
+    Parameters
+    ----------
+    envelopes : list of dict
+        With the elements that were asked for under ``dataset``.
+    next_offset : int or None
+        Where the next page begins; None when this was the last.
+    left_out : bool
+        Whether files of the patient have values that are not in the index, on a path that was asked for.
+    unchecked : bool
+        Whether there were more trees to try than one search does.
+    """
+
+    envelopes: list[Document]
+    next_offset: int | None
+    left_out: bool
+    unchecked: bool
+
+
+def find_hits(collections: Collections, search: Search) -> Hits:
+    """Find a page of hits."""
+    left_out = bool(search.conditions) and (
+        collections.tag_index.find_one({"patient_id": search.patient_id, **search.left_out}, {"_id": 1}) is not None
+    )
+    if search.check is not None:
+        return _checked(collections, search, search.check, left_out)
+    found: list[Document] = []
+    position = search.offset
+    while True:
+        wanted = search.limit - len(found)
+        ids = _ids(collections, search, position, wanted + 1)
+        found += _envelopes(collections, search, ids[:wanted])
+        position += min(len(ids), wanted)
+        # An index document without its instance is nothing that was found, and the page goes on behind it.
+        if len(ids) <= wanted or len(found) == search.limit:
+            return Hits(found, position if len(ids) > wanted else None, left_out, unchecked=False)
+
+
+def walk_index(collections: Collections, patient_id: str) -> Iterator[Document]:
+    """Give ``tags``, ``vrs`` and ``truncated`` of every index document of a patient."""
+    projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}
+    yield from collections.tag_index.find({"patient_id": patient_id}, projection)
+
+
+def _checked(
+    collections: Collections, search: Search, check: Callable[[Mapping[str, Any]], bool], left_out: bool
+) -> Hits:
+    """Try the trees in order until the page is full; the offset counts those that pass."""
+    ids = _ids(collections, search, 0, MAX_CHECKED + 1)
+    unchecked = len(ids) > MAX_CHECKED
+    found: list[Document] = []
+    passed = 0
+    for begin in range(0, min(len(ids), MAX_CHECKED), _BATCH):
+        for envelope in _envelopes(collections, search, ids[begin : min(begin + _BATCH, MAX_CHECKED)]):
+            if not check(envelope.get("dataset") or {}):
+                continue
+            if len(found) == search.limit:
+                return Hits(found, search.offset + search.limit, left_out, unchecked=False)
+            passed += 1
+            if passed > search.offset:
+                found.append(envelope)
+    return Hits(found, None, left_out, unchecked)
+
+
+def _ids(collections: Collections, search: Search, skip: int, limit: int) -> list[str]:
+    order = [("received_at", -1), ("_id", 1)]
+    if search.order is not None:
+        order.insert(0, (search.order, -1 if search.descending else 1))
+    cursor = collections.tag_index.find(
+        {"patient_id": search.patient_id, **search.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
+    )
+    return [hit["_id"] for hit in cursor]
+
+
+def _envelopes(collections: Collections, search: Search, ids: Sequence[str]) -> list[Document]:
+    """Give the envelopes of hits in their order, without those that are gone."""
+    if not ids:
+        return []
+    projection = {**ENVELOPE, **{f"dataset.{key}": 1 for key in search.elements}}
+    among = {"_id": {"$in": list(ids)}, "patient_id": search.patient_id, "extraction.state": "done"}
+    found = {envelope["_id"]: envelope for envelope in collections.instances.find(among, projection)}
+    return [found[each] for each in ids if each in found]

@@ -1,0 +1,90 @@
+"""Random conditions on random trees: the filter on each backend finds what the conditions say of the trees."""
+
+import random
+from datetime import UTC, datetime
+
+from bson import ObjectId
+
+from service.dicom.index import index_entries
+from service.dicom.matching import Options, read_conditions
+from service.dicom.matching_filter import index_filter
+from service.dicom.matching_tree import matches
+
+WORDS = ["CT", "ct", "MR", "a.b", "axb", "Müller^Ann", "MULLER^Bo", "x*y", "5", "line\nbreak"]
+VALUES = {
+    "Modality": ("CS", WORDS),
+    "StudyDescription": ("LO", WORDS),
+    "PatientName": ("PN", [{"Alphabetic": word} for word in WORDS if "\n" not in word]),
+    "SliceThickness": ("DS", [0.5, 1.0, 1.5, 2.0, 80.0]),
+    "InstanceNumber": ("IS", [0, 1, 2, 5, -3]),
+    "StudyDate": ("DA", ["20231231", "20240101", "20240215", "20250101"]),
+    "StudyTime": ("TM", ["09", "1130", "115959.5", "12", "235959"]),
+    "SOPInstanceUID": ("UI", ["1.2", "1.3", "1.4"]),
+    "00091027": ("SL", [5, 6]),
+}
+QUERIES = {
+    "Modality": ["CT", "C?", "*T", "!", "!!", '""', "*", "5", "a.b", "a?b", "*x*"],
+    "StudyDescription": ["ct", "*", "x*y", "line*", "line", "*k", "!", '""'],
+    "PatientName": ["muller*", "MÜLLER*", "*^ann", "ct", "!", "!!"],
+    "SliceThickness": ["1", "..1.5", "1..2", "2..", "!", '""', "abc", "1.50"],
+    "InstanceNumber": ["1", "-3", "..0", "0..1", "1.0"],
+    "StudyDate": ["20240101", "20240101-", "-20240101", "20240101-202402", "-2024", "2024.01.01"],
+    "StudyTime": ["-11", "1130-", "12", "11-12"],
+    "SOPInstanceUID": ["1.2", "1.2,1.4", "1.*"],
+    "ACME:0009xx27": ["5", "..5", "!!", "!"],
+}
+
+
+def make_level(chance):
+    level = {"00090010": {"vr": "LO", "Value": ["ACME"]}}
+    for key, (vr, values) in VALUES.items():
+        kind = chance.random()
+        if kind < 0.15:
+            level[key] = {"vr": vr}
+        elif kind < 0.8:
+            level[key] = {"vr": vr, "Value": chance.sample(values, chance.randint(1, 2))}
+        elif kind < 0.85:
+            level[key] = {"vr": vr, "raw": "abc", "problem": "not to be converted"}
+    return level
+
+
+def make_tree(chance):
+    tree = make_level(chance)
+    if chance.random() < 0.8:
+        tree["ReferencedImageSequence"] = {
+            "vr": "SQ",
+            "Value": [make_level(chance) for _ in range(chance.randint(0, 3))],
+        }
+    return tree
+
+
+def make_query(chance):
+    names = chance.choices(list(QUERIES), k=chance.randint(1, 3))
+    nested = chance.random() < 0.4
+    return [(f"ReferencedImageSequence.{name}" if nested else name, chance.choice(QUERIES[name])) for name in names]
+
+
+async def test_the_filter_finds_what_the_conditions_say(store, database):
+    chance = random.Random(7)
+    trees = {str(number): make_tree(chance) for number in range(60)}
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    beside = {"patient_id": "p", "received_at": now}
+    await database.tag_index.insert_many(
+        [{"_id": name, **beside, "original_id": ObjectId(), **index_entries(tree)} for name, tree in trees.items()]
+    )
+    found_something = 0
+    for _ in range(150):
+        query = make_query(chance)
+        options = Options(fuzzy=chance.random() < 0.3)
+        conditions = read_conditions(query, options)
+        hits = {
+            hit["_id"]
+            async for hit in database.tag_index.find({"patient_id": "p", **index_filter(conditions)}, {"_id": 1})
+        }
+        expected = {name for name, tree in trees.items() if matches(tree, conditions)}
+        assert expected <= hits, (query, options)
+        assert {name for name in hits if matches(trees[name], conditions)} == expected
+        if all(matches(trees[name], (one,)) for name in hits for one in conditions) is False:
+            raise AssertionError((query, index_filter(conditions)))
+        found_something += bool(hits) and len(hits) < len(trees)
+    assert found_something > 50
