@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from service.auth import Authenticator, shared_secret
+from service.recovery import keep_recovering
 from service.resources import open_context
 from service.settings import Settings, SettingsError
 from service.storage.store import Store
@@ -45,7 +47,10 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with open_context(settings, store) as context:
             app[CONTEXT] = context
+            recovery = asyncio.create_task(keep_recovering(context))
             yield
+            recovery.cancel()
+            await asyncio.wait([recovery])
 
     app.cleanup_ctx.append(resources)
     return app

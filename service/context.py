@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,12 @@ class Context:
         Bounds and times.
     clock : callable
         Gives the current time, aware and in UTC.
+    unfinished : asyncio.Event
+        Set where something is left to recovery, so that it does not wait for its next round.
     """
 
     store: Store
     workers: WorkerPool
     settings: Settings
     clock: Callable[[], datetime]
+    unfinished: asyncio.Event = field(default_factory=asyncio.Event)

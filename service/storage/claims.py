@@ -1,0 +1,38 @@
+"""Unfinished instances, claimed by one process at a time: extractions that wait, deletes that met a crash.
+
+One field, `extraction.retry_at`, is both the end of a claim and the time of the next try: who claims an instance sets
+it as far ahead as the work may take, and while it lies ahead nobody else claims that instance. A process that dies
+needs no clearing up: its claims run out. Synchronous.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pymongo import ReturnDocument
+
+from service.storage.documents import ENVELOPE, Collections, Document
+
+
+def claim_unfinished(collections: Collections, state: str, now: datetime, until: datetime) -> Document | None:
+    """Claim an instance in a state, and count the try.
+
+    Parameters
+    ----------
+    state : str
+        ``pending`` or ``deleting``.
+    now : datetime
+        Only what is due by now is claimed.
+    until : datetime
+        When the claim runs out.
+
+    Returns
+    -------
+    dict or None
+        Its envelope, the claim in it; None where nothing is due.
+    """
+    due = {"extraction.state": state, "extraction.retry_at": {"$not": {"$gt": now}}}
+    claim = {"$set": {"extraction.retry_at": until}, "$inc": {"extraction.attempts": 1}}
+    return collections.instances.find_one_and_update(
+        due, claim, projection=ENVELOPE, return_document=ReturnDocument.AFTER
+    )
