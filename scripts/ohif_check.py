@@ -3,7 +3,9 @@
 Needs npm (for the viewer's own build, `@ohif/app`) and Chromium. The viewer runs on an origin of its own, so CORS is
 part of what is checked. The token goes with its XMLHttpRequests only: its one streamed `fetch` of a frame is refused,
 the viewer says so, and draws the slice from the others. With the token there too its viewport stayed black, without a
-GPU at least, though each request was answered; why is not known. The screenshots are left in the folder that is named at the end; nothing else stays.
+GPU at least, though each request was answered; why is not known.
+
+The screenshots are left in the folder that is named at the end; the viewer's build is kept in ~/.cache.
 
     .venv/bin/python scripts/ohif_check.py [folder for the screenshots]
 """
