@@ -83,6 +83,8 @@ INDEXES = (
         {"partialFilterExpression": {"extraction.state": {"$in": ["pending", "failed", "deleting"]}}},
     ),
     Index("tag_index", "newest", (("patient_id", 1), ("received_at", -1), ("_id", 1)), {}),
+    # Whether a search may have missed something: one look, and not another walk over the patient.
+    Index("tag_index", "left_out", (("patient_id", 1), ("truncated", 1)), {}),
     # Any path of any file, private and nested ones too. Servers without wildcard indexes still answer, slower.
     Index("tag_index", "paths", (("$**", 1),), {"wildcardProjection": {"tags": 1, "names": 1}}, optional=True),
     Index("series", "uids", (("patient_id", 1), ("study_instance_uid", 1), ("series_instance_uid", 1)), {}),
