@@ -76,12 +76,10 @@ INDEXES = (
         ),
         {},
     ),
-    Index(
-        "instances",
-        "unfinished",
-        (("extraction.state", 1),),
-        {"partialFilterExpression": {"extraction.state": {"$in": ["pending", "failed", "deleting"]}}},
-    ),
+    # Whole and not partial: the local database would read every tree for what is pending.
+    Index("instances", "states", (("extraction.state", 1),), {}),
+    # Which instance an original belongs to: chunks without a `files` document say nothing else.
+    Index("instances", "originals", (("original_id", 1),), {}),
     Index("tag_index", "newest", (("patient_id", 1), ("received_at", -1), ("_id", 1)), {}),
     # Whether a search may have missed something: one look, and not another walk over the patient.
     Index("tag_index", "left_out", (("patient_id", 1), ("truncated", 1)), {}),
