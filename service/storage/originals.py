@@ -104,8 +104,10 @@ async def write_stream(
         await threads.run(
             partial(insert_file, bucket, original_id, length, metadata["dicom_id"], metadata, received_at)
         )
+    except DatabaseUnavailable:
+        raise  # at once: another wait would make the refusal late, and the sweep finds what was written
     except BaseException:
-        with suppress(DatabaseUnavailable):  # then the sweep finds chunks that no instance names
+        with suppress(DatabaseUnavailable):
             await remove_whole(threads, bucket, original_id)
         raise
     return length

@@ -131,8 +131,14 @@ def replace_derived(
     done = collections.instances.update_one(living, {"$set": {**fields, "dataset": extracted.dataset}})
     if done.matched_count:
         return True
-    # Deleted meanwhile, and the delete may have looked for these before they were written.
-    collections.tag_index.delete_one(same)
+    # Deleted meanwhile, and the delete may have looked for these before they were written. The same bytes may even
+    # have been stored anew: then the index that was overwritten here is theirs.
+    anew = collections.instances.find_one(
+        {"_id": envelope["_id"], "patient_id": envelope["patient_id"], "extraction.state": {"$ne": "deleting"}},
+        ENVELOPE,
+    )
+    if anew is None or not _yield_to(collections, envelope, anew):
+        collections.tag_index.delete_one(same)
     retire_from_series(collections, envelope, elements)
     return False
 

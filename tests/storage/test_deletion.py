@@ -202,3 +202,28 @@ async def test_a_reindex_that_meets_a_delete_brings_nothing_back(store: Store, c
     monkeypatch.setattr(writes, "put_series", put_series_late)
     assert not await store.replace_derived(made, extraction())
     assert await counts(store) == {}
+
+
+async def test_a_late_writer_leaves_its_index_to_the_same_bytes_stored_anew(
+    store: Store, clock: Clock, monkeypatch: Any
+) -> None:
+    made = await store_one(store, clock, b"bytes")
+    anew = envelope(store, clock, b"bytes")
+    put_series = series.put_series
+
+    def put_series_late(collections: Any, shown: Any, attributes: Any) -> None:
+        monkeypatch.setattr(writes, "put_series", put_series)
+        store._sync.instances.update_one({"_id": made["_id"]}, {"$set": {"extraction.state": "deleting"}})
+        store._finish_delete_at_once(made)
+        assert writes.store_whole(store._sync, anew, extraction(), b"bytes", store._finish_delete_at_once)
+        # The late writer's index and series come after those of the new upload.
+        document = {**anew, "original_id": made["original_id"]}
+        store._sync.tag_index.update_one({"_id": made["_id"]}, {"$set": {"original_id": document["original_id"]}})
+        put_series(collections, shown, attributes)
+
+    monkeypatch.setattr(writes, "put_series", put_series_late)
+    assert not await store.replace_derived(made, extraction())
+    assert await counts(store) == ONE_STORED
+    for name in ("tag_index", "series"):
+        shown = await store._database[name].find_one({})
+        assert shown["original_id"] == anew["original_id"]
