@@ -24,7 +24,11 @@ def filter_of(*query, **options):
         ("Modality", "!", {"tags.Modality": {"$exists": False}}),
         ("Modality", "!!", {"tags.Modality": {"$exists": True}}),
         ("Modality", '""', {"tags.Modality": [], "truncated": {"$nin": ["Modality"]}}),
-        ("ReferencedImageSequence", '""', {"tags.ReferencedImageSequence": [0], "truncated": {"$nin": ["ReferencedImageSequence"]}}),
+        (
+            "ReferencedImageSequence",
+            '""',
+            {"tags.ReferencedImageSequence": [0], "truncated": {"$nin": ["ReferencedImageSequence"]}},
+        ),
         ("00080060", "CT", {"tags.Modality": "CT"}),
         ("Modality", "C?", {"tags.Modality": {"$regex": f"^C{ANY}{END}"}}),
         ("StudyDescription", "a*b*", {"tags.StudyDescription": {"$regex": f"^a(?>{ANY}*?b)"}}),
@@ -37,17 +41,25 @@ def filter_of(*query, **options):
         ("SliceThickness", "..1.5", {"tags.SliceThickness": {"$lte": 1.5}}),
         ("EchoTime", "80..100", {"tags.EchoTime": {"$elemMatch": {"$gte": 80, "$lte": 100}}}),
         ("RealWorldValueSlope", "0.1", {"tags.RealWorldValueSlope": 0.1}),
-        ("RecommendedDisplayFrameRateInFloat", "0.1", {"tags.RecommendedDisplayFrameRateInFloat": {"$in": [0.1, 0.10000000149011612]}}),
+        (
+            "RecommendedDisplayFrameRateInFloat",
+            "0.1",
+            {"tags.RecommendedDisplayFrameRateInFloat": {"$in": [0.1, 0.10000000149011612]}},
+        ),
         ("GEMS_IDEN_01:0009xx27", "5", {"tags.GEMS_IDEN_01:0009xx27": {"$in": ["5", 5]}}),
         ("StudyDate", "2024.01.05", {"tags.StudyDate": "20240105"}),
         ("StudyDate", "20240101-", {"tags.StudyDate": {"$elemMatch": {"$gte": "20240101", "$lt": ":"}}}),
         ("StudyTime", "-11", {"tags.StudyTime": {"$elemMatch": {"$gte": "0", "$lt": "11:"}}}),
         ("AcquisitionDateTime", "20240101-0500", {"tags.AcquisitionDateTime": "202401010500"}),
-        ("AcquisitionDateTime", "-202401+0100", {"tags.AcquisitionDateTime": {"$elemMatch": {"$gte": "0", "$lt": "202401312300"}}}),
+        (
+            "AcquisitionDateTime",
+            "-202401+0100",
+            {"tags.AcquisitionDateTime": {"$elemMatch": {"$gte": "0", "$lt": "202401312300"}}},
+        ),
         ("ReferencedImageSequence.00081155", "1.2", {f"tags.{NESTED}": "1.2"}),
         ("FrameIncrementPointer", "0018,1063", {"tags.FrameIncrementPointer": "00181063"}),
     ],
-)  # fmt: skip
+)
 def test_an_operator_is_this_filter(name, value, expected):
     assert filter_of((name, value)) == expected
 
@@ -63,9 +75,12 @@ def test_fuzzy_matching_has_one_condition_for_each_word():
     last = "\U0010ffff"
     assert filter_of(("PatientName", "MÜL Ann"), fuzzy=True) == {
         "names.PatientName": {
-            "$all": [{"$elemMatch": {"$gte": "mul", "$lt": f"mul{last}"}}, {"$elemMatch": {"$gte": "ann", "$lt": f"ann{last}"}}]
+            "$all": [
+                {"$elemMatch": {"$gte": "mul", "$lt": f"mul{last}"}},
+                {"$elemMatch": {"$gte": "ann", "$lt": f"ann{last}"}},
+            ]
         }
-    }  # fmt: skip
+    }
 
 
 def test_several_values_are_one_of_them_where_that_is_asked():
@@ -109,8 +124,14 @@ def test_conditions_that_share_a_sequence_hold_in_one_item(query, holds):
 
 @pytest.mark.parametrize(
     ("date", "time", "holds"),
-    [("20060705", "0959", False), ("20060705", "1000", True), ("20060706", "2300", True), ("20060707", "1830", True), ("20060707", "19", False)],
-)  # fmt: skip
+    [
+        ("20060705", "0959", False),
+        ("20060705", "1000", True),
+        ("20060706", "2300", True),
+        ("20060707", "1830", True),
+        ("20060707", "19", False),
+    ],
+)
 def test_ranges_of_a_date_and_its_time_are_one_range_of_moments(date, time, holds):
     conditions = read_conditions([("StudyDate", "20060705-20060707"), ("StudyTime", "1000-18")], Options())
     tree = {"StudyDate": {"vr": "DA", "Value": [date]}, "StudyTime": {"vr": "TM", "Value": [time]}}
