@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,7 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     given = parse(arguments)
-    return run_command(given, lambda settings: work(settings, given))
+    return run_command(given, os.environ, lambda settings: work(settings, given))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def _files(entry: dict[str, Any]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     given = parse(arguments)
-    return run_command(given, lambda settings: work(settings, given))
+    return run_command(given, os.environ, lambda settings: work(settings, given))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import signal
 import sys
 import time
@@ -117,7 +116,7 @@ def positive(text: str) -> int:
     return value
 
 
-def read_settings(arguments: argparse.Namespace) -> Settings:
+def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     """Give the settings of the service for a command that answers no requests.
 
     Raises
@@ -125,18 +124,22 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     SettingsError
         Where a value cannot be read.
     """
-    environ = {name: value for name, value in os.environ.items() if name not in _SERVING}
+    used = {name: value for name, value in environ.items() if name not in _SERVING}
     overrides: dict[str, Any] = {"dev_mode": True}  # nothing listens, and no key is asked for
     if arguments.data_dir:
         overrides["data_dir"] = Path(arguments.data_dir)
     if arguments.mongodb_database:
         overrides["mongodb_database"] = arguments.mongodb_database
     overrides["pool_processes"] = getattr(arguments, "workers", None)
-    return Settings.from_environment(environ, overrides)
+    return Settings.from_environment(used, overrides)
 
 
 def run_command(
-    arguments: argparse.Namespace, work: Callable[[Settings], Awaitable[int]], *, hint: str = "Run it again to go on."
+    arguments: argparse.Namespace,
+    environ: Mapping[str, str],
+    work: Callable[[Settings], Awaitable[int]],
+    *,
+    hint: str = "Run it again to go on.",
 ) -> int:
     """Run a command to its exit status; what keeps it from working is told in a sentence.
 
@@ -144,6 +147,8 @@ def run_command(
     ----------
     arguments : argparse.Namespace
         From a parser of :func:`make_parser`.
+    environ : mapping of str to str
+        The environment.
     work : callable
         Takes the settings and gives the exit status.
     hint : str, optional
@@ -151,7 +156,7 @@ def run_command(
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        settings = read_settings(arguments)
+        settings = read_settings(arguments, environ)
         return asyncio.run(_until_told(work(settings)))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")

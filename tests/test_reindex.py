@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import bson
 import pytest
@@ -23,8 +24,7 @@ NAMES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "JPEG2000.dcm", "liver_1f
 
 
 def content(name):
-    with open(get_testdata_file(name, download=False), "rb") as file:
-        return file.read()
+    return Path(get_testdata_file(name, download=False)).read_bytes()
 
 
 def environment(data_dir):

@@ -209,6 +209,12 @@ class Maintenance:
         """
         return await self._threads.run(partial(_take_namespace, self._sync, namespace))
 
+    async def note_namespace(self, namespace: str) -> None:
+        """Let the same bytes be looked for under the ids of another database too."""
+        other = {"_id": "store", "namespace": {"$ne": namespace}}
+        change = {"$addToSet": {"other_namespaces": namespace}}
+        await self._threads.run(partial(self._sync.meta.update_one, other, change))
+
     async def migrate(self, *, dry_run: bool, steps: Sequence[Step] = STEPS, layout: int | None = None) -> Migrated:
         """Bring an older layout up, and build the indexes that are missing, however long it takes."""
         work = partial(migrate, self._database.delegate, self._sync, dry_run=dry_run, steps=steps, layout=layout)

@@ -1,0 +1,77 @@
+"""Store the files of an archive that export_originals.py wrote."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from service.backup import Report, import_directory, import_tar
+from service.console import Progress, make_parser, positive, print_summary, run_command
+from service.context import Context
+from service.resources import now, open_store_beside, open_workers
+from service.settings import Settings
+from service.spool import sweep
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(
+        "import_originals",
+        "Stores every file of an archive under the id that it had, once its size and sha256 are checked, and extracts "
+        "it. A file that is damaged is refused and named, and the others are stored. Files that are there already are "
+        "skipped, so an import that was stopped goes on when it is run again. Into an empty database the id namespace "
+        "is taken over too; start or restart its services afterwards, so that they know.",
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("directory", nargs="?", help="the directory that export_originals.py wrote")
+    where.add_argument("--tar", metavar="FILE", help="a tar file instead, compressed or not; - reads standard input")
+    parser.add_argument("--workers", type=positive, metavar="N", help="worker processes [POOL_PROCESSES; one a CPU]")
+    return parser.parse_args(arguments)
+
+
+async def work(settings: Settings, given: argparse.Namespace) -> int:
+    """Do it, and give the exit status."""
+    progress = Progress("imported")
+    progress.quiet = given.quiet
+
+    def show(so_far: Report) -> None:
+        progress.show(so_far.done, so_far.passed, so_far.total)
+
+    await asyncio.to_thread(sweep, settings.spool_dir)
+    async with open_workers(settings) as workers, open_store_beside(settings) as store:
+        context = Context(store, workers, settings, now)
+        if given.tar is None:
+            report = await import_directory(context, Path(given.directory), show=show)
+        elif given.tar == "-":
+            report = await import_tar(context, sys.stdin.buffer, show=show)
+        else:
+            with Path(given.tar).open("rb") as file:  # noqa: ASYNC230 - read in threads
+                report = await import_tar(context, file, show=show)
+    progress.end()
+    lines = [
+        f"{report.done} files imported ({report.bytes} bytes), {report.present} were there already, "
+        f"{report.failed} failed."
+    ]
+    if report.unextracted:
+        lines.append(f"{report.unextracted} of them could not be extracted: python scripts/reindex.py --failed")
+    if not report.own_namespace:
+        lines.append("The database keeps its own ids for new files; restart its services, so that they know these.")
+    lines += [f"  failed: {each['dicom_id']}: {each['error']}" for each in report.failures]
+    print_summary(given, asdict(report), lines)
+    return 1 if report.failed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    given = parse(arguments)
+    return run_command(given, os.environ, lambda settings: work(settings, given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
