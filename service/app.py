@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from service.auth import Authenticator, shared_secret
-from service.recovery import keep_recovering
+from service.recovery import keep_recovering, keep_sweeping
 from service.resources import open_context
 from service.settings import Settings, SettingsError
 from service.storage.store import Store
@@ -47,10 +47,11 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with open_context(settings, store) as context:
             app[CONTEXT] = context
-            recovery = asyncio.create_task(keep_recovering(context))
+            background = [asyncio.create_task(task(context)) for task in (keep_recovering, keep_sweeping)]
             yield
-            recovery.cancel()
-            await asyncio.wait([recovery])
+            for each in background:
+                each.cancel()
+            await asyncio.wait(background)
 
     app.cleanup_ctx.append(resources)
     return app

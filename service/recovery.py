@@ -30,6 +30,28 @@ BACK_OFF = timedelta(seconds=20)
 """How long a file rests after it has cost a worker; twice as long after each further time."""
 
 
+SWEEP_EVERY_SECONDS = 3600.0
+"""How often leftovers are swept; the first time a minute after the start."""
+
+LEFTOVER_AGE = timedelta(hours=1)
+"""How old leftovers are at least: no upload takes so long from its last byte to its answer."""
+
+
+async def keep_sweeping(context: Context) -> None:
+    """Remove what crashes left without an instance, for as long as the service runs."""
+    await asyncio.sleep(EVERY_SECONDS)
+    while True:
+        try:
+            swept = await context.store.sweep(LEFTOVER_AGE)
+            if swept.total:
+                logger.info("Leftovers of crashes were removed: %s", swept)
+        except Unavailable:
+            logger.info("The database is away; the sweep waits for its next time")
+        except Exception as error:  # noqa: BLE001 - the next sweep tries again
+            logger.error("The sweep met a fault: %s", type(error).__name__)  # noqa: TRY400
+        await asyncio.sleep(SWEEP_EVERY_SECONDS)
+
+
 async def keep_recovering(context: Context) -> None:
     """Finish what is unfinished, for as long as the service runs."""
     while True:

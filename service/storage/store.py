@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +20,8 @@ from service.storage.originals import StoredOriginal, open_original, remove_whol
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.search import Hits, Search, find_hits, walk_index
 from service.storage.series import SeriesElements
+from service.storage.sweep import Swept
+from service.storage.sweeper import sweep_all
 from service.storage.threads import Threads
 
 T = TypeVar("T")
@@ -208,6 +210,17 @@ class Store:
     async def claim_unfinished(self, state: str, now: datetime, until: datetime) -> Document | None:
         """Claim an instance that is ``pending`` or ``deleting``, so that no other process works on it until then."""
         return await self._threads.run(partial(claims.claim_unfinished, self._sync, state, now, until))
+
+    async def sweep(self, older_than: timedelta) -> Swept:
+        """Remove what no instance names: originals, index documents, series, pictures.
+
+        Parameters
+        ----------
+        older_than : timedelta
+            What is younger may belong to an upload that is under way, and stays.
+        """
+        horizon = ObjectId.from_datetime(self._clock() - older_than)
+        return await sweep_all(self._threads, self._sync, self._series_elements, horizon)
 
     async def set_extraction(self, envelope: Mapping[str, Any], extraction: Mapping[str, Any]) -> bool:
         """Set what is known of an instance's extraction, such as that it failed. False when it is gone."""
