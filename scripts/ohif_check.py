@@ -25,7 +25,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import numpy as np
@@ -33,6 +33,7 @@ import pydicom
 from aiohttp import web
 from PIL import Image
 from pydicom.data import get_testdata_file
+from pydicom.uid import UID
 
 ROOT = Path(__file__).resolve().parent.parent
 OHIF = "@ohif/app@3.13.2"
@@ -86,7 +87,7 @@ def make_slices() -> list[bytes]:
     made = []
     for number in range(1, SLICES + 1):
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY, f"{STUDY}.1"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{STUDY}.1.{number}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"{STUDY}.1.{number}")
         dataset.InstanceNumber = number
         dataset.ImagePositionPatient[2] = 5 * number
         target = io.BytesIO()
@@ -104,8 +105,8 @@ async def running_service(folder: Path, origin: str) -> AsyncIterator[str]:
         env={**os.environ, "CORS_ORIGINS": origin, "MONGODB_URI": "", "JWT_SECRET": ""},
     )  # fmt: skip
     try:
-        log = process.stdout
-        while line := (await log.readline()).decode() if log is not None else "":
+        log = cast(asyncio.StreamReader, process.stdout)
+        while line := (await log.readline()).decode():
             if "listening on " in line:
                 break
         else:
@@ -136,7 +137,7 @@ async def serving_viewer(dist: Path) -> AsyncIterator[tuple[str, Callable[[str],
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    port = site._server.sockets[0].getsockname()[1]
+    port = runner.addresses[0][1]
     try:
         yield f"http://127.0.0.1:{port}", lambda text: config.update(text=text)
     finally:
@@ -157,7 +158,8 @@ class Browser:
         while True:
             message = await asyncio.wait_for(self._socket.receive_json(), 60)
             if message.get("id") == number:
-                return message.get("result", {})
+                result: dict[str, Any] = message.get("result", {})
+                return result
 
     async def evaluate(self, expression: str) -> Any:
         """Give the value of a JavaScript expression."""
