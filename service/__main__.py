@@ -23,9 +23,6 @@ from service.web.server import DiscreetRunner, listen
 
 log = logging.getLogger("service")
 
-SHUTDOWN_SECONDS = 10.0
-"""How long requests that are being answered have when the service is told to stop."""
-
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line from the table of settings."""
@@ -64,7 +61,7 @@ async def run(settings: Settings, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    runner = DiscreetRunner(create_app(settings), shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = DiscreetRunner(create_app(settings), shutdown_timeout=settings.shutdown_grace)
     starting = asyncio.create_task(runner.setup())
     stopping = asyncio.create_task(stop.wait())
     try:

@@ -20,9 +20,6 @@ from service.originals import local_original
 
 logger = logging.getLogger(__name__)
 
-EVERY_SECONDS = 60.0
-"""How long recovery rests when it found nothing to do and nobody called it."""
-
 MAX_ATTEMPTS = 3
 """How often a file that costs its worker is tried."""
 
@@ -39,7 +36,7 @@ LEFTOVER_AGE = timedelta(hours=1)
 
 async def keep_sweeping(context: Context) -> None:
     """Remove what crashes left without an instance, for as long as the service runs."""
-    await asyncio.sleep(EVERY_SECONDS)
+    await asyncio.sleep(context.settings.recovery_interval)
     while True:
         try:
             swept = await context.store.sweep(LEFTOVER_AGE)
@@ -64,7 +61,7 @@ async def keep_recovering(context: Context) -> None:
             # Not with its message or values, which may quote a file.
             logger.error("Recovery met a fault: %s", type(error).__name__)  # noqa: TRY400
         try:
-            async with asyncio.timeout(EVERY_SECONDS):
+            async with asyncio.timeout(context.settings.recovery_interval):
                 await context.unfinished.wait()
         except TimeoutError:
             continue

@@ -140,6 +140,13 @@ class Settings:
         2 * GIB, "address space that one worker process may take, in bytes", parse=_positive
     )
 
+    recovery_interval: float = _setting(
+        60.0, "seconds between two looks for extractions and deletes that were not finished", parse=_seconds
+    )
+    shutdown_grace: float = _setting(
+        10.0, "seconds that requests have to be answered when the service is told to stop", parse=_seconds
+    )
+
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", parse=_level)
 
     @classmethod

@@ -19,19 +19,20 @@ START_SECONDS = 60
 class RunningService:
     """`python -m service --dev` on a data directory, from construction to `stop` or `kill`."""
 
-    def __init__(self, data_dir, *flags, **variables):
+    def __init__(self, data_dir, *flags, module="service", **variables):
         self.log = Path(data_dir).with_name(f"{Path(data_dir).name}.log")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MONGODB_", "JWT_"))}
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = psutil.Popen(
-                [sys.executable, "-m", "service", "--dev", "--port", "0", "--data-dir", str(data_dir), *flags],
+                [sys.executable, "-m", module, "--dev", "--port", "0", "--data-dir", str(data_dir), *flags],
                 cwd=ROOT,
                 env=environment | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+        self.data_dir = Path(data_dir)
         self.port = self._wait_until_it_listens(before)
         self.url = f"http://127.0.0.1:{self.port}"
         self._tokens = {}

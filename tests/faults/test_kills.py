@@ -1,0 +1,23 @@
+"""A service that is killed at random moments, alone or with its database, while eight clients upload."""
+
+import pytest
+
+from tests.faults.rounds import run_rounds
+
+
+def check(figures):
+    assert figures["acknowledged"] > 0
+    assert figures["lost"] == 0
+    assert figures["unexpected answers"] == []
+    assert set(figures["states"]) == {"done"}
+    assert figures["faults"] == {}
+
+
+def test_kills_lose_nothing_that_was_acknowledged(tmp_path):
+    check(run_rounds(tmp_path, 2, alone=False))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("alone", [True, False], ids=["the service alone", "with its database"])
+def test_a_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path, alone):
+    check(run_rounds(tmp_path, 100, alone=alone, seed=7))
