@@ -98,7 +98,7 @@ async def export_originals(
     parts = {"manifest/head.jsonl"}
     withdrawn: list[str] = []
     sink.write_part("manifest/head.jsonl", write_object(head))
-    async for page in maintenance.walk({}, patient_id, page=PART_FILES):
+    async for page in maintenance.walk(patient_id=patient_id, page=PART_FILES):
         entries = [_entry_of(envelope) for envelope in page.envelopes]
         if entries:
             name = f"manifest/{len(parts) - 1:06}.jsonl"

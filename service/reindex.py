@@ -11,12 +11,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-import bson
-
+from service.comparison import find_changes
 from service.context import Context
-from service.dicom.difference import Change, Tally, compare
+from service.dicom.difference import Tally
 from service.dicom.extract import EXTRACTOR_VERSION, Extraction, unpack
 from service.dicom.limits import Limits
 from service.dicom.rederive import Packed, rederive
@@ -29,7 +29,10 @@ MAX_NAMED = 1000
 """How many files that failed are named in a report."""
 
 PATIENCE_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Waits between the tries of one file while the database does not answer."""
+"""Waits between the tries of one file while the database does not answer: as long as a replica set takes to elect."""
+
+SHORT_PATIENCE_SECONDS = (0.5, 2.0)
+"""The same for a local database, which comes back soon or not at all."""
 
 Extract = Callable[[bytes | str, str, Limits | None], Awaitable[Packed | None]]
 Show = Callable[["Report"], None]
@@ -196,24 +199,26 @@ async def _candidates(
             if envelope is not None:
                 yield envelope
         return
-    wanted = _conditions(selection, began)
+    wanted = partial(_is_wanted, selection, began)
     report.total = await maintenance.count_originals(selection.patient_id)
     report.passed = 0
     async for page in maintenance.walk(wanted, selection.patient_id):
-        for envelope in page.envelopes:
+        before = report.passed
+        for number, envelope in enumerate(page.envelopes, 1):
             yield envelope
-        report.passed += page.originals
+            report.passed = before + page.originals * number // len(page.envelopes)
+        report.passed = before + page.originals
 
 
-def _conditions(selection: Selection, began: datetime | None) -> dict[str, Any]:
+def _is_wanted(selection: Selection, began: datetime | None, envelope: Mapping[str, Any]) -> bool:
+    extraction = envelope["extraction"]
+    if selection.which == "all" and selection.verify:
+        return True
+    if extraction["state"] not in ("done", "failed"):  # the service has it in hand
+        return False
     if selection.which == "outdated":
-        return {"extraction.state": {"$in": ["done", "failed"]}, "extraction.version": {"$lt": selection.version}}
-    if selection.verify:
-        return {}
-    conditions: dict[str, Any] = {"extraction.state": {"$in": ["done", "failed"]}}
-    if began is not None:
-        conditions["extraction.at"] = {"$not": {"$gte": began}}
-    return conditions
+        return (extraction["version"] or 0) < selection.version
+    return began is None or extraction["at"] is None or extraction["at"] < began
 
 
 class _Task:
@@ -230,7 +235,8 @@ class _Task:
 
     async def handle(self, envelope: Mapping[str, Any]) -> None:
         """Work on one instance; every failure but the database's staying away is counted and passed."""
-        for wait in (*PATIENCE_SECONDS, None):
+        local = self._context.settings.mongodb_uri is None
+        for wait in (*(SHORT_PATIENCE_SECONDS if local else PATIENCE_SECONDS), None):
             try:
                 await self._handle(envelope)
             except (DatabaseUnavailable, Overloaded):
@@ -337,68 +343,6 @@ class _Task:
         """Tell whether an instance was written to, or deleted, while it was being compared."""
         now = await self._context.store.find_envelope(stored.envelope["patient_id"], stored.envelope["_id"])
         return now is None or now["extraction"] != stored.envelope["extraction"]
-
-
-def find_changes(stored: Derived, extraction: Extraction) -> list[Change]:
-    """Compare what is stored of a file with what its original gives now.
-
-    Parameters
-    ----------
-    stored : Derived
-        As the database has it.
-    extraction : Extraction
-        Of the original.
-    """
-    names = ("tags", "names", "vrs", "truncated")
-    index: Mapping[str, Any] = stored.index or {}
-    fields = [name for name in _FIELDS if not _equal(stored.envelope.get(name), _field(extraction, name))]
-    changes = [Change(f"(envelope) {name}", "changed", None, None) for name in fields]
-    series = _series_change(stored, extraction)
-    if series is not None:
-        changes.append(series)
-    same_tree = stored.dataset is not None and _equal(stored.dataset, extraction.dataset)
-    if not same_tree or any(not _equal(index.get(name), extraction.index[name]) for name in names):
-        found = compare((_plain(stored.dataset), _plain(index)), (_plain(extraction.dataset), _plain(extraction.index)))
-        changes += found
-    return changes
-
-
-_FIELDS = (
-    "study_instance_uid",
-    "series_instance_uid",
-    "sop_instance_uid",
-    "sop_class_uid",
-    "transfer_syntax_uid",
-    "problems",
-    "warnings",
-    "truncated_at",
-    "spilled",
-)
-
-
-def _field(extraction: Extraction, name: str) -> Any:
-    return extraction.identifiers[name] if name in extraction.identifiers else getattr(extraction, name)
-
-
-def _series_change(stored: Derived, extraction: Extraction) -> Change | None:
-    """Compare the attributes that the series shows, where it shows this instance."""
-    if extraction.series is None:
-        return None
-    if stored.series is None:
-        return Change("(series)", "added", None, None)
-    if stored.series["original_id"] != stored.envelope["original_id"]:
-        return None
-    same = _equal(stored.series["attributes"], extraction.series)
-    return None if same else Change("(series)", "changed", None, None)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Compare as BSON: 1 and 1.0 are two things there, and NaN is itself."""
-    return bson.encode({"": one}) == bson.encode({"": other})
-
-
-def _plain(document: Any) -> dict[str, Any]:
-    return {} if document is None else bson.decode(bson.encode(document))
 
 
 class _Pace:

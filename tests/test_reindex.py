@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import bson
+import pymongo
 import pytest
 from pydicom.data import get_testdata_file
 
@@ -18,6 +19,7 @@ from service.dicom.rederive import rederive
 from service.reindex import Selection, reindex
 from service.resources import now, open_store
 from service.settings import Settings
+from service.storage.local import find_running
 from tests.running_service import ROOT, RunningService
 
 NAMES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "JPEG2000.dcm", "liver_1frame.dcm", "reportsi.dcm")
@@ -236,6 +238,32 @@ def test_the_command_works_without_a_service_and_beside_one_and_twice_at_once(fi
         assert asked
         status, verified = summary("reindex", filled, "--verify", "--workers", "1")
         assert (status, verified["done"], verified["unchanged"]) == (0, len(NAMES), len(NAMES)), verified
+
+
+@pytest.mark.long
+def test_a_killed_command_goes_on_and_one_whose_service_ends_keeps_the_database_itself(filled):
+    with RunningService(filled) as service:
+        client = pymongo.MongoClient(find_running(filled), tz_aware=True)
+        instances = client["dicom"]["instances"]
+        began = now()
+        killed = start("reindex", filled, "--all", "--workers", "1", "--rate", "2")
+        done = {"extraction.at": {"$gt": began}}
+        while len(list(instances.find(done, {"_id": 1}))) < 2:
+            assert killed.poll() is None
+            time.sleep(0.05)
+        killed.kill()
+        killed.communicate()
+        before = len(list(instances.find(done, {"_id": 1})))
+        client.close()
+        resumed = start("reindex", filled, "--all", "--workers", "1", "--rate", "1", "--json")
+        time.sleep(2.5)
+        service.kill()
+        out, err = resumed.communicate(timeout=120)
+        assert resumed.returncode == 0, err
+        assert 0 < before < len(NAMES)
+        assert json.loads(out)["done"] + before >= len(NAMES)
+    status, verified = summary("reindex", filled, "--verify", "--workers", "1")
+    assert (status, verified["unchanged"]) == (0, len(NAMES))
 
 
 @pytest.mark.parametrize("flags", [("--all", "--failed"), ("--rate", "0"), ("--workers", "0"), ("--al",)])

@@ -6,7 +6,7 @@ one page by their ids: no server then reads more trees than are wanted, and neit
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -25,7 +25,12 @@ from service.storage.threads import Threads
 PAGE = 200
 """Originals a page: some tenths of a second of a server that decodes whole trees."""
 
+AT_ONCE = 25
+"""Instances a command, so that what others ask meanwhile need not wait long for it."""
+
 COUNTING_SECONDS = 60.0
+
+Wanted = Callable[[Mapping[str, Any]], bool]
 
 _RAW = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
 
@@ -100,14 +105,15 @@ class Maintenance:
         return await self._threads.run(counting, COUNTING_SECONDS)
 
     async def walk(
-        self, wanted: Mapping[str, Any] | None = None, patient_id: str | None = None, *, page: int = PAGE
+        self, wanted: Wanted = lambda _: True, patient_id: str | None = None, *, page: int = PAGE
     ) -> AsyncIterator[Page]:
         """Go through all instances, or a patient's, a page at a time. What comes meanwhile may be passed or not.
 
         Parameters
         ----------
-        wanted : mapping, optional
-            Further conditions on the instances. The ones that are being deleted are never given.
+        wanted : callable, optional
+            Takes an envelope and tells whether it is given. The ones that are being deleted never are. It is asked
+            here, because a further condition may turn a server away from the ids.
         patient_id : str, optional
             Only this patient's.
         page : int, optional
@@ -116,7 +122,7 @@ class Maintenance:
         after: ObjectId | None = None
         while True:
             found, last, passed = await self._threads.run(
-                partial(_read_page, self._sync, dict(wanted or {}), patient_id, after, page), COUNTING_SECONDS
+                partial(_read_page, self._sync, wanted, patient_id, after, page), COUNTING_SECONDS
             )
             if last is None:
                 return
@@ -222,7 +228,7 @@ class Maintenance:
 
 
 def _read_page(
-    collections: Collections, wanted: Document, patient_id: str | None, after: ObjectId | None, size: int
+    collections: Collections, wanted: Wanted, patient_id: str | None, after: ObjectId | None, size: int
 ) -> tuple[list[Document], ObjectId | None, int]:
     files: Document = {} if patient_id is None else {"metadata.patient_id": patient_id}
     if after is not None:
@@ -231,12 +237,15 @@ def _read_page(
     if not page:
         return [], None, 0
     original_of = {file["metadata"]["dicom_id"]: file["_id"] for file in page}
-    query = {**wanted, "_id": {"$in": list(original_of)}}
+    ids = list(original_of)
     found = {
         each["_id"]: each
-        for each in collections.instances.find(query, ENVELOPE)
+        for start in range(0, len(ids), AT_ONCE)
+        for each in collections.instances.find({"_id": {"$in": ids[start : start + AT_ONCE]}}, ENVELOPE)
         # An original that lost a race is swept one day; its instance comes with the original that won.
-        if each["extraction"]["state"] != "deleting" and original_of[each["_id"]] == each["original_id"]
+        if each["extraction"]["state"] != "deleting"
+        and original_of[each["_id"]] == each["original_id"]
+        and wanted(each)
     }
     return [found[dicom_id] for dicom_id in original_of if dicom_id in found], page[-1]["_id"], len(page)
 

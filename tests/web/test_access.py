@@ -297,6 +297,15 @@ async def test_a_request_id_that_cannot_stand_in_a_log_is_replaced(service, sent
     assert len(answer.headers["X-Request-ID"]) == 32
 
 
+async def test_readiness_names_the_indexes_that_are_missing(service, monkeypatch):
+    async def missing(_):
+        return ("instances.uids",)
+
+    monkeypatch.setattr(type(service.store), "find_missing_indexes", missing)
+    answer = await service.ask("GET", "/readyz")
+    assert (answer.status, answer.json()) == (200, {"status": "ok", "missing_indexes": ["instances.uids"]})
+
+
 async def test_health(service, monkeypatch):
     from service.errors import DatabaseUnavailable
 
