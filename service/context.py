@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -30,6 +30,8 @@ class Context:
         Gives the current time, aware and in UTC.
     unfinished : asyncio.Event
         Set where something is left to recovery, so that it does not wait for its next round.
+    renderings : dict
+        The pictures that are being made for the cache, so that nobody makes one of them a second time.
     """
 
     store: Store
@@ -37,3 +39,4 @@ class Context:
     settings: Settings
     clock: Callable[[], datetime]
     unfinished: asyncio.Event = field(default_factory=asyncio.Event)
+    renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)

@@ -20,6 +20,7 @@
     │   ├── ExtractionPending
     │   └── Overloaded
     └── WorkerLost               a worker process ended, or ran out of time, in the middle of a job
+        └── NoWorker             there is none for it, which is not its fault
 """
 
 from __future__ import annotations
@@ -117,3 +118,7 @@ class Overloaded(Unavailable):
 
 class WorkerLost(ServiceError):
     """A worker process ended, or ran out of time, in the middle of a job."""
+
+
+class NoWorker(WorkerLost):
+    """There is no worker process for a job, or no longer; that is not the job's fault."""

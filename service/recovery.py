@@ -8,13 +8,14 @@ minute, and as soon as it stores a pending one itself. Several processes share t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from service.context import Context
-from service.errors import Invalid, NotFound, Unavailable, WorkerLost
+from service.errors import Invalid, NotFound, NoWorker, Unavailable, WorkerLost
 from service.ingest import extract_in_worker, extracted_fields
 from service.originals import local_original
 
@@ -55,8 +56,8 @@ async def keep_recovering(context: Context) -> None:
         context.unfinished.clear()
         try:
             await recover(context)
-        except Unavailable:
-            logger.info("The database is away; recovery waits for it")
+        except (NoWorker, Unavailable):
+            logger.info("The database or the workers are away; recovery waits for them")
         except Exception as error:  # noqa: BLE001 - one fault must not end recovery; the next round tries again
             # Not with its message or values, which may quote a file.
             logger.error("Recovery met a fault: %s", type(error).__name__)  # noqa: TRY400
@@ -103,19 +104,26 @@ async def _finish_extraction(context: Context, envelope: Mapping[str, Any]) -> N
     try:
         async with local_original(context, envelope) as source:
             extraction = await extract_in_worker(context, source)
+        await context.store.replace_derived({**envelope, **extracted_fields(extraction, context, attempts)}, extraction)
     except (Invalid, NotFound) as error:
         await _set(context, envelope, state="failed", error=error.detail)
-    except WorkerLost:
+    except (NoWorker, Unavailable):  # not the file's fault, so not one of its attempts
+        await _set(context, envelope, retry_at=context.clock() + BACK_OFF, attempts=attempts - 1)
+        raise
+    except asyncio.CancelledError:  # the service stops: the next one need not wait for the claim to run out
+        with contextlib.suppress(Unavailable):
+            await _set(context, envelope, attempts=attempts - 1)
+        raise
+    except Exception as error:  # noqa: BLE001 - a lost worker or a fault of ours: of this file, and of no other
+        if not isinstance(error, WorkerLost):
+            logger.error("An extraction met a fault: %s", type(error).__name__)  # noqa: TRY400
         if attempts >= MAX_ATTEMPTS:
-            reason = f"The extraction ended its worker process {attempts} times."
+            reason = f"The extraction was given up after {attempts} attempts."
+            if isinstance(error, WorkerLost):
+                reason = f"The extraction ended its worker process {attempts} times."
             await _set(context, envelope, state="failed", error=reason)
         else:
             await _set(context, envelope, retry_at=context.clock() + BACK_OFF * 2 ** (attempts - 1))
-    except Unavailable:  # not the file's fault, so not one of its attempts
-        await _set(context, envelope, retry_at=context.clock() + BACK_OFF, attempts=attempts - 1)
-        raise
-    else:
-        await context.store.replace_derived({**envelope, **extracted_fields(extraction, context, attempts)}, extraction)
 
 
 async def _set(context: Context, envelope: Mapping[str, Any], **changes: Any) -> None:

@@ -6,6 +6,8 @@ that somebody may ask for is not.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,9 +17,10 @@ from service.dicom.limits import Limits
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
-from service.errors import NotFound, NotRenderable, WorkerLost
+from service.errors import NotFound, NotRenderable, NoWorker, Unavailable, WorkerLost
 from service.originals import IN_MEMORY_BYTES, local_original
 from service.storage.renditions import RenditionKey, StoredRendition
+from service.workers import OutOfTime
 
 
 async def rendition(context: Context, patient_id: str, dicom_id: str, request: RenderRequest) -> Rendition:
@@ -48,9 +51,25 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
     cached = await context.store.find_rendition(patient_id, dicom_id, key)
     if cached is not None:
         return Rendition(data=cached.data, **cached.metadata)
+    # Whoever asks for the same picture meanwhile waits for this one; the task outlives a caller that goes away.
+    same = (patient_id, dicom_id, request.frame)
+    making = context.renderings.get(same)
+    if making is None:
+        making = context.renderings[same] = asyncio.create_task(_make_default(context, envelope, request, key))
+        making.add_done_callback(lambda _: context.renderings.pop(same))
+    made: Rendition = await asyncio.shield(making)
+    return made
+
+
+async def _make_default(
+    context: Context, envelope: Mapping[str, Any], request: RenderRequest, key: RenditionKey
+) -> Rendition:
+    """Make the picture that is kept, and keep it."""
     made = await _render(context, envelope, request)
     about = {name: value for name, value in asdict(made).items() if name != "data"}
-    await context.store.put_rendition(patient_id, dicom_id, key, StoredRendition(made.data, about))
+    with contextlib.suppress(Unavailable):  # it can be given, if not kept
+        stored = StoredRendition(made.data, about)
+        await context.store.put_rendition(envelope["patient_id"], envelope["_id"], key, stored)
     return made
 
 
@@ -64,12 +83,19 @@ async def _render(context: Context, envelope: Mapping[str, Any], request: Render
     reading = Limits(max_inflated_bytes=settings.max_inflated_bytes)
     ranges = await _find_ranges(context, envelope, request.frame, limits)
     async with local_original(context, envelope, ranges) as source:
-        try:
-            made: Rendition = await context.workers.run(
-                render, source, request, limits, reading, timeout=settings.render_timeout
-            )
-        except WorkerLost as error:
-            raise NotRenderable("This frame takes more time or memory than a picture may.") from error
+        for attempt in (1, 2):
+            try:
+                made: Rendition = await context.workers.run(
+                    render, source, request, limits, reading, timeout=settings.render_timeout
+                )
+            except NoWorker:
+                raise
+            except WorkerLost as error:
+                # A process can be lost to something else than this file, once; time it has had enough.
+                if attempt == 2 or isinstance(error, OutOfTime):
+                    raise NotRenderable("This frame takes more time or memory than a picture may.") from error
+            else:
+                break
     return made
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from service.errors import LimitExceeded, Overloaded, Unavailable, WorkerLost
+from service.errors import LimitExceeded, NoWorker, Overloaded, Unavailable, WorkerLost
 from service.worker_process import WorkerProcess, pack_job, start_worker, unpack_answer
 
 log = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ class WorkerPool:
             try:
                 worker = await self._perform(worker, job)
             except asyncio.CancelledError:
-                job.fail(WorkerLost("The service is stopping."))
+                job.fail(NoWorker("The service is stopping."))
                 raise
             finally:
                 self.busy -= 1
@@ -246,7 +246,7 @@ class WorkerPool:
         if worker is None or worker.lost:
             worker = await self._replace(worker)
         if worker is None:
-            job.fail(WorkerLost("A worker process could not be started."))
+            job.fail(NoWorker("A worker process could not be started."))
             return None
         try:
             async with asyncio.timeout(job.timeout):

@@ -223,8 +223,21 @@ class Store:
         return await sweep_all(self._threads, self._sync, self._series_elements, horizon)
 
     async def set_extraction(self, envelope: Mapping[str, Any], extraction: Mapping[str, Any]) -> bool:
-        """Set what is known of an instance's extraction, such as that it failed. False when it is gone."""
-        named = {**visible(envelope["patient_id"], envelope["_id"]), "original_id": envelope["original_id"]}
+        """Set what is known of an instance's extraction, such as that it failed.
+
+        Returns
+        -------
+        bool
+            False when it is gone, or is no longer as the envelope has it: finished or claimed by somebody else.
+        """
+        known = envelope["extraction"]
+        named = {
+            "_id": envelope["_id"],
+            "patient_id": envelope["patient_id"],
+            "original_id": envelope["original_id"],
+            "extraction.state": known["state"],
+            "extraction.retry_at": known.get("retry_at"),
+        }
         with answering():
             done = await self._instances.update_one(named, {"$set": {"extraction": dict(extraction)}})
         return bool(done.matched_count)

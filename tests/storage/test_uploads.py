@@ -119,7 +119,7 @@ async def test_an_instance_can_wait_for_its_tree(store: Store, clock: Clock) -> 
     assert waiting["extraction"]["state"] == "pending"
     assert waiting["elements"] == {}
     failed = {"state": "failed", "version": 1, "at": clock(), "attempts": 3, "error": "It ends in the middle."}
-    assert await store.set_extraction(made, failed)
+    assert await store.set_extraction(pending(made), failed)
     there = await store.find_envelope("p-1", made["_id"])
     assert there is not None
     assert there["extraction"] == failed
