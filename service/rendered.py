@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from service.context import Context
@@ -56,9 +57,15 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
     making = context.renderings.get(same)
     if making is None:
         making = context.renderings[same] = asyncio.create_task(_make_default(context, envelope, request, key))
-        making.add_done_callback(lambda _: context.renderings.pop(same))
+        making.add_done_callback(partial(_end_making, context, same))
     made: Rendition = await asyncio.shield(making)
     return made
+
+
+def _end_making(context: Context, same: tuple[str, str, int], making: asyncio.Task[Rendition]) -> None:
+    del context.renderings[same]
+    if not making.cancelled():
+        making.exception()  # looked at: all who waited for it may have gone away
 
 
 async def _make_default(

@@ -213,3 +213,50 @@ def test_an_early_answer_is_followed_by_the_tags(tmp_path: Path) -> None:
         assert (answer[0], json.loads(answer[2])["value"]) == (200, "CT")
         status, _, body = service.request("GET", path, Accept="application/json")
         assert json.loads(body)["extraction"]["state"] == "done"
+
+
+async def test_a_fault_of_the_extractor_is_one_files_and_given_up_in_the_end(context: Context) -> None:
+    faulty = await upload_pending(context)
+    context.workers.faults.append(RuntimeError("a value of the file"))  # type: ignore[attr-defined]
+    sound = await upload_pending(context, CT, "p-2")
+    assert await recover(context) == 2
+    assert (await state_of(context, sound, "p-2"))["state"] == "done"
+    for _ in range(MAX_ATTEMPTS - 1):
+        context.clock.time = (await state_of(context, faulty))["retry_at"]  # type: ignore[attr-defined]
+        context.workers.faults.append(RuntimeError("a value of the file"))  # type: ignore[attr-defined]
+        assert await recover(context) == 1
+    extraction = await state_of(context, faulty)
+    assert extraction["state"] == "failed"
+    assert "value" not in extraction["error"]
+
+
+async def test_what_a_stopping_service_was_at_is_free_at_once(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dicom_id = await upload_pending(context)
+    begun = asyncio.Event()
+
+    async def extract_for_ever(*_: Any) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("service.recovery.extract_in_worker", extract_for_ever)
+        recovering = asyncio.create_task(recover(context))
+        await begun.wait()
+        recovering.cancel()
+        await asyncio.wait([recovering])
+    assert (await state_of(context, dicom_id))["attempts"] == 0
+    assert await recover(context) == 1
+    assert (await state_of(context, dicom_id))["state"] == "done"
+
+
+async def test_who_comes_back_after_its_claim_has_run_out_changes_nothing(context: Context) -> None:
+    dicom_id = await upload_pending(context)
+    now = context.clock()
+    late = await context.store.claim_unfinished("pending", now, now)
+    assert late is not None
+    context.clock.time += timedelta(seconds=1)  # type: ignore[attr-defined]
+    assert await recover(context) == 1
+    assert not await context.store.set_extraction(late, {**late["extraction"], "state": "failed"})
+    assert (await state_of(context, dicom_id))["state"] == "done"
