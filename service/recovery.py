@@ -83,8 +83,13 @@ async def recover(context: Context) -> int:
     """
     taken = 0
     while envelope := await _claim(context, "deleting"):
-        await context.store.finish_delete(envelope)
         taken += 1
+        try:
+            await context.store.finish_delete(envelope)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - it stands in nobody's way: its claim keeps it aside for a while
+            logger.error("A delete met a fault: %s", type(error).__name__)  # noqa: TRY400
     # One after the other: uploads that wait for a worker go first.
     while envelope := await _claim(context, "pending"):
         await _finish_extraction(context, envelope)
