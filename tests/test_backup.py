@@ -63,6 +63,7 @@ def test_an_archive_in_an_empty_database_gives_the_same_answers_and_ids(source, 
         service.stop()
 
 
+@pytest.mark.long
 def test_a_stream_carries_a_store_into_one_with_files_of_its_own(source, tmp_path):
     home, ids, answers = source
     first, patient = next(iter(ids.items()))
@@ -118,6 +119,7 @@ def test_damaged_missing_and_forged_files_are_refused_and_the_others_are_stored(
     assert {damaged, lost, linked} <= named
 
 
+@pytest.mark.long
 def test_a_tar_that_is_cut_says_so_and_the_next_import_goes_on(source, tmp_path):
     home, ids, _ = source
     whole = tmp_path / "whole.tar"

@@ -78,6 +78,7 @@ def test_the_command_works_beside_a_service_and_without_one(data_dir):
         service.stop()
 
 
+@pytest.mark.long
 def test_an_empty_database_is_no_store_to_migrate(tmp_path):
     status, _, err = run("migrate", tmp_path / "data")
     assert (status, "There is no store" in err) == (1, True)

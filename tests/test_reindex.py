@@ -266,7 +266,7 @@ def test_a_killed_command_goes_on_and_one_whose_service_ends_keeps_the_database_
     assert (status, verified["unchanged"]) == (0, len(NAMES))
 
 
-@pytest.mark.parametrize("flags", [("--all", "--failed"), ("--rate", "0"), ("--workers", "0"), ("--al",)])
+@pytest.mark.parametrize("flags", [("--all", "--failed"), ("--rate", "0")])
 def test_wrong_usage_has_exit_status_2(tmp_path, flags):
     status, _, err = run("reindex", tmp_path, *flags)
     assert status == 2
