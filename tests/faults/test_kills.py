@@ -13,8 +13,8 @@ def check(figures):
     assert figures["faults"] == {}
 
 
-def test_kills_lose_nothing_that_was_acknowledged(tmp_path):
-    check(run_rounds(tmp_path, 2, alone=False))
+def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path):
+    check(run_rounds(tmp_path, 1, alone=False))
 
 
 @pytest.mark.long
