@@ -53,6 +53,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.ExtractionPending: Problem(503, "extraction-pending"),
     errors.Overloaded: Problem(503, "overloaded"),
     errors.WorkerLost: Problem(503, "worker-lost"),
+    errors.NoWorker: Problem(503, "no-worker"),
 }
 """Every error of the domain, and what it is at HTTP; one that is not named stands with its nearest parent."""
 
