@@ -9,7 +9,6 @@ import io
 import os
 import pickle
 import sys
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from service.errors import WorkerLost
 from service.worker import LENGTH_BYTES, is_allowed
 
 PIPE_BYTES = 1 << 20
-COMPLAINT_BYTES = 8192  # of a crash's traceback
+COMPLAINT_BYTES = 8192  # of a crash's traceback, from its beginning
 LARGEST_ANSWER = 1 << 30
 PROJECT = str(Path(__file__).resolve().parent.parent)
 
@@ -65,7 +64,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         self.lost = False
         self._transport: asyncio.SubprocessTransport | None = None
         self._incoming = bytearray()
-        self._complaints: deque[bytes] = deque(maxlen=8)
+        self._complaints = bytearray()
         self._waiting: asyncio.Future[bytes] | None = None
         self._gone = asyncio.get_running_loop().create_future()
 
@@ -88,7 +87,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     @property
     def complaints(self) -> str:
         """The interpreter's last words."""
-        return b"".join(self._complaints).decode("utf-8", "replace")[-COMPLAINT_BYTES:]
+        return self._complaints.decode("utf-8", "replace")
 
     async def ask(self, request: bytes) -> bytes:
         """Send a job and wait for its answer.
@@ -149,7 +148,8 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Gather an answer, or what the interpreter says when it crashes."""
         if fd == 2:
-            self._complaints.append(data[:COMPLAINT_BYTES])
+            # The first ones say where it crashed, and they may come in any number of pieces.
+            self._complaints += data[: COMPLAINT_BYTES - len(self._complaints)]
             return
         self._incoming += data
         self._deliver()

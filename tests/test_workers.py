@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from service.errors import LimitExceeded, NotDicom, Overloaded, Unavailable, WorkerLost
+from service.worker_process import COMPLAINT_BYTES, WorkerProcess
 from service.workers import JobError, OutOfTime, WorkerPool
 from tests import worker_jobs as jobs
 
@@ -124,6 +125,14 @@ async def test_a_crash_is_told_to_its_caller_and_to_nobody_else(pair, function, 
     assert await pair.run(jobs.add, 1, 1, timeout=5) == 2
     if function is jobs.crash:
         assert "in string_at" in caplog.text  # where it crashed
+
+
+async def test_last_words_are_kept_from_their_beginning_in_however_many_pieces_they_come():
+    process = WorkerProcess()
+    for piece in (b"first ", *[b"word "] * 5000, b"last"):
+        process.pipe_data_received(2, piece)
+    assert process.complaints.startswith("first word word")
+    assert len(process.complaints) == COMPLAINT_BYTES
 
 
 @pytest.mark.parametrize("function", [jobs.sleep, jobs.spin_without_the_interpreter])
