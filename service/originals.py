@@ -1,15 +1,16 @@
-"""Original bytes from the database to where a worker process can read them."""
+"""Original bytes from the database to where a worker process can read them, and the worker that reads them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from service import spool
 from service.context import Context
-from service.errors import NotFound
+from service.errors import Invalid, NotFound, NoWorker, WorkerLost
+from service.workers import OutOfTime
 
 IN_MEMORY_BYTES = 4 << 20
 """The largest original that is handed to a worker as bytes; a larger one is handed as a file."""
@@ -62,3 +63,39 @@ async def local_original(
 def _write_at(file: BinaryIO, position: int, piece: bytes) -> None:
     file.seek(position)
     file.write(piece)
+
+
+async def ask_worker(
+    context: Context, function: Callable[..., Any], *arguments: Any, seconds: float, refusal: Invalid
+) -> Any:
+    """Have a worker process answer what somebody asks of one file.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    function : callable
+        Of a module; it is called in the worker.
+    arguments
+        What it takes.
+    seconds : float
+        How long it may take.
+    refusal : Invalid
+        What is raised where the file costs the worker its life, or takes too long: asking again would not help.
+
+    Raises
+    ------
+    NoWorker, Overloaded
+        It cannot be asked now.
+    """
+    lost_before = False
+    while True:
+        try:
+            return await context.workers.run(function, *arguments, timeout=seconds)
+        except NoWorker:
+            raise
+        except WorkerLost as error:
+            # A process can be lost to something else than this file, once; time it has had enough.
+            if lost_before or isinstance(error, OutOfTime):
+                raise refusal from error
+            lost_before = True

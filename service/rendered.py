@@ -18,10 +18,9 @@ from service.dicom.limits import Limits
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
-from service.errors import NotFound, NotRenderable, NoWorker, Unavailable, WorkerLost
-from service.originals import IN_MEMORY_BYTES, local_original
+from service.errors import NotFound, NotRenderable, Unavailable
+from service.originals import IN_MEMORY_BYTES, ask_worker, local_original
 from service.storage.renditions import RenditionKey, StoredRendition
-from service.workers import OutOfTime
 
 
 async def rendition(context: Context, patient_id: str, dicom_id: str, request: RenderRequest) -> Rendition:
@@ -90,19 +89,16 @@ async def _render(context: Context, envelope: Mapping[str, Any], request: Render
     reading = Limits(max_inflated_bytes=settings.max_inflated_bytes)
     ranges = await _find_ranges(context, envelope, request.frame, limits)
     async with local_original(context, envelope, ranges) as source:
-        for attempt in (1, 2):
-            try:
-                made: Rendition = await context.workers.run(
-                    render, source, request, limits, reading, timeout=settings.render_timeout
-                )
-            except NoWorker:
-                raise
-            except WorkerLost as error:
-                # A process can be lost to something else than this file, once; time it has had enough.
-                if attempt == 2 or isinstance(error, OutOfTime):
-                    raise NotRenderable("This frame takes more time or memory than a picture may.") from error
-            else:
-                break
+        made: Rendition = await ask_worker(
+            context,
+            render,
+            source,
+            request,
+            limits,
+            reading,
+            seconds=settings.render_timeout,
+            refusal=NotRenderable("This frame takes more time or memory than a picture may."),
+        )
     return made
 
 

@@ -21,8 +21,8 @@ from service.dicom.jsonmodel import dicom_json
 from service.dicom.limits import Limits
 from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
 from service.dicom.simplified import simplify_dataset, simplify_element
-from service.errors import ExtractionFailed, ExtractionPending, NotFound
-from service.originals import local_original
+from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NotFound
+from service.originals import ask_worker, local_original
 
 ABSENT_KEY = "FFFFFFFF"
 """Stands for a sequence that is not there, so that what is asked below it is not there either."""
@@ -175,15 +175,29 @@ async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, 
 
 
 async def read_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:
-    """Have a worker read an instance's original by a function of the source, the limits and the arguments."""
+    """Have a worker read an instance's original by a function of the source, the limits and the arguments.
+
+    Raises
+    ------
+    NotFound
+        There is no such instance.
+    LimitExceeded
+        It took a worker too long, or its life.
+    """
     envelope = await context.store.find_envelope(patient_id, dicom_id)
     if envelope is None:
         raise NotFound("There is no such instance.")
     settings = context.settings
     limits = Limits(max_inflated_bytes=settings.max_inflated_bytes)
     async with local_original(context, envelope) as source:
-        answer: bytes = await context.workers.run(
-            function, source, limits, *arguments, timeout=settings.extraction_timeout
+        answer: bytes = await ask_worker(
+            context,
+            function,
+            source,
+            limits,
+            *arguments,
+            seconds=settings.extraction_timeout,
+            refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
         )
     return answer
 

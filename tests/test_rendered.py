@@ -11,12 +11,13 @@ from mongomock_motor import AsyncMongoMockClient
 from service.context import Context
 from service.dicom.pixels.render import RenderRequest, Rendition
 from service.dicom.series import series_elements
-from service.errors import NotRenderable, NoWorker, WorkerLost
+from service.errors import LimitExceeded, NotRenderable, NoWorker, WorkerLost
 from service.ingest import store_upload
 from service.rendered import rendition
 from service.settings import Settings
 from service.storage.connection import CODEC
 from service.storage.store import Store
+from service.tags import read_original, read_spilled_tag
 from service.workers import OutOfTime
 from tests.test_recovery import CT, Clock, once
 
@@ -89,3 +90,11 @@ async def test_that_there_is_no_worker_is_not_held_against_the_file(stored):
     context.workers.faults = [NoWorker()]
     with pytest.raises(NoWorker):
         await rendition(context, "p-1", dicom_id, RenderRequest())
+
+
+async def test_a_file_that_costs_its_workers_when_its_tags_are_read_from_it_is_refused(stored):
+    context, dicom_id = stored
+    context.workers.faults = [WorkerLost(), WorkerLost()]
+    with pytest.raises(LimitExceeded):
+        await read_original(context, "p-1", dicom_id, read_spilled_tag, "Modality")
+    assert context.workers.jobs == 2

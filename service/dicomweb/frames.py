@@ -14,7 +14,7 @@ from service.dicom.pixels.header import EXPLICIT_LITTLE_ENDIAN, read_header
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.stored import decode_frame, native_bytes, stored_frame
 from service.errors import Invalid, NotFound, NotRenderable
-from service.originals import local_original
+from service.originals import ask_worker, local_original
 
 BATCH_BYTES = 8 << 20
 """A worker gives so many bytes of frames at a time, or one frame where that is larger."""
@@ -55,8 +55,16 @@ async def iter_frames(
     left = list(numbers)
     async with local_original(context, envelope) as source:
         while left:
-            frames: list[Frame] = await context.workers.run(
-                read_frames, source, left, decoded, limits, bounds, timeout=settings.render_timeout
+            frames: list[Frame] = await ask_worker(
+                context,
+                read_frames,
+                source,
+                left,
+                decoded,
+                limits,
+                bounds,
+                seconds=settings.render_timeout,
+                refusal=NotRenderable("These frames take more time or memory than a request may."),
             )
             for frame in frames:
                 yield frame
