@@ -61,7 +61,9 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     if report.unextracted:
         lines.append(f"{report.unextracted} of them could not be extracted: python scripts/reindex.py --failed")
     if not report.own_namespace:
-        lines.append("The database keeps its own ids for new files; restart its services, so that they know these.")
+        lines.append(
+            "New files get ids of the database's own, as before; the same bytes as these are found under theirs."
+        )
     lines += [f"  failed: {each['dicom_id']}: {each['error']}" for each in report.failures]
     print_summary(given, asdict(report), lines)
     return 1 if report.failed else 0

@@ -202,11 +202,9 @@ class Import:
             own, *others = [str(uuid.UUID(each)) for each in (head["namespace"], *head.get("other_namespaces", ()))]
         except (KeyError, ValueError, TypeError, AttributeError):
             raise Invalid("The head of the archive has no id namespace.") from None
-        maintenance = self._context.store.maintenance
-        self._report.own_namespace = await maintenance.take_namespace(own)
-        for other in others:
-            await maintenance.note_namespace(other)
-        await self._context.store.prepare()  # from now on ids are given by what was taken
+        store = self._context.store
+        self._report.own_namespace = await store.maintenance.take_namespaces(own, others)
+        await store.prepare()  # from now on ids are given by what was taken
         self._begun = True
 
     async def _choose(self, entries: Iterable[Entry]) -> None:

@@ -80,9 +80,7 @@ def test_a_stream_carries_a_store_into_one_with_files_of_its_own(source, tmp_pat
         assert (told["done"], told["present"], told["own_namespace"]) == (len(ids) - 1, 1, False)
         rest = {dicom_id: patient for dicom_id, patient in ids.items() if dicom_id != first}
         assert answers_of(service, rest) == {dicom_id: answers[dicom_id] for dicom_id in rest}
-        service.stop()
-    with RunningService(tmp_path / "data") as service:  # it knows the other ids now
-        for dicom_id, patient in rest.items():
+        for dicom_id, patient in rest.items():  # it knows the other ids, and was not started again
             assert service.upload(answers[dicom_id][3], patient) == dicom_id
         assert service.upload(answers[first][3], ids[first]) == twin
         service.stop()

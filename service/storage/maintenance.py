@@ -6,6 +6,7 @@ one page by their ids: no server then reads more trees than are wanted, and neit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,9 @@ AT_ONCE = 25
 """Instances a command, so that what others ask meanwhile need not wait long for it."""
 
 COUNTING_SECONDS = 60.0
+
+NAMESPACE_SECONDS = 2.0
+"""How long a service goes on with the id namespaces that it knows before it looks again."""
 
 Wanted = Callable[[Mapping[str, Any]], bool]
 
@@ -202,24 +206,22 @@ class Maintenance:
         change = {"$pull": {"reindex_runs": {"scope": scope, "began": began}}}
         await self._threads.run(partial(self._sync.meta.update_one, {"_id": "store"}, change))
 
-    async def take_namespace(self, namespace: str) -> bool:
-        """Make an archive's id namespace known here.
+    async def take_namespaces(self, own: str, others: Sequence[str]) -> bool:
+        """Make the id namespaces of an archive known here, and come back when every running service knows them.
 
-        An empty database takes it as its own. One that has instances keeps its own and notes the other, so that the
-        same bytes are looked for under both.
+        An empty database takes the archive's as its own. One that has instances keeps its own and notes the other, so
+        that the same bytes are looked for under both.
 
         Returns
         -------
         bool
-            Whether the database gives its ids by it from now on.
+            Whether the database gives its ids by the archive's own namespace from now on.
         """
-        return await self._threads.run(partial(_take_namespace, self._sync, namespace))
-
-    async def note_namespace(self, namespace: str) -> None:
-        """Let the same bytes be looked for under the ids of another database too."""
-        other = {"_id": "store", "namespace": {"$ne": namespace}}
-        change = {"$addToSet": {"other_namespaces": namespace}}
-        await self._threads.run(partial(self._sync.meta.update_one, other, change))
+        former = await self._threads.run(partial(_take_namespaces, self._sync, own, others))
+        if former is not None:
+            await asyncio.sleep(1.5 * NAMESPACE_SECONDS)
+            await self._threads.run(partial(_keep_namespace, self._sync, former))
+        return bool((await self.read_meta()).get("namespace") == own)
 
     async def migrate(self, *, dry_run: bool, steps: Sequence[Step] = STEPS, layout: int | None = None) -> Migrated:
         """Bring an older layout up, and build the indexes that are missing, however long it takes."""
@@ -277,12 +279,25 @@ def _join_run(collections: Collections, scope: str, version: int, now: datetime,
     return min((run["began"] for run in runs), default=began)
 
 
-def _take_namespace(collections: Collections, namespace: str) -> bool:
+def _take_namespaces(collections: Collections, own: str, others: Sequence[str]) -> str | None:
+    """Note what is not known yet. Gives the namespace that was the database's own before; None if nothing is new."""
     meta = collections.meta.find_one({"_id": "store"}) or {}
-    if meta.get("namespace") == namespace:
-        return True
-    own = {"_id": "store", "namespace": meta.get("namespace")}
-    if collections.instances.find_one({}, {"_id": 1}) is None:
-        return bool(collections.meta.update_one(own, {"$set": {"namespace": namespace}}).matched_count)
-    collections.meta.update_one({"_id": "store"}, {"$addToSet": {"other_namespaces": namespace}})
-    return False
+    former: str = meta["namespace"]
+    known = {former, *meta.get("other_namespaces", ())}
+    if known >= {own, *others}:
+        return None
+    taken = former
+    if own != former and collections.instances.find_one({}, {"_id": 1}) is None:
+        mine = {"_id": "store", "namespace": former}
+        if collections.meta.update_one(mine, {"$set": {"namespace": own}}).matched_count:
+            taken = own
+    noted = sorted({own, *others} - {taken})
+    collections.meta.update_one({"_id": "store"}, {"$addToSet": {"other_namespaces": {"$each": noted}}})
+    return former
+
+
+def _keep_namespace(collections: Collections, former: str) -> None:
+    """Note a namespace that is no longer the database's own, where a service gave an id by it all the same."""
+    if collections.instances.find_one({}, {"_id": 1}) is not None:
+        replaced = {"_id": "store", "namespace": {"$ne": former}}
+        collections.meta.update_one(replaced, {"$addToSet": {"other_namespaces": former}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from service.storage import claims, deletion, dicomweb, elements, layout, recenc
 from service.storage.connection import Database, answering
 from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.gridfs_documents import Buffer
-from service.storage.maintenance import Maintenance
+from service.storage.maintenance import NAMESPACE_SECONDS, Maintenance
 from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.search import Hits, Search, find_hits, walk_index
@@ -55,6 +56,7 @@ class Store:
         self._threads = Threads()
         self._namespace: uuid.UUID | None = None
         self._other_namespaces: tuple[uuid.UUID, ...] = ()
+        self._namespaces_read = 0.0
         self._missing_indexes: tuple[str, ...] = ()
 
     async def prepare(self) -> layout.Prepared:
@@ -66,10 +68,12 @@ class Store:
             If the database was written by a version with another layout.
         """
         await self.ping()  # a database that is away is told of soon, however long the indexes may take
+        began = time.monotonic()
         prepare = partial(layout.prepare, self._database.delegate, self._sync, self._clock())
         prepared = await self._threads.run(prepare, PREPARING_SECONDS)
         self._namespace = prepared.namespace
         self._other_namespaces = prepared.other_namespaces
+        self._namespaces_read = began
         self._missing_indexes = prepared.missing_indexes
         return prepared
 
@@ -115,12 +119,21 @@ class Store:
         ServiceError
             Before :meth:`prepare`.
         """
+        if self._namespace is not None and time.monotonic() - self._namespaces_read > NAMESPACE_SECONDS:
+            await self._read_namespaces()  # an import into this database may have brought others
         own = self.instance_id(patient_id, sha256)
         if not self._other_namespaces:
             return own
         ids = [own, *(str(uuid.uuid5(other, f"{sha256}/{patient_id}")) for other in self._other_namespaces)]
         present = await self.maintenance.find_present(ids)
         return next((each for each in ids if each in present), own)
+
+    async def _read_namespaces(self) -> None:
+        began = time.monotonic()
+        meta = await self.maintenance.read_meta()
+        self._namespace = uuid.UUID(meta["namespace"])
+        self._other_namespaces = tuple(uuid.UUID(other) for other in meta.get("other_namespaces", ()))
+        self._namespaces_read = began
 
     # -- uploads
 
