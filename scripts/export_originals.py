@@ -49,7 +49,7 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
         sink: DirectorySink | TarSink = DirectorySink(Path(given.directory or "."))
         if given.tar is not None:
             sink = TarSink(_open_tar(given.tar, files))
-        async with open_store_beside(settings) as store:
+        async with open_store_beside(settings, "scripts/export_originals.py") as store:
             # The pool is never started: bytes go out as they are.
             context = Context(store, WorkerPool(1), settings, now)
             report = await export_originals(context, sink, patient_id=given.patient, show=show)

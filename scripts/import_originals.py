@@ -44,7 +44,7 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
         progress.show(so_far.done, so_far.passed, so_far.total)
 
     await asyncio.to_thread(sweep, settings.spool_dir)
-    async with open_workers(settings) as workers, open_store_beside(settings) as store:
+    async with open_workers(settings) as workers, open_store_beside(settings, "scripts/import_originals.py") as store:
         context = Context(store, workers, settings, now)
         if given.tar is None:
             report = await import_directory(context, Path(given.directory), show=show)

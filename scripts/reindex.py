@@ -78,11 +78,13 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     async with open_workers(settings) as workers:
         for left in reversed(range(REOPENINGS)):
             try:
-                async with open_store_beside(settings) as store:
+                yields = not selection.reads_only
+                async with open_store_beside(settings, "scripts/reindex.py", yields=yields) as store:
                     await reindex(Context(store, workers, settings, now), selection, report=report, show=show)
                     break
             except DatabaseUnavailable:
-                # The service that kept the local database may have ended: then this command keeps it.
+                # The service that kept the local database may have ended: then this command keeps it. Or one may have
+                # started: then it has taken over what this command kept.
                 if not left or selection.reads_only or settings.mongodb_uri is not None:
                     raise
     progress.end()

@@ -13,7 +13,8 @@ from service.context import Context
 from service.dicom.series import series_elements
 from service.settings import Settings
 from service.storage.connection import connect, open_database
-from service.storage.local import LocalDatabase, LocalDatabaseError, find_running
+from service.storage.keeping import LocalDatabaseError
+from service.storage.local import LocalDatabase, find_running
 from service.storage.store import Store
 from service.workers import WorkerPool
 
@@ -58,13 +59,20 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 @contextlib.asynccontextmanager
-async def open_store_beside(settings: Settings, *, prepare: bool = True) -> AsyncIterator[Store]:
+async def open_store_beside(
+    settings: Settings, command: str, *, yields: bool = False, prepare: bool = True
+) -> AsyncIterator[Store]:
     """Have a store for a command: on the configured database, on the one that a service keeps, or on a local one.
 
     Parameters
     ----------
     settings : Settings
         Which database.
+    command : str
+        Which command, for whoever wants to use the directory of a local database meanwhile.
+    yields : bool, optional
+        Whether a service that starts may take the local database over: the store then is away for good, and the
+        command opens another.
     prepare : bool, optional
         False for a database whose layout may be an older one.
 
@@ -74,7 +82,8 @@ async def open_store_beside(settings: Settings, *, prepare: bool = True) -> Asyn
         Where it cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        uri = settings.mongodb_uri or await _find_or_start(settings, stack)
+        database = LocalDatabase(settings.data_dir, command, yields=yields)
+        uri = settings.mongodb_uri or await _find_or_start(settings, database, stack)
         client = connect(uri)
         stack.callback(client.close)
         store = Store(open_database(client, settings.mongodb_database), now, series_elements)
@@ -84,7 +93,7 @@ async def open_store_beside(settings: Settings, *, prepare: bool = True) -> Asyn
         yield store
 
 
-async def _find_or_start(settings: Settings, stack: contextlib.AsyncExitStack) -> str:
+async def _find_or_start(settings: Settings, database: LocalDatabase, stack: contextlib.AsyncExitStack) -> str:
     """Give the URI of the data directory's database; it is started where nobody keeps it."""
     ends = time.monotonic() + BESIDE_SECONDS
     while True:
@@ -92,7 +101,7 @@ async def _find_or_start(settings: Settings, stack: contextlib.AsyncExitStack) -
         if uri is not None:
             return uri
         try:
-            return (await stack.enter_async_context(LocalDatabase(settings.data_dir))).uri
+            return (await stack.enter_async_context(database)).uri
         except LocalDatabaseError:  # somebody holds the directory, whose database is about to come up, or to end
             if find_running(settings.data_dir) is None and time.monotonic() > ends:
                 raise

@@ -240,6 +240,32 @@ def test_the_command_works_without_a_service_and_beside_one_and_twice_at_once(fi
         assert (status, verified["done"], verified["unchanged"]) == (0, len(NAMES), len(NAMES)), verified
 
 
+def test_a_service_that_starts_takes_the_database_over_and_the_command_goes_on_with_it(filled):
+    command = start("reindex", filled, "--all", "--fresh", "--workers", "1", "--rate", "2", "--json", "--quiet")
+    deadline = time.monotonic() + 20
+    while find_running(filled) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with RunningService(filled) as service:
+        out, err = command.communicate(timeout=60)
+        assert command.returncode == 0, err
+        assert json.loads(out)["done"] >= len(NAMES)
+        assert service.request("GET", "/readyz")[0] == 200
+        service.stop()
+
+
+def test_a_command_that_cannot_give_the_database_up_is_named_to_whoever_wants_it(filled):
+    command = start("reindex", filled, "--verify", "--workers", "1", "--rate", "1")
+    deadline = time.monotonic() + 20
+    while find_running(filled) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with pytest.raises(AssertionError, match=r"scripts/reindex.py is using the data directory"):
+        RunningService(filled)
+    command.terminate()
+    command.communicate(timeout=30)
+
+
 @pytest.mark.long
 def test_a_killed_command_goes_on_and_one_whose_service_ends_keeps_the_database_itself(filled):
     with RunningService(filled) as service:

@@ -3,7 +3,7 @@
 It is the real ``mongod`` where that is on PATH, else SecantusDB's ``secantusd-py``. The data directory gets::
 
     database/                    for its owner alone
-        lock                     held while a service uses the directory
+        lock, wanted             who keeps the database, and which service waits for that
         running.json             where the database answers, for scripts beside the service
         log.txt, log.1.txt       what the database prints
         mongod/ or secantusdb/   its files
@@ -15,7 +15,6 @@ when the service is killed; and what is left of it all the same is stopped at th
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import shutil
@@ -27,12 +26,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from service.errors import ServiceError
+from service.storage.keeping import SERVICE, Keeping, LocalDatabaseError
 from service.storage.processes import Running, is_alive, read_running, start_time, stop, write_running
 
 START_SECONDS = 60.0
@@ -48,10 +47,6 @@ PORT_ATTEMPTS = 3
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 logger = logging.getLogger(__name__)
-
-
-class LocalDatabaseError(ServiceError):
-    """The local database cannot be used; the message says why, for a person at the console."""
 
 
 def find_running(data_dir: Path) -> str | None:
@@ -76,13 +71,18 @@ class LocalDatabase:
     ----------
     data_dir : Path
         Made, with its parents, when it is not there.
+    keeper : str, optional
+        Who keeps it, for the sentence that others are refused with.
+    yields : bool, optional
+        Whether it is stopped, and the directory given up, when a service wants it.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, keeper: str = SERVICE, *, yields: bool = False) -> None:
         self._home = data_dir.absolute() / "database"
+        self._keeping = Keeping(self._home, keeper, yields=yields)
+        self._yields = yields
         self._child: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._lock: IO[str] | None = None
         self._port = 0
         self._program = ""
         self._path = ""
@@ -118,7 +118,7 @@ class LocalDatabase:
         """
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._home.chmod(0o700)
-        self._take_lock()
+        await self._keeping.take()
         try:
             self._program, self._path = choose_program(self._home)
             left = read_running(self._running_file)
@@ -128,7 +128,7 @@ class LocalDatabase:
             await self._start_on_free_port()
         except BaseException:
             self._end_child(0)
-            self._release_lock()
+            self._keeping.release()
             raise
         self._watch = asyncio.create_task(self._keep_running(), name="local database")
         return self.uri
@@ -140,9 +140,13 @@ class LocalDatabase:
             with suppress(asyncio.CancelledError):
                 await self._watch
             self._watch = None
-        await asyncio.to_thread(self._end_child, GRACE_SECONDS)
-        self._running_file.unlink(missing_ok=True)
-        self._release_lock()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        if self._keeping.held:
+            await asyncio.to_thread(self._end_child, GRACE_SECONDS)
+            self._running_file.unlink(missing_ok=True)
+            self._keeping.release()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -160,23 +164,6 @@ class LocalDatabase:
     @property
     def _log_file(self) -> Path:
         return self._home / "log.txt"
-
-    def _take_lock(self) -> None:
-        lock = (self._home / "lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise LocalDatabaseError(
-                f"Another service is using the data directory {self._home.parent}. "
-                "Stop it, or give this one a directory of its own with --data-dir."
-            ) from None
-        self._lock = lock
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     async def _start_on_free_port(self) -> None:
         for attempt in range(1, PORT_ATTEMPTS + 1):
@@ -237,11 +224,15 @@ class LocalDatabase:
             write_running(self._running_file, Running(self.uri, pid, started, self._program, ready))
 
     async def _keep_running(self) -> None:
-        """Start the child again whenever it ends by itself."""
+        """Start the child again whenever it ends by itself; stop it for good where a service wants the directory."""
         failures = 0
         up_since = time.monotonic()
         while True:
             await asyncio.sleep(0.1)
+            if self._yields and self._keeping.is_wanted():
+                logger.warning("A service takes the data directory over; its database is stopped and started anew")
+                await self._let_go()
+                return
             if self._child is not None and self._child.poll() is None:
                 continue
             if time.monotonic() - up_since > SETTLED_SECONDS:

@@ -16,7 +16,8 @@ import pytest
 from service.errors import DatabaseUnavailable
 from service.storage import local as module
 from service.storage.connection import connect, open_database
-from service.storage.local import LocalDatabase, LocalDatabaseError, choose_program, find_running
+from service.storage.keeping import LocalDatabaseError
+from service.storage.local import LocalDatabase, choose_program, find_running
 from service.storage.processes import Running, is_alive, read_running, start_time, stop, write_running
 from service.storage.store import Store
 from tests.storage.samples import Clock, envelope, extraction, make_bytes, series_elements
