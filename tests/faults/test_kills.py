@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults import reindexing
 from tests.faults.rounds import run_rounds
 
 
@@ -21,3 +22,8 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path):
 @pytest.mark.parametrize("alone", [True, False], ids=["the service alone", "with its database"])
 def test_a_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path, alone):
     check(run_rounds(tmp_path, 100, alone=alone, seed=7))
+
+
+@pytest.mark.long
+def test_reindexing_goes_on_after_a_kill_shows_a_change_and_lets_the_service_answer(tmp_path):
+    reindexing.run(tmp_path, 60, print)
