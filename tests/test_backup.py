@@ -86,6 +86,33 @@ def test_a_stream_carries_a_store_into_one_with_files_of_its_own(source, tmp_pat
         service.stop()
 
 
+@pytest.mark.long
+def test_every_file_of_the_wheel_has_the_same_answers_after_a_move_to_an_empty_database(tmp_path):
+    folder = Path(pydicom.data.__file__).parent
+    with RunningService(tmp_path / "here") as service:
+        ids = {}
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py"):
+            status, _, body = service.request(
+                "POST", "/patient/p-1/dicom", path.read_bytes(), content_type="application/dicom"
+            )
+            assert status in {200, 422}
+            if status == 200:
+                ids[json.loads(body)] = "p-1"
+        assert len(ids) > 150
+        before = answers_of(service, ids)
+        service.stop()
+    status, told = summary("export_originals", tmp_path / "here", str(tmp_path / "archive"))
+    assert (status, told["done"]) == (0, len(ids)), told
+    status, told = summary("import_originals", tmp_path / "there", str(tmp_path / "archive"))
+    assert (status, told["done"]) == (0, len(ids)), told
+    with RunningService(tmp_path / "there") as service:
+        after = answers_of(service, ids)
+        elements = sum(len(tags) for _, tags, _, _ in after.values())
+        print(f"{len(ids)} files, {elements} top-level elements, equal: {after == before}")
+        assert after == before
+        service.stop()
+
+
 def test_damaged_missing_and_forged_files_are_refused_and_the_others_are_stored(source, tmp_path):
     home, ids, answers = source
     archive, good = tmp_path / "archive", sorted(ids)

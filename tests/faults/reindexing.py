@@ -1,8 +1,8 @@
 """Re-extraction of a thousand CTs beside a running service, with figures.
 
 A command: ``python -m tests.faults.reindexing --files 1000`` stores the files, re-extracts them with one worker and
-with two, kills a run at half and lets another go on, and shows what a changed extractor would change. Tags are asked of the
-service all the while.
+with two, kills a run at half and lets another go on, and shows what a changed extractor would change. Tags are asked of
+the service all the while.
 """
 
 import argparse
