@@ -45,7 +45,7 @@ def hold(data_dir: Path, seeds: range) -> None:
         assert service.memory() - before < MAX_BYTES
         assert 0 < stored < len(seeds)
         assert service.request("GET", "/readyz")[0] == 200
-        print(f"{len(seeds)} broken files: {stored} stored, {len(seeds) - stored} refused")  # noqa: T201
+        print(f"{len(seeds)} broken files: {stored} stored, {len(seeds) - stored} refused")
 
 
 def test_fifty_broken_files_are_answered(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_every_file_of_pydicoms_wheel_comes_back_byte_for_byte_and_answers_each_
                 tags += check_file(service, path, connection)
         except AssertionError as error:  # all of them are told, not the first alone
             wrong.append(str(error).splitlines()[0])
-    print(f"{len(files)} files, {tags} tags")  # noqa: T201
+    print(f"{len(files)} files, {tags} tags")
     assert not wrong, "\n".join(wrong)
     assert len(files) > 80
     assert tags > 3000
@@ -272,7 +272,7 @@ def test_a_large_upload_takes_little_memory_and_lets_others_be_answered(service,
     finally:
         stop.set()
         watcher.join()
-    print(f"memory {idle >> 20} -> {max(largest) >> 20} MiB; /healthz {max(slowest) * 1000:.0f} ms at most")  # noqa: T201
+    print(f"memory {idle >> 20} -> {max(largest) >> 20} MiB; /healthz {max(slowest) * 1000:.0f} ms at most")
     assert max(largest) - idle < 100_000_000
     assert len(slowest) > 50
     assert max(slowest) < 0.1

@@ -109,7 +109,7 @@ def test_a_database_that_is_away_for_thirty_seconds_under_load_loses_nothing(tmp
         time.sleep(3)
         uploaders.stop()
         figures = f"{before} and {len(uploaders.acknowledged)} acknowledged, normal after {normal:.1f} s"
-        print(figures)  # noqa: T201
+        print(figures)
         assert uploaders.unexpected == []
         assert normal < 10 or how != "paused"
         assert len(uploaders.acknowledged) > before
