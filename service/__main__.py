@@ -18,7 +18,7 @@ from aiohttp import web
 from service.app import create_app
 from service.auth import keep_dev_secret
 from service.errors import DatabaseUnavailable, ServiceError
-from service.settings import Settings, SettingsError, default_text, variable
+from service.settings import Settings, SettingsError, default_text, dev_mode_refusal, is_loopback, variable
 from service.web.server import DiscreetRunner, listen
 
 log = logging.getLogger("service")
@@ -120,12 +120,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             1,
         )
     with listener:
+        if settings.dev_mode and not is_loopback(listener.getsockname()[0]):
+            return _refuse(dev_mode_refusal(settings.host), 2)
         try:
             asyncio.run(run(settings, listener))
         except DatabaseUnavailable as error:
             hint = " Is it running, and is MONGODB_URI right?" if settings.mongodb_uri else ""
             return _refuse(f"{error}{hint}", 1)
-        except (ServiceError, SettingsError) as error:
+        except SettingsError as error:
+            return _refuse(str(error), 2)
+        except ServiceError as error:
             return _refuse(str(error), 1)
         except OSError as error:
             return _refuse(f"The service cannot start: {error.strerror or error} {error.filename or ''}".strip(), 1)

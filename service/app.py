@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from service.auth import Authenticator, shared_secret
+from service.auth import Authenticator
+from service.jwks import SetUnavailable
+from service.key_source import KeySource, published_keys
+from service.keys import KeySet, UnusableKeys, shared_secret
 from service.recovery import keep_recovering, keep_sweeping
 from service.resources import open_context
 from service.settings import Settings, SettingsError
 from service.storage.store import Store
 from service.web.cors import mark_origin, preflight
-from service.web.keys import AUTHENTICATOR, CONTEXT, PUBLIC_ROUTES, SETTINGS
+from service.web.keys import AUTHENTICATOR, CONTEXT, KEY_SOURCE, PUBLIC_ROUTES, ROUTE_SCOPES, SETTINGS
 from service.web.middleware import authenticate, mark_response, problems, trace
-from service.web.routes import add_routes, all_routes
+from service.web.routes import add_routes, all_routes, route_scopes
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
@@ -24,7 +27,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     Parameters
     ----------
     settings : Settings
-        What the operator has set; `jwt_secret` must be there.
+        What the operator has set; `jwt_secret` or `jwt_jwks` must be there.
     store : Store, optional
         A store to use instead of the configured database.
 
@@ -33,14 +36,13 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     SettingsError
         Where there is no key to verify tokens with.
     """
-    if settings.jwt_secret is None:
-        raise SettingsError("There is no key to verify tokens with.")
     app = web.Application(middlewares=[trace, problems, preflight, authenticate])
     app[SETTINGS] = settings
-    app[AUTHENTICATOR] = Authenticator(
-        shared_secret(settings.jwt_secret), issuer=settings.jwt_issuer, audience=settings.jwt_audience
-    )
-    app[PUBLIC_ROUTES] = add_routes(app.router, all_routes(settings))
+    keys = find_keys(settings)
+    app[AUTHENTICATOR] = Authenticator(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    routes = all_routes(settings)
+    app[ROUTE_SCOPES] = route_scopes(routes)
+    app[PUBLIC_ROUTES] = add_routes(app.router, routes)
     app.on_response_prepare.append(mark_response)
     app.on_response_prepare.append(mark_origin)
 
@@ -53,5 +55,28 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
                 each.cancel()
             await asyncio.wait(background)
 
+    if isinstance(keys, KeySource):
+        app[KEY_SOURCE] = keys
+        app.cleanup_ctx.append(keys.kept)
     app.cleanup_ctx.append(resources)
     return app
+
+
+def find_keys(settings: Settings) -> KeySet | KeySource:
+    """Give the key of the settings, or the place where keys are published.
+
+    Raises
+    ------
+    SettingsError
+        Where they cannot be used.
+    """
+    named = "JWT_SECRET"
+    try:
+        if settings.jwt_jwks is not None:
+            named = f"The file {settings.jwt_jwks} of JWT_JWKS"
+            return published_keys(settings.jwt_jwks, settings.jwt_jwks_refresh, settings.jwt_jwks_keep)
+        if settings.jwt_secret is not None:
+            return shared_secret(settings.jwt_secret)
+    except (SetUnavailable, UnusableKeys) as error:
+        raise SettingsError(f"{named} cannot be used: {str(error).rstrip('.')}.") from None
+    raise SettingsError("There is no key to verify tokens with.")

@@ -1,14 +1,16 @@
 """Tokens: their text in, claims out.
 
 The algorithms that are accepted follow from the configured key, never from the token, and nothing that a token says
-about keys (``kid`` apart, which only chooses among configured ones; ``jku``, ``jwk``, ``x5u``) is followed.
+about keys (``kid`` apart, which only chooses among configured ones; ``jku``, ``jwk``, ``x5u``, ``x5c``) is followed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -19,7 +21,9 @@ from typing import Any
 
 import jwt
 
-from service.errors import Unauthorized
+from service.errors import Forbidden, Unauthorized
+from service.key_source import KeySource
+from service.keys import KeySet, VerificationKey
 
 LEEWAY = 10.0
 """Seconds by which two clocks may differ."""
@@ -27,7 +31,18 @@ LEEWAY = 10.0
 CACHED_TOKENS = 10_000
 """How many verified tokens are remembered; a token takes about 1 KiB."""
 
+READ, WRITE, DELETE = "dicom:read", "dicom:write", "dicom:delete"
+SCOPES = frozenset({READ, WRITE, DELETE})
+"""What a token may allow (RFC 6749, 3.3). One that has no ``scope`` allows all of it."""
+
 DEV_SECRET_FILE = "dev-secret"  # noqa: S105 - the name of a file
+
+_COMPACT = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
+_JWS = jwt.PyJWS()
+
+
+class UnknownKey(Unauthorized):
+    """The token names a key that is not among those that are known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,8 @@ class Claims:
         The time from which it is good.
     subject, token_id : str or None
         Its ``sub`` and ``jti``, for audit.
+    scopes : frozenset of str
+        Which of `SCOPES` it allows.
     """
 
     patient_id: str
@@ -51,59 +68,18 @@ class Claims:
     not_before: float = -math.inf
     subject: str | None = None
     token_id: str | None = None
+    scopes: frozenset[str] = SCOPES
 
+    def require(self, scope: str) -> None:
+        """Let pass what the token allows.
 
-@dataclass(frozen=True, slots=True)
-class VerificationKey:
-    """A key, and the algorithms that may be used with it.
-
-    Parameters
-    ----------
-    material : Any
-        What PyJWT takes for a key.
-    algorithms : tuple of str
-        For example ``("HS256",)``.
-    """
-
-    material: Any
-    algorithms: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KeySet:
-    """The keys that tokens are verified with.
-
-    Parameters
-    ----------
-    keys : mapping of (str or None) to VerificationKey
-        By ``kid``; a shared secret stands under None.
-    version : str
-        Changes with the keys, so that a token verified with a key that was removed is looked at again.
-    """
-
-    keys: Mapping[str | None, VerificationKey]
-    version: str
-
-    def find(self, kid: object) -> VerificationKey | None:
-        """Give the key a token names; where there is only one, a token need not name it, and a secret has no name."""
-        if len(self.keys) == 1:
-            ((name, only),) = self.keys.items()
-            return only if name is None or kid is None or kid == name else None
-        return self.keys.get(kid) if isinstance(kid, str) else None
-
-
-def shared_secret(secret: str) -> KeySet:
-    """Make the key set of one HS256 secret.
-
-    Raises
-    ------
-    ValueError
-        Where the secret has under 32 bytes (RFC 7518, 3.2).
-    """
-    material = secret.encode()
-    if len(material) < 32:
-        raise ValueError("An HS256 secret has at least 32 bytes.")
-    return KeySet({None: VerificationKey(material, ("HS256",))}, hashlib.sha256(material).hexdigest())
+        Raises
+        ------
+        Forbidden
+            Where its scope is not enough.
+        """
+        if scope not in self.scopes:
+            raise Forbidden(f"The token does not have the scope {scope}.", scope)
 
 
 class Authenticator:
@@ -111,8 +87,8 @@ class Authenticator:
 
     Parameters
     ----------
-    keys : KeySet
-        What signatures are verified with.
+    keys : KeySet or KeySource
+        What signatures are verified with: keys that stay, or those of an issuer, who changes them.
     issuer, audience : str or None
         What ``iss`` and ``aud`` must be; None: not checked.
     clock : callable
@@ -121,7 +97,7 @@ class Authenticator:
 
     def __init__(
         self,
-        keys: KeySet,
+        keys: KeySet | KeySource,
         *,
         issuer: str | None = None,
         audience: str | None = None,
@@ -133,8 +109,18 @@ class Authenticator:
         self._clock = clock
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
-    def verify(self, token: str, patient_id: str) -> Claims:
-        """Give the claims of a token that opens a patient's data.
+    def check_keys(self) -> None:
+        """Find out whether there are keys to verify tokens with.
+
+        Raises
+        ------
+        Unavailable
+            Where there are none, and nobody can be let in.
+        """
+        self._current()
+
+    async def admit(self, token: str, patient_id: str) -> Claims:
+        """Give the claims of a token that opens a patient's data; for a new key's first token the keys are renewed.
 
         Parameters
         ----------
@@ -147,11 +133,39 @@ class Authenticator:
         ------
         Unauthorized
             Where the token is not valid, or for another patient.
+        Unavailable
+            Where there are no keys to tell it with.
         """
-        fingerprint = hashlib.sha256(f"{self._keys.version}\n{token}".encode(errors="surrogateescape")).digest()
+        try:
+            return self.verify(token, patient_id)
+        except UnknownKey:
+            if isinstance(self._keys, KeySet):
+                raise
+        await self._keys.renew()
+        return self.verify(token, patient_id)
+
+    def verify(self, token: str, patient_id: str) -> Claims:
+        """Give the claims of a token that opens a patient's data, by the keys as they are.
+
+        Parameters
+        ----------
+        token : str
+            The token as it came.
+        patient_id : str
+            The patient whose data is asked for.
+
+        Raises
+        ------
+        Unauthorized
+            Where the token is not valid, or for another patient.
+        Unavailable
+            Where there are no keys to tell it with.
+        """
+        keys = self._current()
+        fingerprint = hashlib.sha256(f"{keys.version}\n{token}".encode(errors="surrogateescape")).digest()
         claims = self._verified.get(fingerprint)
         if claims is None:
-            claims = self._decode(token)
+            claims = self._read_claims(_verify_signature(token, keys))
             self._check_times(claims)
             self._remember(fingerprint, claims)
         else:
@@ -161,44 +175,27 @@ class Authenticator:
             raise Unauthorized("The token is not for this patient.")
         return claims
 
-    def _decode(self, token: str) -> Claims:
-        try:
-            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
-            if key is None:
-                raise Unauthorized("The token is signed with a key that is not known here.")
-            payload = jwt.decode(
-                token,
-                key.material,
-                algorithms=list(key.algorithms),
-                issuer=self._issuer,
-                audience=self._audience,
-                options={
-                    "require": ["exp"],
-                    "verify_aud": self._audience is not None,
-                    "verify_iss": self._issuer is not None,
-                    # The times are checked below, by one function, for new and for remembered tokens.
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
-            )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            # PyJWT's own sentence may hold what the token says; and a token's text is anything at all.
-            raise Unauthorized("The token is not valid.") from None
-        return self._claims(payload)
+    def _current(self) -> KeySet:
+        return self._keys if isinstance(self._keys, KeySet) else self._keys.current()
 
-    def _claims(self, payload: Mapping[str, Any]) -> Claims:
-        patient_id = payload.get("patient_id")
-        if not isinstance(patient_id, str):
+    def _read_claims(self, payload: Mapping[str, Any]) -> Claims:
+        """Read what is signed (RFC 7519, 4.1); a claim of another type than it should have is no claim."""
+        patient_id = _text(payload, "patient_id")
+        if patient_id is None:
             raise Unauthorized("The token names no patient.")
+        if self._issuer is not None and _text(payload, "iss") != self._issuer:
+            raise Unauthorized("The token is not from the issuer that is trusted here.")
+        if self._audience is not None and self._audience not in _audiences(payload):
+            raise Unauthorized("The token is not meant for this service.")
         if "iat" in payload and _time(payload["iat"]) > self._clock() + LEEWAY:
             raise Unauthorized("The token is not valid yet.")
         return Claims(
             patient_id=patient_id,
-            expires_at=_time(payload["exp"]),
+            expires_at=_time(payload.get("exp")),
             not_before=_time(payload["nbf"]) if "nbf" in payload else -math.inf,
-            subject=payload.get("sub"),
-            token_id=payload.get("jti"),
+            subject=_text(payload, "sub"),
+            token_id=_text(payload, "jti"),
+            scopes=_scopes(payload),
         )
 
     def _check_times(self, claims: Claims) -> None:
@@ -214,16 +211,100 @@ class Authenticator:
             self._verified.popitem(last=False)
 
 
+def _invalid() -> Unauthorized:
+    """Make the refusal that says no more: PyJWT's own sentences may hold what the token says."""
+    return Unauthorized("The token is not valid.")
+
+
+def _verify_signature(token: str, keys: KeySet) -> Mapping[str, Any]:
+    """Give the payload of a signed token (RFC 7515, 5.2).
+
+    Raises
+    ------
+    Unauthorized
+        Where it is not one, or is not signed with one of the keys.
+    """
+    parts = _COMPACT.fullmatch(token)
+    if parts is None:
+        raise _invalid()
+    try:
+        header = _read_object(jwt.utils.base64url_decode(parts[1]))
+        # Extensions that must be understood, or that change what is signed (RFC 7797): there are none here.
+        if "crit" in header or "b64" in header:
+            raise _invalid()
+        key = _find_key(keys, header)
+        signed = _JWS.decode_complete(token, key.material, algorithms=list(key.algorithms))
+        return _read_object(signed["payload"])
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        raise _invalid() from None
+
+
+def _find_key(keys: KeySet, header: Mapping[str, Any]) -> VerificationKey:
+    kid = _text(header, "kid")
+    key = keys.find(kid, header.get("alg"))
+    if key is None:
+        if not keys.names(kid):
+            raise UnknownKey("The token is signed with a key that is not known here.")
+        raise Unauthorized("The token does not say with which of the keys that are known here it is signed.")
+    return key
+
+
+def _read_object(text: bytes) -> Mapping[str, Any]:
+    """Read JSON that two readers cannot understand differently: UTF-8, no name twice, no NaN or Infinity."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        read = dict(pairs)
+        if len(read) != len(pairs):
+            raise ValueError("a name stands twice")
+        return read
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    read = json.loads(text.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+    if not isinstance(read, dict):
+        raise TypeError("not an object")
+    return read
+
+
+def _text(payload: Mapping[str, Any], name: str) -> str | None:
+    """Read a claim that is text, or missing; JSON can also escape halves of characters, which nothing can store."""
+    if name not in payload:
+        return None
+    value = payload[name]
+    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+        raise _invalid()
+    return value
+
+
+def _audiences(payload: Mapping[str, Any]) -> list[Any]:
+    """Read ``aud``: a text, or a list of them (RFC 7519, 4.1.3)."""
+    audience = payload.get("aud")
+    listed = audience if isinstance(audience, list) else [audience]
+    return listed if all(isinstance(each, str) for each in listed) else []
+
+
+def _scopes(payload: Mapping[str, Any]) -> frozenset[str]:
+    """Read ``scope``: words with spaces between them (RFC 8693, 4.2), or a list of words as some issuers write it."""
+    if "scope" not in payload:
+        return SCOPES
+    scope = payload["scope"]
+    words = scope.split(" ") if isinstance(scope, str) else scope
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise _invalid()
+    return SCOPES.intersection(words)
+
+
 def _time(value: object) -> float:
-    """Read a NumericDate (RFC 7519, 2); JSON as Python reads it also has true, NaN and Infinity."""
+    """Read a NumericDate (RFC 7519, 2); to Python true is a number too."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unauthorized("The token is not valid.")
+        raise _invalid()
     try:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
     if not math.isfinite(seconds):
-        raise Unauthorized("The token is not valid.")
+        raise _invalid()
     return seconds
 
 
@@ -234,6 +315,7 @@ def mint_token(
     lifetime: int,
     issuer: str | None = None,
     audience: str | None = None,
+    scope: str | None = None,
     now: float | None = None,
 ) -> str:
     """Make a token that opens one patient's data, as the dev route gives it.
@@ -248,6 +330,8 @@ def mint_token(
         Seconds for which it is good.
     issuer, audience : str or None
         Its ``iss`` and ``aud``, where the service checks them.
+    scope : str or None
+        What it allows, with spaces between; None: everything.
     now : float or None
         The time of its making, in seconds since 1970; None: the current time.
     """
@@ -258,10 +342,8 @@ def mint_token(
         "exp": issued_at + lifetime,
         "jti": secrets.token_hex(8),
     }
-    if issuer is not None:
-        payload["iss"] = issuer
-    if audience is not None:
-        payload["aud"] = audience
+    given = {"iss": issuer, "aud": audience, "scope": scope}
+    payload |= {name: value for name, value in given.items() if value is not None}
     return jwt.encode(payload, secret, algorithm="HS256")
 
 

@@ -24,7 +24,9 @@ BAR_SECONDS = 0.2
 BAR_WIDTH = 24
 
 # What only a process that answers requests needs; a command must not ask for a key that it does not use.
-_SERVING = frozenset({"HOST", "PORT", "DEV_MODE", "JWT_SECRET", "JWT_JWKS", "JWT_ISSUER", "JWT_AUDIENCE"})
+_SERVING = frozenset(
+    {"HOST", "PORT", "DEV_MODE", "JWT_SECRET", "JWT_JWKS", "JWT_JWKS_KEEP", "JWT_ISSUER", "JWT_AUDIENCE"}
+)
 
 SETTINGS_HELP = (
     "The database is the service's own: MONGODB_URI and MONGODB_DATABASE where they are set, else the local database "

@@ -17,6 +17,7 @@
     ├── NotAcceptable
     ├── Unavailable              try again later
     │   ├── DatabaseUnavailable
+    │   ├── KeysUnavailable      no keys to verify a token with
     │   ├── ExtractionPending
     │   └── Overloaded
     └── WorkerLost               a worker process ended, or ran out of time, in the middle of a job
@@ -49,7 +50,19 @@ class Unauthorized(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The token is valid, and its scope is not enough."""
+    """The token is valid, and its scope is not enough.
+
+    Parameters
+    ----------
+    detail : str
+        A sentence for the caller.
+    scope : str
+        The scope that is missing.
+    """
+
+    def __init__(self, detail: str, scope: str) -> None:
+        super().__init__(detail)
+        self.scope = scope
 
 
 class Invalid(ServiceError):
@@ -106,6 +119,10 @@ class Unavailable(ServiceError):
 
 class DatabaseUnavailable(Unavailable):
     """The database does not answer."""
+
+
+class KeysUnavailable(Unavailable):
+    """There are no keys to verify a token with, or none that are new enough to tell."""
 
 
 class ExtractionPending(Unavailable):

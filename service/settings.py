@@ -8,17 +8,18 @@ that the command line, the environment and the documentation cannot disagree.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 MIB = 1 << 20
 GIB = 1 << 30
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 MIN_SECRET_BYTES = 32
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -71,6 +72,39 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _jwks(text: str) -> str:
+    if "://" not in text:
+        return text
+    try:
+        address = urlsplit(text)
+        host, _ = address.hostname or "", address.port
+    except ValueError:
+        host = ""
+    if not host or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("is neither a file nor an address")
+    if address.username is not None or address.password is not None:
+        raise ValueError("has a user or a password in it, which a log or a list of processes would show")
+    if address.scheme != "https" and not (address.scheme == "http" and is_loopback(host)):
+        raise ValueError("is not an https address; http is for loopback addresses only")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine for sure: an address of the loopback network, or ``localhost``.
+
+    Parameters
+    ----------
+    host : str
+        An address or a name. What another name resolves to is not looked up.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
 def _level(text: str) -> str:
     if text.upper() not in LOG_LEVELS:
         raise ValueError(f"is not one of {', '.join(LOG_LEVELS)}")
@@ -111,7 +145,17 @@ class Settings:
         "HS256 secret that tokens are signed with, at least 32 bytes; dev mode makes one where it is unset",
         flag=False,
     )
-    jwt_jwks: str | None = _setting(None, "file or https URL of the JWKS that tokens are verified with")
+    jwt_jwks: str | None = _setting(
+        None, "file or https URL of the JWK Set that tokens are verified with, in the place of a secret", parse=_jwks
+    )
+    jwt_jwks_refresh: float = _setting(
+        300.0,
+        "seconds after which the JWK Set is fetched again; a removed key works no longer than that",
+        parse=_seconds,
+    )
+    jwt_jwks_keep: float = _setting(
+        3600.0, "seconds for which the last JWK Set is used where it cannot be fetched", parse=_seconds
+    )
     jwt_issuer: str | None = _setting(None, "the 'iss' that tokens must have; unset: not checked")
     jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
     token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_positive)
@@ -220,15 +264,37 @@ def _check(settings: Settings) -> None:
             "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
     if settings.jwt_jwks is not None:
-        raise SettingsError("JWT_JWKS is set, and this version verifies tokens with JWT_SECRET only.")
+        _check_jwks(settings)
     if settings.dev_mode:
-        if settings.host not in LOOPBACK_HOSTS:
-            raise SettingsError(
-                f"Dev mode gives a token for any patient to whoever asks, so it listens on a loopback address only, "
-                f"not on {settings.host}. Leave dev mode off, or use --host 127.0.0.1."
-            )
-    elif settings.jwt_secret is None:
+        if not is_loopback(settings.host):
+            raise SettingsError(dev_mode_refusal(settings.host))
+    elif settings.jwt_secret is None and settings.jwt_jwks is None:
         raise SettingsError(
-            "There is no key to verify tokens with. Set JWT_SECRET (at least 32 bytes), "
-            "or use --dev to try the service on this machine."
+            "There is no key to verify tokens with. Set JWT_SECRET (at least 32 bytes) or JWT_JWKS (a file or an https "
+            "URL), or use --dev to try the service on this machine."
         )
+
+
+def _check_jwks(settings: Settings) -> None:
+    """Refuse what would leave it open which keys count, or a set that is given up before it is renewed."""
+    if settings.jwt_secret is not None:
+        raise SettingsError(
+            "JWT_SECRET and JWT_JWKS are both set, and tokens are verified with one of them. Unset one."
+        )
+    if settings.dev_mode:
+        raise SettingsError(
+            "Dev mode signs tokens with a secret of its own, and JWT_JWKS has keys to verify only. "
+            "Leave dev mode off, or unset JWT_JWKS."
+        )
+    if settings.jwt_jwks_keep < settings.jwt_jwks_refresh:
+        raise SettingsError(
+            "JWT_JWKS_KEEP is less than JWT_JWKS_REFRESH: the keys would be given up while all is well."
+        )
+
+
+def dev_mode_refusal(host: str) -> str:
+    """Give the sentence for dev mode on an address that others can reach."""
+    return (
+        f"Dev mode gives a token for any patient to whoever asks, so it listens on a loopback address only, "
+        f"not on {host}. Leave dev mode off, or use --host 127.0.0.1."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from service.web.keys import CONTEXT
+from service.web.keys import AUTHENTICATOR, CONTEXT
 
 OK = b'{"status":"ok"}'
 
@@ -15,7 +15,8 @@ async def is_alive(_request: web.Request) -> web.Response:
 
 
 async def is_ready(request: web.Request) -> web.Response:
-    """Say that the database answers too; 503 where it does not."""
+    """Say that the database answers too, and that there are keys to verify tokens with; 503 where it is not so."""
+    request.app[AUTHENTICATOR].check_keys()
     store = request.app[CONTEXT].store
     await store.ping()
     missing = await store.find_missing_indexes()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from service.auth import Authenticator, Claims
 from service.context import Context
+from service.key_source import KeySource
 from service.settings import Settings
 
 
@@ -23,6 +25,9 @@ SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
 PUBLIC_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("public_routes", frozenset[tuple[str, str]])
+ROUTE_SCOPES: web.AppKey[Mapping[tuple[str, str], str]] = web.AppKey("route_scopes", Mapping[tuple[str, str], str])
+KEY_SOURCE: web.AppKey[KeySource] = web.AppKey("key_source", KeySource)
+"""There only where keys are published: with a secret there is nothing to renew."""
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

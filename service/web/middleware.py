@@ -9,13 +9,14 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.errors import Unauthorized
 from service.web import segments
-from service.web.keys import AUTHENTICATOR, CALLER, PUBLIC_ROUTES, REQUEST_ID, Caller
+from service.web.keys import AUTHENTICATOR, CALLER, PUBLIC_ROUTES, REQUEST_ID, ROUTE_SCOPES, Caller
 from service.web.problems import log_unknown, translate
 
 access_log = logging.getLogger("service.access")
@@ -23,6 +24,16 @@ access_log = logging.getLogger("service.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = hdrs.METH_ALL
 NO_ROUTE = "(no route)"
+
+SAFE_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "private, no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",  # pages of other origins come by CORS, which this leaves alone
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""What every answer has where its route has not said otherwise: a file that is stored here never acts as a page."""
 
 
 def request_id_of(request: web.BaseRequest) -> str:
@@ -88,7 +99,9 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         return await handler(request)
     token = find_token(request)
     patient = segments.patient_id(request)
-    request[CALLER] = Caller(patient, request.app[AUTHENTICATOR].verify(token, patient))
+    claims = await request.app[AUTHENTICATOR].admit(token, patient)
+    claims.require(request.app[ROUTE_SCOPES][method, resource.canonical])
+    request[CALLER] = Caller(patient, claims)
     return await handler(request)
 
 
@@ -116,7 +129,7 @@ def find_token(request: web.BaseRequest) -> str:
 async def mark_response(request: web.Request, response: web.StreamResponse) -> None:
     """Give every answer its request id, and keep browsers and shared caches from guessing."""
     response.headers[hdrs.SERVER] = "dicom-document-store"
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "private, no-store")
+    for name, value in SAFE_HEADERS.items():
+        response.headers.setdefault(name, value)
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]

@@ -33,8 +33,6 @@ def serve_file(name: str, content_type: str) -> Handler:
         "ETag": etag,
         "Cache-Control": "no-cache",
         "Content-Security-Policy": POLICY,
-        "Referrer-Policy": "no-referrer",
-        "X-Frame-Options": "DENY",
     }
 
     async def give_file(request: web.Request) -> web.Response:

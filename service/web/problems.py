@@ -50,6 +50,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotAcceptable: Problem(406, "not-acceptable"),
     errors.Unavailable: Problem(503, "unavailable"),
     errors.DatabaseUnavailable: Problem(503, "database-unavailable"),
+    errors.KeysUnavailable: Problem(503, "keys-unavailable"),
     errors.ExtractionPending: Problem(503, "extraction-pending"),
     errors.Overloaded: Problem(503, "overloaded"),
     errors.WorkerLost: Problem(503, "worker-lost"),
@@ -130,6 +131,9 @@ def _headers(error: errors.ServiceError) -> dict[str, str]:
         return {"Retry-After": "5"}
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": 'Bearer realm="dicom"'}
+    if isinstance(error, errors.Forbidden):
+        challenge = f'Bearer realm="dicom", error="insufficient_scope", scope="{error.scope}"'  # RFC 6750, 3
+        return {"WWW-Authenticate": challenge}
     return {}
 
 

@@ -1,17 +1,19 @@
 """The API on one screen.
 
-A route is private unless it says that it is public: it then takes a token for the patient whom its path names, and a
-private route whose path names none is nobody's. Where GET works, HEAD does.
+A route is private unless it says that it is public: it then takes a token for the patient whom its path names, with the
+scope that the route names, and a private route whose path names no patient is nobody's. Where GET works, HEAD does.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from service.auth import DELETE, READ, SCOPES, WRITE
 from service.settings import Settings
 from service.web import bulkdata, documents, health, listing, page, tags, tokens, uploads
 from service.web.bodies import expect_nothing
@@ -20,11 +22,12 @@ from service.web.dicomweb import frames, metadata, pictures, query, retrieve, st
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path, and who answers."""
+    """A method and a path, who answers, and what a token must allow: a scope, or nothing where the route is public."""
 
     method: str
     path: str
     handler: Handler
+    scope: str | None = None
     public: bool = False
 
 
@@ -45,14 +48,14 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", "/static/icon.svg", page.serve_file("icon.svg", "image/svg+xml"), public=True),
         Route("GET", "/healthz", health.is_alive, public=True),
         Route("GET", "/readyz", health.is_ready, public=True),
-        Route("POST", f"{PATIENT}/dicom", uploads.upload),
-        Route("GET", f"{PATIENT}/dicom", listing.list_documents),
-        Route("GET", f"{PATIENT}/tags", listing.list_tags),
-        Route("GET", INSTANCE, documents.get_document),
-        Route("DELETE", INSTANCE, documents.delete_document),
-        Route("GET", f"{INSTANCE}/tags", tags.get_tags),
-        Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag),
-        Route("GET", f"{INSTANCE}/bulkdata/{{path}}", bulkdata.get_bulk_data),
+        Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE),
+        Route("GET", f"{PATIENT}/dicom", listing.list_documents, READ),
+        Route("GET", f"{PATIENT}/tags", listing.list_tags, READ),
+        Route("GET", INSTANCE, documents.get_document, READ),
+        Route("DELETE", INSTANCE, documents.delete_document, DELETE),
+        Route("GET", f"{INSTANCE}/tags", tags.get_tags, READ),
+        Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag, READ),
+        Route("GET", f"{INSTANCE}/bulkdata/{{path}}", bulkdata.get_bulk_data, READ),
     ]
     routes += dicomweb_routes()
     if settings.dev_mode:
@@ -63,26 +66,40 @@ def all_routes(settings: Settings) -> list[Route]:
 def dicomweb_routes() -> list[Route]:
     """Give the routes of DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS."""
     return [
-        Route("POST", f"{DICOMWEB}/studies", store.store),
-        Route("POST", STUDY, store.store),
-        Route("GET", f"{DICOMWEB}/studies", query.find_studies),
-        Route("GET", f"{DICOMWEB}/series", query.find_series),
-        Route("GET", f"{DICOMWEB}/instances", query.find_instances),
-        Route("GET", f"{STUDY}/series", query.find_series),
-        Route("GET", f"{STUDY}/instances", query.find_instances),
-        Route("GET", f"{SERIES}/instances", query.find_instances),
-        Route("GET", STUDY, retrieve.retrieve),
-        Route("GET", SERIES, retrieve.retrieve),
-        Route("GET", SOP_INSTANCE, retrieve.retrieve),
-        *(Route("GET", f"{path}/metadata", metadata.get_metadata) for path in (STUDY, SERIES, SOP_INSTANCE)),
-        Route("GET", f"{SOP_INSTANCE}/bulkdata/{{path}}", metadata.get_bulk_data),
-        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}", frames.get_frames),
-        Route("GET", f"{SERIES}/rendered", pictures.get_rendered),
-        Route("GET", f"{SOP_INSTANCE}/rendered", pictures.get_rendered),
-        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/rendered", pictures.get_rendered),
-        *(Route("GET", f"{path}/thumbnail", pictures.get_thumbnail) for path in (STUDY, SERIES, SOP_INSTANCE)),
-        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/thumbnail", pictures.get_thumbnail),
+        Route("POST", f"{DICOMWEB}/studies", store.store, WRITE),
+        Route("POST", STUDY, store.store, WRITE),
+        Route("GET", f"{DICOMWEB}/studies", query.find_studies, READ),
+        Route("GET", f"{DICOMWEB}/series", query.find_series, READ),
+        Route("GET", f"{DICOMWEB}/instances", query.find_instances, READ),
+        Route("GET", f"{STUDY}/series", query.find_series, READ),
+        Route("GET", f"{STUDY}/instances", query.find_instances, READ),
+        Route("GET", f"{SERIES}/instances", query.find_instances, READ),
+        Route("GET", STUDY, retrieve.retrieve, READ),
+        Route("GET", SERIES, retrieve.retrieve, READ),
+        Route("GET", SOP_INSTANCE, retrieve.retrieve, READ),
+        *(Route("GET", f"{path}/metadata", metadata.get_metadata, READ) for path in (STUDY, SERIES, SOP_INSTANCE)),
+        Route("GET", f"{SOP_INSTANCE}/bulkdata/{{path}}", metadata.get_bulk_data, READ),
+        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}", frames.get_frames, READ),
+        Route("GET", f"{SERIES}/rendered", pictures.get_rendered, READ),
+        Route("GET", f"{SOP_INSTANCE}/rendered", pictures.get_rendered, READ),
+        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/rendered", pictures.get_rendered, READ),
+        *(Route("GET", f"{path}/thumbnail", pictures.get_thumbnail, READ) for path in (STUDY, SERIES, SOP_INSTANCE)),
+        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/thumbnail", pictures.get_thumbnail, READ),
     ]
+
+
+def route_scopes(routes: list[Route]) -> Mapping[tuple[str, str], str]:
+    """Give the scope that each private route asks of a token, by method and path.
+
+    Raises
+    ------
+    ValueError
+        Where a route does not say who may use it.
+    """
+    for route in routes:
+        if route.public == (route.scope in SCOPES):
+            raise ValueError(f"{route.method} {route.path} is either public, or names the scope that it needs.")
+    return {(route.method, route.path): route.scope for route in routes if route.scope is not None}
 
 
 def add_routes(router: web.UrlDispatcher, routes: list[Route]) -> frozenset[tuple[str, str]]:

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from service.web.keys import REQUEST_ID
-from service.web.middleware import problems, request_id_of
+from service.web.middleware import SAFE_HEADERS, problems, request_id_of
 from service.web.problems import SENTENCES, log_unknown, problem_response
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class DiscreetRequestHandler(RequestHandler):
             log.info("refused a request that is not HTTP (%s), %s", type(exc).__name__, request_id)
             response = problem_response(400, "This is not a request as HTTP/1.1 has it.", request_id)
         response.headers["X-Request-ID"] = request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        for name, value in SAFE_HEADERS.items():
+            response.headers.setdefault(name, value)
         # The request that could not be parsed counts as HTTP/1.0, where aiohttp leaves this to be understood.
         response.headers["Connection"] = "close"
         response.force_close()

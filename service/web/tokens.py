@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import orjson
 from aiohttp import web
 
 from service.auth import mint_token
+from service.errors import NotFound
+from service.settings import is_loopback
 from service.web import segments
 from service.web.keys import SETTINGS
 
@@ -15,6 +19,9 @@ async def give_token(request: web.Request) -> web.Response:
     settings = request.app[SETTINGS]
     secret = settings.jwt_secret
     assert settings.dev_mode and secret is not None  # noqa: S101 - the route is not there otherwise
+    if not is_loopback(_host_name(request.host)):
+        # A page of elsewhere whose name was made to resolve to this machine (DNS rebinding) could read the answer.
+        raise NotFound("Tokens are given on a loopback address only, such as http://127.0.0.1.")
     lifetime = settings.token_lifetime
     token = mint_token(
         secret,
@@ -27,3 +34,11 @@ async def give_token(request: web.Request) -> web.Response:
     response = web.Response(body=body, content_type="application/json")
     response.set_cookie("Access-Token", token, max_age=lifetime, path="/", httponly=True, samesite="Strict")
     return response
+
+
+def _host_name(host: str) -> str:
+    """Give the name or address of a `Host` header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,7 +1,5 @@
 """Tokens: what opens the door, and everything that does not."""
 
-import base64
-import json
 import math
 import stat
 import threading
@@ -12,15 +10,19 @@ import pytest
 
 from service.auth import (
     CACHED_TOKENS,
+    DELETE,
     LEEWAY,
+    READ,
+    SCOPES,
+    WRITE,
     Authenticator,
-    KeySet,
-    VerificationKey,
+    UnknownKey,
     keep_dev_secret,
     mint_token,
-    shared_secret,
 )
-from service.errors import Unauthorized
+from service.errors import Forbidden, Unauthorized
+from service.keys import read_key_set, shared_secret
+from tests.security.issuer import KINDS, as_set, encode, raw
 
 SECRET = "correct horse battery staple, 32 bytes and more"
 NOW = 1_700_000_000.0
@@ -52,12 +54,11 @@ def sign(payload=None, secret=SECRET, headers=None, algorithm="HS256"):
         )
 
 
-def raw(header, payload, signature=b""):
-    def encode(part):
-        data = part if isinstance(part, bytes) else json.dumps(part).encode()
-        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-    return f"{encode(header)}.{encode(payload)}.{encode(signature)}"
+def seal(header, payload):
+    """A token whose header and payload are anything at all, with a good signature."""
+    head, body = encode(header), encode(payload)
+    signature = jwt.get_algorithm_by_name("HS256").sign(f"{head}.{body}".encode(), SECRET.encode())
+    return f"{head}.{body}.{encode(signature)}"
 
 
 def test_a_token_for_the_patient_opens_the_door(door):
@@ -75,10 +76,17 @@ def test_a_token_for_another_patient_does_not(door, patient_id):
         door.verify(sign(), patient_id)
 
 
-@pytest.mark.parametrize("patient_id", [1, None, ["p-1"], {"$ne": ""}, True])
-def test_a_patient_id_that_is_no_text_does_not(door, patient_id):
+@pytest.mark.parametrize("patient_id", [1, 1.0, None, True, [], ["p-1"], {"$ne": ""}, {"p-1": "p-1"}, "\ud800"])
+@pytest.mark.parametrize("asked", ["p-1", "", "1", "None"])
+def test_a_patient_id_that_is_no_text_does_not(door, patient_id, asked):
     with pytest.raises(Unauthorized):
-        door.verify(sign({"patient_id": patient_id}), "p-1")
+        door.verify(sign({"patient_id": patient_id}), asked)
+
+
+def test_a_token_without_a_patient_does_not(door):
+    for asked in ("p-1", "", "None"):
+        with pytest.raises(Unauthorized):
+            door.verify(jwt.encode({"exp": NOW + 60, "sub": "p-1"}, SECRET), asked)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "nOnE", "", None, "HS384", "RS256", "ES256", 7])
@@ -109,7 +117,9 @@ def test_another_secret_is_not_taken(door):
         {"jku": "https://evil.example/keys"},
         {"jwk": {"kty": "oct", "k": "AAAA"}},
         {"x5u": "https://evil.example/cert"},
+        {"x5c": ["AAAA"]},
         {"crit": ["exp"]},
+        {"b64": False},
     ],
 )
 def test_what_a_token_says_of_keys_is_not_followed(door, headers):
@@ -117,6 +127,139 @@ def test_what_a_token_says_of_keys_is_not_followed(door, headers):
     forged = raw({"typ": "JWT", "alg": "HS256", **headers}, {"patient_id": "p-1", "exp": NOW + 60}, b"x" * 32)
     with pytest.raises(Unauthorized):
         door.verify(forged, "p-1")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"crit": ["exp"], "exp": 1},
+        {"crit": ["b64"], "b64": True},
+        {"crit": []},
+        {"crit": None},
+        {"b64": True},
+        {"kid": 7},
+        {"kid": None},
+        {"kid": ["a"]},
+        {"kid": {"a": 1}},
+        {"kid": "\ud800"},
+    ],
+)
+def test_a_good_signature_does_not_make_up_for_a_header_that_must_not_be(door, headers):
+    with pytest.raises(Unauthorized):
+        door.verify(seal({"typ": "JWT", "alg": "HS256", **headers}, {"patient_id": "p-1", "exp": NOW + 60}), "p-1")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"jku": "https://evil.example/"}, {"x5t": "abc"}, {"kid": "any"}, {"typ": "at+jwt"}]
+)
+def test_headers_that_are_not_needed_change_nothing(door, headers):
+    assert door.verify(sign(headers=headers), "p-1")
+
+
+@pytest.mark.parametrize(
+    ("header", "payload"),
+    [
+        (b'{"alg":"HS256","alg":"HS256"}', b'{"patient_id":"p-1","exp":1700000060}'),
+        (b'{"alg":"none","alg":"HS256"}', b'{"patient_id":"p-1","exp":1700000060}'),
+        (b'{"alg":"HS256"}', b'{"patient_id":"p-2","exp":1700000060,"patient_id":"p-1"}'),
+        (b'{"alg":"HS256"}', b'{"patient_id":"p-1","exp":1,"exp":1700000060}'),
+        (b'{"alg":"HS256"}', b'{"patient_id":"p-1","exp":1700000060,"x":{"a":1,"a":2}}'),
+        (b'{"alg":"HS256"}', b'{"patient_id":"p-1","exp":1700000060,"x":NaN}'),
+        (b'{"alg":"HS256"}', b'{"patient_id":"p-1","exp":1700000060,"x":-Infinity}'),
+        (b'{"alg":"HS256"}', '{"patient_id":"p-1","exp":1700000060}'.encode("utf-16")),
+        (b'{"alg":"HS256"}', b'\xef\xbb\xbf{"patient_id":"p-1","exp":1700000060}'),
+        (b'{"alg":"HS256"}', b'{"patient_id":"p-1","exp":1700000060,"x":"\xff"}'),
+        (b'{"alg":"HS256"}', b'{"patient_id":"p-1","exp":1700000060,"x":' + b"9" * 5000 + b"}"),
+        ('{"alg":"HS256"}'.encode("utf-16"), b'{"patient_id":"p-1","exp":1700000060}'),
+    ],
+)
+def test_json_that_two_readers_could_read_differently_is_refused_also_when_it_is_signed(door, header, payload):
+    with pytest.raises(Unauthorized):
+        door.verify(seal(header, payload), "p-1")
+
+
+@pytest.mark.parametrize("claims", [{"sub": 7}, {"sub": None}, {"sub": ["a"]}, {"jti": 7}, {"jti": "\udfff"}])
+def test_who_and_which_token_are_texts_where_they_are_said(door, claims):
+    with pytest.raises(Unauthorized):
+        door.verify(sign(claims), "p-1")
+
+
+# --- scopes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [
+        ("dicom:read", {READ}),
+        ("dicom:write dicom:read", {READ, WRITE}),
+        ("openid  profile dicom:delete", {DELETE}),
+        (["dicom:read", "dicom:delete"], {READ, DELETE}),
+        ("", set()),
+        ([], set()),
+        ("dicom", set()),
+        ("dicom:*", set()),
+        ("DICOM:READ", set()),
+        ("dicom:read,dicom:write", set()),
+        ("dicom:read\tdicom:write", set()),
+        (["dicom:read dicom:write"], set()),
+    ],
+)
+def test_a_scope_allows_what_it_names_and_nothing_else(door, scope, allowed):
+    claims = door.verify(sign({"scope": scope}), "p-1")
+    assert claims.scopes == allowed
+    for each in SCOPES - allowed:
+        with pytest.raises(Forbidden) as refusal:
+            claims.require(each)
+        assert refusal.value.scope == each
+    for each in allowed:
+        claims.require(each)
+
+
+def test_a_token_without_a_scope_has_all_of_its_patients(door):
+    assert door.verify(sign(), "p-1").scopes == SCOPES == {READ, WRITE, DELETE}
+
+
+@pytest.mark.parametrize(
+    "scope", [None, 7, True, {}, {"dicom:read": True}, [7], ["dicom:read", None], [["dicom:read"]]]
+)
+def test_a_scope_of_another_type_is_refused_and_does_not_count_as_missing(door, scope):
+    with pytest.raises(Unauthorized):
+        door.verify(sign({"scope": scope}), "p-1")
+
+
+# --- public keys ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_key_verifies_its_tokens_and_no_others(issuer, clock, kind):
+    door = Authenticator(read_key_set(issuer.key_set()), clock=clock)
+    token = issuer.keys[kind].sign(exp=NOW + 60)
+    assert door.verify(token, "p-1").patient_id == "p-1"
+    assert Authenticator(read_key_set(as_set(issuer.keys[kind])), clock=clock).verify(token, "p-1")
+    family = ("RS256", "RS384", "RS512", "PS256") if kind[0] in "RP" else (kind,)
+    others = [key for other, key in issuer.keys.items() if other not in family]
+    with pytest.raises(Unauthorized):
+        Authenticator(read_key_set(as_set(*others)), clock=clock).verify(token, "p-1")
+    for other in others:
+        with pytest.raises(Unauthorized):
+            door.verify(issuer.keys[kind].sign(exp=NOW + 60, headers={"kid": other.kid}), "p-1")
+
+
+def test_a_key_that_is_not_known_is_told_from_a_signature_that_is_wrong(issuer, clock):
+    door = Authenticator(read_key_set(as_set(issuer.keys["ES256"])), clock=clock)
+    with pytest.raises(UnknownKey):
+        door.verify(issuer.keys["ES384"].sign(exp=NOW + 60), "p-1")
+    for token in (
+        issuer.keys["ES384"].sign(exp=NOW + 60, headers={"kid": "k-ES256"}),
+        raw({"alg": "ES256", "kid": "k-ES256"}, {"patient_id": "p-1", "exp": NOW + 60}),
+        raw({"alg": "none", "kid": "k-ES256"}, {"patient_id": "p-1", "exp": NOW + 60}),
+    ):
+        with pytest.raises(Unauthorized) as refusal:
+            door.verify(token, "p-1")
+        assert not isinstance(refusal.value, UnknownKey)
+
+
+# --- times ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -183,9 +326,19 @@ def test_issuer_and_audience_are_checked_where_they_are_configured(clock):
     door = Authenticator(shared_secret(SECRET), issuer="https://id.example", audience="dicom", clock=clock)
     good = {"iss": "https://id.example", "aud": ["other", "dicom"]}
     assert door.verify(sign(good), "p-1")
-    for bad in ({}, {**good, "iss": "https://evil.example"}, {**good, "aud": "other"}, {"iss": good["iss"]}):
+    assert door.verify(sign({**good, "aud": "dicom"}), "p-1")
+    bad_audiences = [{**good, "aud": aud} for aud in (None, [], {}, ["dicom", 7], {"dicom": 1}, "Dicom", "dicom ", "")]
+    bad_issuers = [{**good, "iss": iss} for iss in (None, [good["iss"]], {}, "https://id.example/", "", 7)]
+    for bad in (
+        *bad_audiences,
+        *bad_issuers,
+        {},
+        {**good, "iss": "https://evil.example"},
+        {**good, "aud": "other"},
+        {"iss": good["iss"]},
+    ):
         with pytest.raises(Unauthorized):
-            door.verify(sign(bad), "p-1")
+            door.verify(seal({"alg": "HS256"}, {"patient_id": "p-1", "exp": NOW + 60, **bad}), "p-1")
     with pytest.raises(Unauthorized):
         door.verify(sign({"aud": "dicom"}), "p-1")
 
@@ -200,7 +353,7 @@ def test_a_token_with_an_audience_is_taken_where_none_is_configured(door):
 def test_a_token_is_verified_once(door, monkeypatch):
     token = sign()
     door.verify(token, "p-1")
-    monkeypatch.setattr(jwt, "decode", None)
+    monkeypatch.setattr("service.auth._JWS", None)
     assert door.verify(token, "p-1").patient_id == "p-1"
 
 
@@ -243,23 +396,7 @@ def test_the_memory_is_bounded(door, monkeypatch):
     assert CACHED_TOKENS <= 100_000
 
 
-# --- keys ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_short_secret_is_refused():
-    with pytest.raises(ValueError, match="32 bytes"):
-        shared_secret("s" * 31)
-
-
-def test_of_several_keys_a_token_names_its_own():
-    first, second = (VerificationKey(name.encode() * 32, ("HS256",)) for name in "ab")
-    keys = KeySet({"a": first, "b": second}, "1")
-    assert keys.find("b") is second
-    assert keys.find(None) is None
-    assert keys.find("c") is None
-    assert keys.find(["a"]) is None
-    assert KeySet({"a": first}, "1").find(None) is first
-    assert KeySet({"a": first}, "1").find("b") is None
+# --- the dev secret ---------------------------------------------------------------------------------------------------
 
 
 def test_the_dev_secret_is_made_once_and_for_its_owner_only(tmp_path):
