@@ -45,8 +45,8 @@ class Times:
 
     refresh: float
     keep: float
-    pace: float = PACE_SECONDS
-    retry: float = RETRY_SECONDS
+    pace: float
+    retry: float
 
 
 class KeySource:
@@ -142,7 +142,7 @@ class KeySource:
             await self._fetch()
 
     def _pause(self) -> float:
-        return min(self._times.retry, self._times.refresh) if self._failing else self._times.refresh
+        return self._times.retry if self._failing else self._times.refresh
 
     async def _fetch(self) -> None:
         """Ask for the set, once. What fails leaves the last good one in its place."""
@@ -207,7 +207,7 @@ def published_keys(source: str, refresh: float, keep: float) -> KeySource:
     SetUnavailable, UnusableKeys
         Where a file cannot be read or used. An issuer may be away for a while, a file will not mend itself.
     """
-    if is_address(source):
-        return KeySource(loader(source), Times(refresh, keep))
-    read_key_set(read_file(Path(source)))
-    return KeySource(loader(source), Times(min(refresh, FILE_SECONDS), keep))
+    if not is_address(source):
+        read_key_set(read_file(Path(source)))
+        refresh = min(refresh, FILE_SECONDS)
+    return KeySource(loader(source), Times(refresh, keep, min(PACE_SECONDS, refresh), min(RETRY_SECONDS, refresh)))

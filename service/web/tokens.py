@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 import orjson
 from aiohttp import web
@@ -12,6 +12,8 @@ from service.errors import NotFound
 from service.settings import is_loopback
 from service.web import segments
 from service.web.keys import SETTINGS
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
 
 async def give_token(request: web.Request) -> web.Response:
@@ -37,8 +39,6 @@ async def give_token(request: web.Request) -> web.Response:
 
 
 def _host_name(host: str) -> str:
-    """Give the name or address of a `Host` header, without its port."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """Give the name or address of a `Host` header without its port, or nothing where it is not one."""
+    match = _HOST.fullmatch(host)
+    return match[1].strip("[]") if match is not None else ""

@@ -84,7 +84,7 @@ async def test_a_token_of_a_key_that_is_new_is_let_in_at_once(keys):
 
 async def test_a_removed_key_stops_working_also_for_tokens_that_were_verified_before(keys):
     desk = Desk(*keys[:2])
-    async with running(desk, Times(refresh=0.05, keep=60)) as source:
+    async with running(desk, Times(refresh=0.05, keep=60, pace=0.05, retry=0.05)) as source:
         door = Authenticator(source)
         token = keys[0].sign()
         assert await door.admit(token, "p-1")
@@ -97,7 +97,7 @@ async def test_a_removed_key_stops_working_also_for_tokens_that_were_verified_be
 
 async def test_many_tokens_of_keys_that_nobody_knows_cause_one_fetch_at_a_time_and_keep_the_pace(keys):
     desk = Desk(keys[0])
-    async with running(desk, Times(refresh=60, keep=600, pace=0.3)) as source:
+    async with running(desk, Times(refresh=60, keep=600, pace=0.3, retry=60)) as source:
         door = Authenticator(source)
         loop = asyncio.get_running_loop()
         begun, outcomes = loop.time(), []
@@ -170,7 +170,7 @@ async def test_more_than_can_wait_are_sent_away_to_come_again(keys):
 async def test_the_last_good_set_is_used_for_its_time_and_no_longer(keys, error, caplog):
     clock, desk = Clock(), Desk(keys[0])
     caplog.set_level(logging.INFO)
-    async with running(desk, Times(refresh=0.03, keep=3600, retry=0.03), clock=clock) as source:
+    async with running(desk, Times(refresh=0.03, keep=3600, pace=0.03, retry=0.03), clock=clock) as source:
         door, token = Authenticator(source), keys[0].sign()
         good, desk.text, desk.error = desk.text, b"<html>", error
         await until(lambda: source.failures >= 2)
