@@ -17,15 +17,21 @@ START_SECONDS = 60
 
 
 class RunningService:
-    """`python -m service --dev` on a data directory, from construction to `stop` or `kill`."""
+    """`python -m service --dev` on a data directory, from construction to `stop` or `kill`.
 
-    def __init__(self, data_dir, *flags, module="service", **variables):
+    `dev=False`: not in dev mode; then a key is among the flags or variables, and there is no token to ask for.
+    """
+
+    def __init__(self, data_dir, *flags, module="service", dev=True, **variables):
         self.log = Path(data_dir).with_name(f"{Path(data_dir).name}.log")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MONGODB_", "JWT_"))}
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = psutil.Popen(
-                [sys.executable, "-m", module, "--dev", "--port", "0", "--data-dir", str(data_dir), *flags],
+                [
+                    *(sys.executable, "-m", module, *(["--dev"] if dev else [])),
+                    *("--port", "0", "--data-dir", str(data_dir), *flags),
+                ],
                 cwd=ROOT,
                 env=environment | variables,
                 stdin=subprocess.DEVNULL,
