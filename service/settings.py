@@ -154,7 +154,9 @@ class Settings:
         parse=_seconds,
     )
     jwt_jwks_keep: float = _setting(
-        3600.0, "seconds for which the last JWK Set is used where it cannot be fetched", parse=_seconds
+        3600.0,
+        "seconds for which the last JWK Set is used where it cannot be fetched; at least twice JWT_JWKS_REFRESH",
+        parse=_seconds,
     )
     jwt_issuer: str | None = _setting(None, "the 'iss' that tokens must have; unset: not checked")
     jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
@@ -286,9 +288,10 @@ def _check_jwks(settings: Settings) -> None:
             "Dev mode signs tokens with a secret of its own, and JWT_JWKS has keys to verify only. "
             "Leave dev mode off, or unset JWT_JWKS."
         )
-    if settings.jwt_jwks_keep < settings.jwt_jwks_refresh:
+    if settings.jwt_jwks_keep < 2 * settings.jwt_jwks_refresh:
+        # Less would give the keys up while all is well, during the fetch of the next ones.
         raise SettingsError(
-            "JWT_JWKS_KEEP is less than JWT_JWKS_REFRESH: the keys would be given up while all is well."
+            "JWT_JWKS_KEEP is less than twice JWT_JWKS_REFRESH: one failed fetch would close every door."
         )
 
 

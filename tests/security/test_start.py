@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from service.__main__ import main
+from service.app import create_app
 from service.settings import Settings, SettingsError, is_loopback
 from tests.security.issuer import Publisher
 
@@ -27,6 +28,11 @@ def refused(capsys, status, *arguments):
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch, tmp_path):
+    def started(settings, _):  # it would run until somebody stops it
+        create_app(settings)
+        raise AssertionError("the service would have started")
+
+    monkeypatch.setattr("service.__main__.run", started)
     for name in ("JWT_SECRET", "JWT_JWKS", "DEV_MODE", "HOST", "MONGODB_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
@@ -107,7 +113,7 @@ def test_keys_come_from_a_file_from_https_or_from_this_machine(source):
 
 def test_keys_are_not_given_up_before_they_are_fetched_again():
     with pytest.raises(SettingsError, match="JWT_JWKS_KEEP"):
-        read({"JWT_JWKS": "k.json", "JWT_JWKS_KEEP": "299"})
+        read({"JWT_JWKS": "k.json", "JWT_JWKS_KEEP": "599"})
     settings = read({"JWT_JWKS": "k.json"})
     assert (settings.jwt_jwks_refresh, settings.jwt_jwks_keep) == (300, 3600)
 
