@@ -111,6 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # These name documents and addresses at DEBUG.
     for name in ("pymongo", "asyncio", "aiohttp", "PIL", "pydicom"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    if settings.jwt_jwks is not None and (settings.jwt_issuer is None or settings.jwt_audience is None):
+        log.warning(
+            "JWT_ISSUER or JWT_AUDIENCE is unset: tokens that these keys signed for other services open this one"
+        )
     try:
         listener = listen(settings.host, settings.port)
     except OSError as error:

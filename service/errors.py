@@ -46,7 +46,19 @@ class NotFound(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """There is no valid token, or it names another patient."""
+    """There is no valid token, or it names another patient.
+
+    Parameters
+    ----------
+    detail : str
+        A sentence for the caller.
+    presented : bool
+        Whether there was a token at all.
+    """
+
+    def __init__(self, detail: str, *, presented: bool = True) -> None:
+        super().__init__(detail)
+        self.presented = presented
 
 
 class Forbidden(ServiceError):

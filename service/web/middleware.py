@@ -120,7 +120,8 @@ def find_token(request: web.BaseRequest) -> str:
             tokens.add(rest.strip())
     tokens.discard("")
     if not tokens:
-        raise Unauthorized("Send a token for this patient, as 'access-token: …' or as 'Authorization: Bearer …'.")
+        sentence = "Send a token for this patient, as 'access-token: …' or as 'Authorization: Bearer …'."
+        raise Unauthorized(sentence, presented=False)
     if len(tokens) > 1:
         raise Unauthorized("The request has two different tokens.")
     return tokens.pop()

@@ -58,6 +58,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
 }
 """Every error of the domain, and what it is at HTTP; one that is not named stands with its nearest parent."""
 
+CHALLENGE = 'Bearer realm="dicom"'
+"""What a caller without a good token is told of the scheme (RFC 6750, 3)."""
+
 SENTENCES = {
     404: "There is nothing at this path.",
     405: "This path does not take this method.",
@@ -130,10 +133,9 @@ def _headers(error: errors.ServiceError) -> dict[str, str]:
     if isinstance(error, errors.WorkerLost):
         return {"Retry-After": "5"}
     if isinstance(error, errors.Unauthorized):
-        return {"WWW-Authenticate": 'Bearer realm="dicom"'}
+        return {"WWW-Authenticate": CHALLENGE + (', error="invalid_token"' if error.presented else "")}
     if isinstance(error, errors.Forbidden):
-        challenge = f'Bearer realm="dicom", error="insufficient_scope", scope="{error.scope}"'  # RFC 6750, 3
-        return {"WWW-Authenticate": challenge}
+        return {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{error.scope}"'}
     return {}
 
 

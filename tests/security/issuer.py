@@ -6,16 +6,23 @@ It misbehaves where it is told to.
 from __future__ import annotations
 
 import base64
+import datetime
+import ipaddress
 import json
 import ssl
 import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 KINDS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
@@ -79,17 +86,40 @@ def raw(header: Any, payload: Any, signature: bytes = b"\0" * 32) -> str:
     return f"{encode(header)}.{encode(payload)}.{encode(signature)}"
 
 
+def make_certificate(folder: Path, name: str) -> Path:
+    """A certificate that signs itself, for localhost and the loopback address."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+    return path
+
+
 class Publisher:
     """A server on loopback that publishes a JWK Set, and can be told to misbehave or to go away."""
 
-    def __init__(self, text: bytes = b"", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, text: bytes = b"", certificate: Path | None = None) -> None:
         self.text = text
         self.status = 200
         self.headers: dict[str, str] = {}
         self.seconds_a_byte = 0.0
         self.asked: list[tuple[float, str]] = []
         self.port = 0
-        self._tls = tls
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         self.start()
 
     @property

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.running_service import RunningService
-from tests.security.issuer import Publisher, SigningKey, as_set, make_private
+from tests.security.issuer import Publisher, SigningKey, as_set, make_certificate, make_private
 
 REFRESH = 0.3
 """Seconds between two fetches of the service under test, and with it the time that a removed key may work on."""
@@ -179,10 +179,12 @@ async def load(service, publisher, rotation, seconds, clients):
 def run_rotations(directory, seconds, clients=6):
     """Let a real service verify the tokens of an issuer that rotates its keys, and give the figures."""
     with contextlib.ExitStack() as stack:
-        publisher = Publisher()
+        certificate = make_certificate(Path(directory), "localhost")
+        publisher = Publisher(certificate=certificate)
         rotation = Rotation(publisher)
         flags = ("--jwt-jwks", publisher.url, "--jwt-jwks-refresh", str(REFRESH))
-        service = stack.enter_context(RunningService(Path(directory) / "data", *flags, dev=False))
+        trusted = {"SSL_CERT_FILE": str(certificate)}
+        service = stack.enter_context(RunningService(Path(directory) / "data", *flags, dev=False, **trusted))
         try:
             figures = asyncio.run(load(service, publisher, rotation, seconds, clients))
         finally:

@@ -71,6 +71,7 @@ async def refuse(service, token, caplog, path=PATH):
         answer = Answer(response.status, response.headers, await response.read())
     check("GET", answer)
     assert answer.status == 401, (token[:200], answer.body)
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="dicom", error="invalid_token"'
     shown = answer.body.decode() + str(answer.headers) + caplog.text
     for piece in (token, *token.split(".")):
         if len(piece) > 8:
@@ -505,7 +506,8 @@ async def test_one_token_twice_is_one(service):
 async def test_other_headers_carry_no_token(service, name):
     token = service.token("p-1")
     for value in (token, f"Bearer {token}", f"access-token={token}; Access-Token={token}; access_token={token}"):
-        assert (await service.ask("GET", PATH, headers={name: value})).status == 401
+        answer = await service.ask("GET", PATH, headers={name: value})
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="dicom"')
 
 
 async def test_a_query_or_a_body_carries_no_token(service):

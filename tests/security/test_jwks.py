@@ -1,22 +1,15 @@
 """Fetching a JWK Set over real sockets: within bounds, from where it was told, and from nowhere else."""
 
 import asyncio
-import datetime
 import gzip
-import ipaddress
 import ssl
 import time
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from service.jwks import MAX_SET_BYTES, SetUnavailable, fetch, loader
-from tests.security.issuer import Publisher
+from tests.security.issuer import Publisher, make_certificate
 
 
 @pytest.fixture
@@ -82,35 +75,13 @@ async def test_an_answer_that_breaks_off_is_a_failure(publisher):
         await fetch(publisher.url)
 
 
-def make_certificate(folder, name):
-    """A certificate that signs itself, for localhost and the loopback address."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
-    return path
-
-
 @pytest.mark.parametrize(("name", "trusted"), [("localhost", True), ("localhost", False), ("elsewhere.example", True)])
 async def test_tls_is_verified(tmp_path, monkeypatch, name, trusted):
     path = make_certificate(tmp_path, name)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(path)
     if trusted:
         # What aiohttp verifies with where nothing is said, with one authority more.
         monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=str(path)))
-    with Publisher(b"{}", server) as publisher:
+    with Publisher(b"{}", path) as publisher:
         if trusted and name == "localhost":
             assert await fetch(publisher.url) == b"{}"
         else:

@@ -128,6 +128,18 @@ def test_a_file_of_keys_that_cannot_be_used_is_told_in_a_sentence(capsys, tmp_pa
     assert "c2VjcmV0" not in printed
 
 
+def test_keys_that_open_more_than_one_service_are_warned_of(monkeypatch, tmp_path, issuer, caplog):
+    (tmp_path / "keys.json").write_bytes(issuer.key_set())
+    monkeypatch.setenv("JWT_JWKS", str(tmp_path / "keys.json"))
+    for audience, warned in (("", True), ("dicom", False)):
+        caplog.clear()
+        monkeypatch.setenv("JWT_ISSUER", "https://issuer.example")
+        monkeypatch.setenv("JWT_AUDIENCE", audience)
+        with pytest.raises(AssertionError, match="would have started"):
+            main(["--port", "0"])
+        assert ("JWT_AUDIENCE" in caplog.text) is warned
+
+
 # --- dev mode ------------------------------------------------------------------------------------------------------
 
 
