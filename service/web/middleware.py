@@ -100,8 +100,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     token = find_token(request)
     patient = segments.patient_id(request)
     claims = await request.app[AUTHENTICATOR].admit(token, patient)
-    claims.require(request.app[ROUTE_SCOPES][method, resource.canonical])
     request[CALLER] = Caller(patient, claims)
+    claims.require(request.app[ROUTE_SCOPES][method, resource.canonical])
     return await handler(request)
 
 
