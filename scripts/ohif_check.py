@@ -1,29 +1,21 @@
-"""Have the real OHIF viewer list a study of this service, open it, and draw a CT slice.
-
-Needs npm (for the viewer's own build, `@ohif/app`) and Chromium. The viewer runs on an origin of its own, so CORS is
-part of what is checked. The token goes with its XMLHttpRequests only: its one streamed `fetch` of a frame is refused,
-the viewer says so, and draws the slice from the others. With the token there too its viewport stayed black, without a
-GPU at least, though each request was answered; why is not known.
-
-The screenshots are left in the folder that is named at the end; the viewer's build is kept in ~/.cache.
-
-    .venv/bin/python scripts/ohif_check.py [folder for the screenshots]
-"""
+"""Have the real OHIF viewer list a patient's studies, open them, and draw their pictures."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
+import hashlib
 import io
-import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,69 +23,136 @@ import aiohttp
 import numpy as np
 import pydicom
 from aiohttp import web
+from chromium import Page, running_page
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 
 ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "ohif"
 OHIF = "@ohif/app@3.13.2"
+INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
 PATIENT = "p-ohif"
-STUDY = "1.2.826.0.1.3680043.9.7.1"
-SLICES = 5
-CACHE = Path.home() / ".cache" / "dicom-document-store"
+UIDS = "1.2.826.0.1.3680043.9.7"
+SLICES = 10
+ALIKE = 0.98
+"""The correlation of grey values from which on two pictures show the same: the viewer interpolates."""
 
-SKIP_TOUR = "[...document.querySelectorAll('button')].find(each => each.innerText.trim() === 'Skip all')?.click()"
+VISIBLE = 0.9
+"""The same for a screenshot, where the viewer's texts and controls lie over the picture."""
+
+FILES = {
+    "a CT slice in JPEG 2000": "693_J2KI.dcm",
+    "an MR slice in JPEG-LS": "MR_small_jpeg_ls_lossless.dcm",
+    "an MR slice in RLE": "MR_small_RLE.dcm",
+    "an MR slice in big endian": "MR_small_bigendian.dcm",
+    "30 ultrasound frames in JPEG": "examples_ybr_color.dcm",
+}
+"""Files of pydicom's that are shown too."""
 
 CONFIG = """
-const TOKEN = %(token)s, SERVICE = %(service)s;
-const open = XMLHttpRequest.prototype.open;
-XMLHttpRequest.prototype.open = function (method, url, ...rest) {
-  open.call(this, method, url, ...rest);
-  if (String(url).startsWith(SERVICE)) this.setRequestHeader('Authorization', 'Bearer ' + TOKEN);
-};
+const TOKEN = %(token)s, ROOT = %(root)s;
 window.config = {
-  routerBasename: null, extensions: [], modes: [], showStudyList: true, maxNumberOfWebWorkers: 1,
-  showWarningMessageForCrossOrigin: false, showCPUFallbackMessage: false,
-  useCPURendering: true, // a headless browser has no GPU
-  investigationalUseDialog: { option: 'never' },
-  defaultDataSourceName: 'ours',
+  routerBasename: null, modes: [], showStudyList: true, maxNumberOfWebWorkers: 1,
+  showWarningMessageForCrossOrigin: false, showCPUFallbackMessage: false, investigationalUseDialog: { option: 'never' },
+  // The token goes with every request of the viewer, of its data source as of its image loader.
+  extensions: [{
+    id: 'token',
+    preRegistration: ({ servicesManager }) => servicesManager.services.userAuthenticationService
+      .setServiceImplementation({ getAuthorizationHeader: () => ({ Authorization: `Bearer ${TOKEN}` }) }),
+  }],
+  defaultDataSourceName: 'dicomweb',
   dataSources: [{
-    namespace: '@ohif/extension-default.dataSourcesModule.dicomweb', sourceName: 'ours',
+    namespace: '@ohif/extension-default.dataSourcesModule.dicomweb', sourceName: 'dicomweb',
     configuration: {
-      friendlyName: 'ours', name: 'ours', qidoRoot: SERVICE, wadoRoot: SERVICE, wadoUriRoot: SERVICE,
-      qidoSupportsIncludeField: true, imageRendering: 'wadors', thumbnailRendering: 'wadors', enableStudyLazyLoad: true,
-      supportsFuzzyMatching: true, supportsWildcard: true, bulkDataURI: { enabled: true },
+      friendlyName: 'DICOM document store', name: 'store', qidoRoot: ROOT, wadoRoot: ROOT, wadoUriRoot: ROOT,
+      qidoSupportsIncludeField: true, supportsFuzzyMatching: true, supportsWildcard: true, enableStudyLazyLoad: true,
+      imageRendering: 'wadors', thumbnailRendering: 'wadors', bulkDataURI: { enabled: true },
     },
   }],
 };
 """
+VIEWPORT = """(() => {
+  const canvas = document.querySelector('.cornerstone-canvas'), place = canvas?.getBoundingClientRect();
+  return place && place.width > 100
+    ? { box: [place.left, place.top, place.right, place.bottom], drawn: canvas.toDataURL() } : null;
+})()"""
+SKIP_TOUR = "[...document.querySelectorAll('button')].find(each => each.innerText.trim() === 'Skip all')?.click()"
+THUMBNAIL = "[...document.querySelectorAll('img')].some(each => each.src.startsWith('data:image') && each.naturalWidth)"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study that the viewer has to show.
+
+    Parameters
+    ----------
+    name : str
+        What it is, in words.
+    uid : str
+        Its Study Instance UID.
+    files : sequence of bytes
+        Its instances.
+    """
+
+    name: str
+    uid: str
+    files: Sequence[bytes]
 
 
 def fetch_viewer() -> Path:
-    """Give the folder of the viewer's build, from the cache or from npm."""
-    folder = CACHE / OHIF.replace("/", "-")
+    """Give the folder of the viewer's build, from npm where it is not there yet.
+
+    Raises
+    ------
+    SystemExit
+        npm has other bytes under that version than these.
+    """
+    folder = BUILD / OHIF.rpartition("@")[2]
     if not (folder / "package" / "dist" / "index.html").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", OHIF, "--silent"], cwd=folder, check=True)
+        subprocess.run(["npm", "pack", OHIF, "--silent"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         archive = next(folder.glob("*.tgz"))
-        subprocess.run(["tar", "xzf", archive.name], cwd=folder, check=True)
+        if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != INTEGRITY.removeprefix(
+            "sha512-"
+        ):
+            raise SystemExit(f"{archive} is not what {OHIF} was.")
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
         archive.unlink()
     return folder / "package" / "dist"
 
 
-def make_slices() -> list[bytes]:
-    """Give the slices of a small CT series, made of pydicom's own test file."""
+def make_studies() -> list[Study]:
+    """Give a CT series made of pydicom's test file, and files of its as they are under a study of their own."""
+    made = [Study(f"a CT series of {SLICES} slices", f"{UIDS}.1", make_slices(f"{UIDS}.1"))]
+    for number, (name, file) in enumerate(FILES.items(), 2):
+        dataset = pydicom.dcmread(str(get_testdata_file(file, download=False)))
+        dataset.StudyInstanceUID = f"{UIDS}.{number}"
+        made.append(Study(name, dataset.StudyInstanceUID, [bytes_of(dataset)]))
+    return made
+
+
+def make_slices(study: str) -> list[bytes]:
+    """Give the slices of a series, each the picture of the one before moved by some pixels."""
     dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
+    pixels = dataset.pixel_array
     made = []
     for number in range(1, SLICES + 1):
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY, f"{STUDY}.1"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"{STUDY}.1.{number}")
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.1"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"{study}.1.{number}")
         dataset.InstanceNumber = number
-        dataset.ImagePositionPatient[2] = 5 * number
-        target = io.BytesIO()
-        dataset.save_as(target)
-        made.append(target.getvalue())
+        dataset.ImagePositionPatient[2] = dataset.SliceLocation = 5 * number
+        dataset.PixelData = np.roll(pixels, 4 * (number - SLICES), axis=1).tobytes()
+        made.append(bytes_of(dataset))
     return made
+
+
+def bytes_of(dataset: pydicom.Dataset) -> bytes:
+    """Give a dataset as a file."""
+    target = io.BytesIO()
+    dataset.save_as(target)
+    return target.getvalue()
 
 
 @asynccontextmanager
@@ -120,8 +179,8 @@ async def running_service(folder: Path, origin: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def serving_viewer(dist: Path) -> AsyncIterator[tuple[str, Callable[[str], None]]]:
-    """Serve the viewer; gives its origin and a function that sets its configuration."""
+async def serving_viewer(dist: Path) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """Serve the viewer; gives its origin, and where its configuration is put."""
     config = {"text": ""}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -135,141 +194,152 @@ async def serving_viewer(dist: Path) -> AsyncIterator[tuple[str, Callable[[str],
     app.router.add_get("/{name:.*}", answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        yield f"http://127.0.0.1:{port}", lambda text: config.update(text=text)
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", config
     finally:
         await runner.cleanup()
 
 
-class Browser:
-    """One page of a headless Chromium, spoken to by the DevTools protocol."""
+class Store:
+    """The patient's DICOMweb root, asked by this script."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self._numbers = itertools.count(1)
+    def __init__(self, session: aiohttp.ClientSession, root: str, token: str) -> None:
+        self._session, self.root = session, root
+        self._headers = {"Authorization": f"Bearer {token}"}
 
-    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol, and give its result."""
-        number = next(self._numbers)
-        await self._socket.send_json({"id": number, "method": method, "params": parameters})
-        while True:
-            message = await asyncio.wait_for(self._socket.receive_json(), 60)
-            if message.get("id") == number:
-                result: dict[str, Any] = message.get("result", {})
-                return result
+    async def store(self, studies: Sequence[Study]) -> None:
+        """Store the studies."""
+        head = b"--b\r\nContent-Type: application/dicom\r\n\r\n"
+        body = b"".join(head + file + b"\r\n" for study in studies for file in study.files) + b"--b--\r\n"
+        headers = {**self._headers, "Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+        async with self._session.post(f"{self.root}/studies", data=body, headers=headers) as answer:
+            if answer.status != 200:
+                raise SystemExit(f"Storing gave {answer.status}: {await answer.text()}")
 
-    async def evaluate(self, expression: str) -> Any:
-        """Give the value of a JavaScript expression."""
-        result = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        return result.get("result", {}).get("value")
-
-    async def wait_for(self, what: str, expression: str, seconds: float = 90) -> Any:
-        """Wait until an expression is true.
-
-        Raises
-        ------
-        SystemExit
-            Where it is not in time.
-        """
-        for _ in range(int(seconds * 2)):
-            if value := await self.evaluate(expression):
-                print(f"seen: {what}")
-                return value
-            await asyncio.sleep(0.5)
-        print((await self.evaluate("document.body.innerText") or "")[:2000])
-        raise SystemExit(f"not seen: {what}")
-
-    async def screenshot(self, target: Path) -> Image.Image:
-        """Write what the page looks like."""
-        data = base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
-        await asyncio.to_thread(target.write_bytes, data)
-        return Image.open(io.BytesIO(data))
+    async def pictures(self, study: Study) -> list[Image.Image]:
+        """Give the service's own picture of every frame of a study."""
+        made: list[Image.Image] = []
+        async with self._session.get(f"{self.root}/studies/{study.uid}/instances", headers=self._headers) as answer:
+            instances: list[dict[str, Any]] = await answer.json(content_type="application/dicom+json")
+        for instance in instances:
+            url = instance["00081190"]["Value"][0]
+            for frame in range(1, int(instance.get("00280008", {}).get("Value", [1])[0]) + 1):
+                headers = {**self._headers, "Accept": "image/png"}
+                async with self._session.get(f"{url}/frames/{frame}/rendered", headers=headers) as picture:
+                    picture.raise_for_status()
+                    made.append(Image.open(io.BytesIO(await picture.read())))
+        return made
 
 
-@asynccontextmanager
-async def running_browser(session: aiohttp.ClientSession, profile: Path) -> AsyncIterator[Browser]:
-    """Have a browser with one empty page."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        raise SystemExit("There is no Chromium on PATH.")
-    process = await asyncio.create_subprocess_exec(
-        program, "--headless=new", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={profile}",
-        "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1400,900",
-        "--no-first-run", "--disable-dev-shm-usage", "about:blank",
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        told = profile / "DevToolsActivePort"
-        for _ in range(120):
-            if told.is_file() and told.read_text():
+def likeness(seen: Image.Image, picture: Image.Image) -> float:
+    """Give the correlation of a picture with what a viewport shows, which has it in its middle and as large as fits."""
+    scale = min(seen.width / picture.width, seen.height / picture.height)
+    left, top = ((seen.width - picture.width * scale) / 2, (seen.height - picture.height * scale) / 2)
+    box = (left, top, seen.width - left, seen.height - top)
+    there = np.asarray(seen.convert("L").resize(picture.size, Image.Resampling.BOX, box), np.float64).ravel()
+    ours = np.asarray(picture.convert("L"), np.float64).ravel()
+    return float(np.corrcoef(there, ours)[0, 1]) if there.std() > 1 and ours.std() > 1 else 0.0
+
+
+async def wait_for(page: Page, what: str, expression: str, seconds: int = 60) -> Any:
+    """Give the value of an expression as soon as it has one, or say that it had none in time."""
+    for _ in range(seconds * 2):
+        if value := await page.evaluate(expression):
+            return value
+        await asyncio.sleep(0.5)
+    print(f"NOT SEEN: {what}")
+    return None
+
+
+async def see(page: Page, pictures: Sequence[Image.Image], seconds: int) -> tuple[int, float]:
+    """Wait until the viewport shows one of these pictures; gives which it is most like, and how much."""
+    best, alike = 0, 0.0
+    for _ in range(seconds * 2):
+        await page.evaluate(SKIP_TOUR)
+        if viewport := await page.evaluate(VIEWPORT):
+            drawn = Image.open(io.BytesIO(base64.b64decode(viewport["drawn"].partition(",")[2])))
+            rated = [likeness(drawn, picture) for picture in pictures]
+            best, alike = int(np.argmax(rated)), max(rated)
+            if alike >= ALIKE:
                 break
-            await asyncio.sleep(0.25)
-        port = told.read_text().split()[0]
-        async with session.get(f"http://127.0.0.1:{port}/json") as answer:
-            page = next(each for each in await answer.json() if each["type"] == "page")
-        async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            yield Browser(socket)
-    finally:
-        process.terminate()
-        await process.wait()
+        await asyncio.sleep(0.5)
+    return best, alike
 
 
-async def check(target: Path) -> None:
-    """Store a study, and have the viewer show it.
+async def look_at(page: Page, origin: str, store: Store, study: Study, target: Path) -> bool:
+    """Open a study, and go through its first pictures; tells whether each was drawn."""
+    pictures = (await store.pictures(study))[:SLICES]
+    await page.open(f"{origin}/viewer?StudyInstanceUIDs={study.uid}")
+    viewport = await wait_for(page, f"a viewport for {study.name}", VIEWPORT)
+    if viewport is None:
+        return False
+    first, alike = await see(page, pictures, 30)
+    thumbnail = await wait_for(page, f"a thumbnail of {study.name}", THUMBNAIL)
+    screenshot = await page.screenshot()
+    screenshot.save(target / f"{study.name.replace(' ', '-')}.png")
+    visible = likeness(screenshot.crop(tuple(viewport["box"])), pictures[first])
+    drawn = {first: alike} if alike >= ALIKE and visible >= VISIBLE else {}
+    for _ in range(len(pictures) - 1 if drawn else 0):
+        await page.press("ArrowDown", 40)
+        await asyncio.sleep(0.3)
+        which, alike = await see(page, pictures, 10)
+        if alike >= ALIKE:
+            drawn[which] = alike
+    whole = len(drawn) == len(pictures) and bool(thumbnail)
+    print(
+        f"{'seen' if whole else 'NOT SEEN'}: {study.name}: {len(drawn)} of {len(pictures)} pictures, "
+        f"correlation {min(drawn.values(), default=alike):.4f}, {visible:.4f} in the screenshot"
+    )
+    return whole
 
-    Raises
-    ------
-    SystemExit
-        Where it does not.
-    """
+
+async def check(target: Path) -> bool:
+    """Store the studies, and have the viewer show them."""
     dist = await asyncio.to_thread(fetch_viewer)
+    studies = make_studies()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         async with (
             aiohttp.ClientSession() as session,
-            serving_viewer(dist) as (origin, configure),
+            serving_viewer(dist) as (origin, config),
             running_service(folder / "data", origin) as service,
         ):
             async with session.get(f"{service}/patient/{PATIENT}/token") as answer:
                 token = (await answer.json())["access_token"]
-            parts = b"".join(
-                b"--b\r\nContent-Type: application/dicom\r\n\r\n" + each + b"\r\n" for each in make_slices()
-            )
-            root = f"{service}/patient/{PATIENT}/dicomweb"
-            kind = 'multipart/related; type="application/dicom"; boundary=b'
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
-            async with session.post(f"{root}/studies", data=parts + b"--b--\r\n", headers=headers) as answer:
-                if answer.status != 200:
-                    raise SystemExit(await answer.text())
-            configure(CONFIG % {"token": json.dumps(token), "service": json.dumps(root)})
-            async with running_browser(session, folder / "profile") as browser:
-                await browser.call("Page.navigate", url=origin)
-                await browser.wait_for("the study in the list", "document.body.innerText.includes('CompressedSamples')")
-                await browser.screenshot(target / "ohif-list.png")
-                await browser.call("Page.navigate", url=f"{origin}/viewer?StudyInstanceUIDs={STUDY}")
-                await browser.wait_for("a viewport", "document.querySelector('.cornerstone-canvas') !== null")
-                for _ in range(30):
-                    await asyncio.sleep(1)
-                    await browser.evaluate(SKIP_TOUR)
-                    picture = await browser.screenshot(target / "ohif-slice.png")
-                    # The middle of the window is the viewport: black until a slice is drawn, then many shades.
-                    shades = np.unique(np.asarray(picture.convert("L"))[250:650, 500:900])
-                    if shades.size > 60:
-                        print(f"seen: a slice, of {shades.size} shades")
-                        return
-                raise SystemExit("not seen: a slice")
+            store = Store(session, f"{service}/patient/{PATIENT}/dicomweb", token)
+            await store.store(studies)
+            config["text"] = CONFIG % {"token": json.dumps(token), "root": json.dumps(store.root)}
+            async with running_page(session, folder / "profile") as page:
+                await page.open(origin)
+                count = f"1-{len(studies)} of {len(studies)}"
+                listed = f"document.body.innerText.includes({json.dumps(count)})"
+                shown = [bool(await wait_for(page, f"a list of {len(studies)} studies", listed))]
+                (await page.screenshot()).save(target / "list.png")
+                shown += [await look_at(page, origin, store, study, target) for study in studies]
+                refused = [each for each in page.answers if each[2].startswith(service) and each[0] >= 400]
+                for text in [*(f"{status} {method} {url}" for status, method, url in refused), *page.complaints]:
+                    print(f"the viewer met: {text}")
+    return all(shown) and not refused
 
 
-def main() -> None:
+def main() -> int:
     """Run the check."""
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="ohif-"))
+    parser = argparse.ArgumentParser(
+        prog="ohif_check",
+        description="Starts the service with a database of its own, stores a CT series and files of several transfer "
+        "syntaxes of pydicom's, serves the OHIF viewer on another origin, and has a headless Chromium list the "
+        "studies, open each and go through its pictures. Each must be drawn as the service itself renders it "
+        f"(correlation of the grey values at least {ALIKE}), and no request may be refused; else the exit status is 1. "
+        f"Needs npm, which fetches {OHIF} into build/ohif once, and Chromium (Debian: apt-get install chromium).",
+    )
+    parser.add_argument("--screenshots", type=Path, default=BUILD / "screenshots", help="where they are left")
+    target: Path = parser.parse_args().screenshots
     target.mkdir(parents=True, exist_ok=True)
-    asyncio.run(check(target))
+    shown = asyncio.run(check(target))
     print(f"screenshots: {target}")
+    return 0 if shown else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
