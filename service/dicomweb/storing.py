@@ -17,7 +17,8 @@ PROCESSING_FAILURE = 0x0110
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
-# Warning Reason (0008,1196)
+
+WARNING_REASON = "00081196"
 DATASET_DOES_NOT_MATCH_SOP_CLASS = 0xB007
 
 
@@ -61,10 +62,11 @@ class Outcome:
 
     @property
     def status(self) -> int:
-        """The HTTP status (PS3.18 Table 10.5.3-1): all, some or none of it stored."""
+        """The HTTP status (PS3.18 Table 10.5.3-1): 200 all stored, 202 with failures or warnings, 409 none stored."""
         if not self.stored:
             return 409
-        return 202 if self.failed or self.others else 200
+        warned = any(WARNING_REASON in item for item in self.stored)
+        return 202 if self.failed or self.others or warned else 200
 
     def fail(self, reason: int, identifiers: Mapping[str, str | None] | None = None) -> None:
         """Note that a file was not stored."""
@@ -153,7 +155,7 @@ async def store_part(
         item = _reference(envelope)
         item["00081190"] = _url(instance_url(root, envelope))
         if stored.problems or stored.truncated_at is not None:
-            item["00081196"] = {"vr": "US", "Value": [DATASET_DOES_NOT_MATCH_SOP_CLASS]}
+            item[WARNING_REASON] = {"vr": "US", "Value": [DATASET_DOES_NOT_MATCH_SOP_CLASS]}
         outcome.stored.append(item)
         outcome.studies.add(envelope["study_instance_uid"])
 

@@ -266,11 +266,23 @@ def test_window_viewport_and_quality_shape_a_picture(stored):
     assert ask(window="40,400,sigmoid").content != plain.content
     assert ask(window="40,400,linear-exact").status_code == 200
     assert Image.open(io.BytesIO(ask(viewport="64,32").content)).size == (32, 32)
+    whole = np.asarray(Image.open(io.BytesIO(ask().content)))
+    for region, part in (
+        ("20,10,10,20,20,10", whole[20:30, 10:30]),
+        ("20,10,10,20,-20,10", whole[20:30, 10:30][:, ::-1]),
+        ("128,8,,120", whole[120:]),
+        ("128,8,,120,,500", whole[120:]),
+        ("128,128,-1000,0,1128,-128", whole[::-1]),
+    ):
+        picture = Image.open(io.BytesIO(ask(viewport=region).content))
+        assert np.array_equal(np.asarray(picture), part), region
+    assert Image.open(io.BytesIO(ask(viewport="50,50,10,20,20,10").content)).size == (50, 25)
     jpeg = [stored.get(f"{ct}/rendered?quality={quality}").content for quality in (5, 95)]
     assert len(jpeg[0]) < len(jpeg[1])
     for bad in (
         {"window": "40"}, {"window": "40,0,linear"}, {"window": "40,400,cubic"}, {"window": "a,b,linear"},
-        {"viewport": "0,1"}, {"viewport": "1"}, {"viewport": "1,2,3,4,5,6"}, {"quality": "0"}, {"quality": "101"},
+        {"viewport": "0,1"}, {"viewport": "1"}, {"viewport": "1,2,3,4,5,6,7"}, {"viewport": "9,9,a"},
+        {"viewport": "9,9,128,0"}, {"viewport": "9,9,0,0,0,5"}, {"quality": "0"}, {"quality": "101"},
         {"quality": "x"}, {"annotation": "patient"}, {"unknown": "1"},
     ):  # fmt: skip
         assert ask(**bad).status_code == 400, bad

@@ -89,7 +89,7 @@ def test_nothing_stored_is_409(patient, ct):
 
 def test_a_file_with_faults_is_stored_with_a_warning(patient, ct):
     answer = post(patient, body_of(ct[:-1000]))
-    assert answer.status_code == 200
+    assert answer.status_code == 202
     (item,) = answer.json()["00081199"]["Value"]
     assert item["00081196"]["Value"] == [0xB007]
 
@@ -112,6 +112,22 @@ def test_what_is_no_such_request_is_refused(patient, ct, headers, status):
 def test_a_body_that_is_cut_or_empty_is_a_bad_request(patient, ct):
     assert post(patient, body_of(numbered(ct, 1, 1))[:-2000]).status_code == 400
     assert post(patient, b"--b0undary--\r\n").status_code == 400
+
+
+def test_media_types_may_be_quoted_or_not_and_have_parameters_and_capitals(patient, ct):
+    body = body_of(numbered(ct, 1, 1), kind="Application/DICOM; transfer-syntax=1.2.840.10008.1.2.1")
+    for kind in ("type=application/dicom; boundary=b0undary", 'boundary="b0undary"; Type="application/DICOM"'):
+        assert post(patient, body, **{"Content-Type": f"Multipart/Related; {kind}"}).status_code == 200
+    single = post(patient, numbered(ct, 1, 2), **{"Content-Type": "application/dicom"})
+    assert single.status_code == 200
+    assert len(patient.client.search_for_instances()) == 2
+
+
+def test_links_are_secure_where_a_proxy_says_that_its_caller_is(patient, ct):
+    body = body_of(numbered(ct, 1, 1))
+    for sent, scheme in (("https", "https"), ("http", "http"), ("javascript", "http")):
+        answer = post(patient, body, **{"X-Forwarded-Proto": sent})
+        assert answer.json()["00081190"]["Value"] == [f"{scheme}{patient.root.removeprefix('http')}/studies/{STUDY}"]
 
 
 def test_parts_of_another_type_fail_alone(patient, ct):

@@ -49,6 +49,8 @@ class RenderRequest:
         The function of that window; by default the file's own.
     voi : int, optional
         Which of the file's windows and VOI LUTs, from 0; by default the first one that can be used.
+    region : tuple of int, optional
+        Left, top, width and height of the part of the frame that is shown, in pixels; negative sizes flip it.
     size : int, optional
         Pixels of the longest side.
     format : str
@@ -61,6 +63,7 @@ class RenderRequest:
     window: tuple[float, float] | None = None
     function: Function | None = None
     voi: int | None = None
+    region: tuple[int, int, int, int] | None = None
     size: int | None = None
     format: Literal["png", "jpeg"] = "png"
     quality: int = 90
@@ -156,6 +159,8 @@ def render_tree(buffer: Buffer, tree: Tree, request: RenderRequest, limits: Pixe
     warnings = list(header.warnings)
     decoded = decode_frame(buffer, tree, header, request.frame, limits, warnings)
     image, voi = _to_picture(tree, header, decoded, request, warnings)
+    if request.region is not None:
+        image = _cut(image, *request.region)
     if request.size is not None:
         image = encode.scale_to(image, request.size)
     is_png = request.format == "png"
@@ -184,6 +189,14 @@ def _check_request(request: RenderRequest) -> None:
         raise Invalid("A picture is a png or a jpeg.")
     if not 1 <= request.quality <= 100:
         raise Invalid("The quality of a picture is from 1 to 100.")
+
+
+def _cut(image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+    """Give a part of a picture, as much of it as is there, flipped where its width or height is negative."""
+    part = image[max(top, 0) : max(top + abs(height), 0), max(left, 0) : max(left + abs(width), 0)]
+    if part.shape[0] == 0 or part.shape[1] == 0:
+        raise Invalid("There is no part of the picture in that region.")
+    return np.ascontiguousarray(part[:: -1 if height < 0 else 1, :: -1 if width < 0 else 1])
 
 
 def _to_picture(

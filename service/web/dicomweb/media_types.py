@@ -20,6 +20,7 @@ IMAGE_TYPES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("80", "81"), ("image/jls", "image/x-jls")),
     **dict.fromkeys(("90", "91"), ("image/jp2",)),
     **dict.fromkeys(("92", "93"), ("image/jpx",)),
+    **dict.fromkeys(("110", "111", "112"), ("image/jxl",)),
     **dict.fromkeys(("201", "202", "203"), ("image/jphc", "image/jph")),
 }
 """The image types of compressed frames by the last component of their transfer syntax (PS3.18 Table 8.7.3-2)."""
@@ -82,11 +83,18 @@ def choose_offer(accept: str | None, offers: Sequence[Offer]) -> Offer:
         None fits. The sentence names what there is.
     """
     ranges = parse_accept(accept or "") or [MediaRange("*", "*")]
-    for wanted in sorted(ranges, key=lambda each: -each.quality):
-        if wanted.quality > 0:
-            for offer in offers:
-                if _fits(wanted, offer):
-                    return offer
+    best: tuple[float, int] | None = None
+    chosen = None
+    for offer in offers:
+        fitting = [place for place, wanted in enumerate(ranges) if _fits(wanted, offer)]
+        if fitting:
+            # The narrowest range says how much an offer is liked (RFC 9110, 12.5.1); among equals, what is named first.
+            place = max(fitting, key=lambda place: (_narrowness(ranges[place]), ranges[place].quality))
+            rated = ranges[place].quality, -place
+            if rated[0] > 0 and (best is None or rated > best):
+                best, chosen = rated, offer
+    if chosen is not None:
+        return chosen
     names = list(dict.fromkeys(str(offer) for offer in offers))
     syntaxes = sorted(set().union(*(offer.transfer_syntaxes or () for offer in offers)))
     there = f" Transfer syntaxes: {', '.join(syntaxes)}." if syntaxes else ""
@@ -100,6 +108,10 @@ def image_types(transfer_syntax_uid: str) -> tuple[str, ...]:
     if not transfer_syntax_uid.startswith(_COMPRESSED):
         return ()
     return IMAGE_TYPES.get(transfer_syntax_uid.removeprefix(_COMPRESSED), ())
+
+
+def _narrowness(wanted: MediaRange) -> int:
+    return (wanted.type != ANY) + (wanted.subtype != ANY) + len(wanted.parameters)
 
 
 def _fits(wanted: MediaRange, offer: Offer) -> bool:

@@ -56,14 +56,20 @@ def read_parameters(request: web.Request, schema: Parameters) -> dict[str, objec
 
 
 def root_url(request: web.Request) -> str:
-    """Give the URL of the patient's DICOMweb root, without a slash at its end."""
-    host = request.host
+    """Give the URL of the patient's DICOMweb root, without a slash at its end.
+
+    Where a proxy that speaks TLS says so, it is an ``https`` one: a viewer's page would not fetch from another. Whoever
+    sends that header gets these links and nobody else, so it need not be trusted.
+    """
+    host, scheme = request.host, request.scheme
+    if request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https":
+        scheme = "https"
     transport = request.transport
     local = transport.get_extra_info("sockname") if transport is not None else None
-    if local and host == local[0] and request.scheme == "http" and local[1] != 80:
+    if local and host == local[0] and scheme == "http" and local[1] != 80:
         # dicomweb-client leaves the port out of its Host; who names the very address asks here and not at a proxy.
         host = f"{host}:{local[1]}"
-    return f"{request.scheme}://{host}{'/'.join(request.rel_url.raw_path.split('/')[:4])}"
+    return f"{scheme}://{host}{'/'.join(request.rel_url.raw_path.split('/')[:4])}"
 
 
 def takes_gzip(request: web.Request) -> bool:
