@@ -3,6 +3,7 @@
 import io
 from urllib.parse import quote
 
+import pydicom
 import pytest
 from PIL import Image
 
@@ -115,10 +116,17 @@ def test_a_series_comes_as_the_pictures_of_its_instances(library):
     assert [picture.size for picture in pictures] == [(32, 32)] * 3
 
 
-def test_more_pictures_than_one_request_may_have_are_refused(stored):
-    frames = f"{path(stored.datasets['rtdose_rle.dcm'])}/frames/{','.join(['1'] * 101)}"
-    refused = stored.get(f"{frames}/rendered", headers={"Accept": 'multipart/related; type="image/png"'})
-    assert refused.status_code == 413
+def test_more_pictures_than_one_request_may_have_are_refused(stored, patient):
+    dose = path(stored.datasets["rtdose_rle.dcm"])
+    multipart = {"Accept": 'multipart/related; type="image/png"'}
+    assert stored.get(f"{dose}/frames/{','.join(['1'] * 101)}/rendered", headers=multipart).status_code == 400
+    assert stored.get(f"{dose}/frames/1,16/rendered", headers=multipart).status_code == 404
+    many = pydicom.dcmread(io.BytesIO(content_of("rtdose.dcm")))
+    many.PixelData, many.NumberOfFrames = many.PixelData * 7, 105
+    target = io.BytesIO()
+    many.save_as(target)
+    patient.upload(target.getvalue())
+    assert patient.get(f"{path(many)}/rendered", headers=multipart).status_code == 413
 
 
 def test_an_instance_with_pixels_stands_for_a_series(patient, ct):

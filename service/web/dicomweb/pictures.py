@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -57,21 +57,26 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
     wanted = read_wanted(request)
     context, scope = request.app[CONTEXT], scope_of(request)
     numbers = frame_list(request) if "frames" in request.match_info else None
+    if numbers and len(numbers) > MAX_PICTURES:
+        raise Invalid(f"One request has at most {MAX_PICTURES} frames rendered.")
     member = await _shown(context, scope)
     offers = [Offer(kind, multipart=True) for kind in (JPEG, PNG)]
     if numbers is None or len(numbers) == 1:
         offers = [Offer(JPEG), Offer(PNG), *offers]
     chosen = choose_offer(accept_of(request), offers)
     if not chosen.multipart:
-        return _picture(await _render(context, scope, member, wanted, (numbers or [1])[0], chosen.media_type))
-    frames = [(member, number) for number in numbers] if numbers else await _all_frames(context, scope)
-    if len(frames) > MAX_PICTURES:
-        raise TooLarge(f"One request has at most {MAX_PICTURES} frames rendered.")
+        number = (numbers or [1])[0]
+        fitted = await _fit(context, scope, member, wanted, [number])
+        return _picture(await _render(context, scope, member, fitted, number, chosen.media_type))
+    shown = [(member, numbers)] if numbers else await _all_frames(context, scope)
+    # Looked at before the first is rendered: an answer that has begun cannot be taken back.
+    fittings = [(each, await _fit(context, scope, each, wanted, listed), listed) for each, listed in shown]
 
     async def parts() -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
-        for each, number in frames:
-            made = await _render(context, scope, each, wanted, number, chosen.media_type)
-            yield {"Content-Type": made.media_type, "Content-Length": str(len(made.data))}, _once(made.data)
+        for each, fitted, listed in fittings:
+            for number in listed:
+                made = await _render(context, scope, each, fitted, number, chosen.media_type)
+                yield {"Content-Type": made.media_type, "Content-Length": str(len(made.data))}, _once(made.data)
 
     return await send_parts(request, parts(), chosen.media_type, HEADERS)
 
@@ -85,6 +90,7 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     numbers = frame_list(request) if "frames" in request.match_info else [1]
     member = await _shown(context, scope)
     small = replace(wanted, viewport=wanted.viewport or (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    small = await _fit(context, scope, member, small, numbers[:1])
     return _picture(await _render(context, scope, member, small, numbers[0], chosen.media_type))
 
 
@@ -101,53 +107,74 @@ async def _shown(context: Context, scope: Scope) -> Member:
     return middle
 
 
-async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, int]]:
-    """Give every frame of an instance or a series; of more than can be given, one more than that."""
-    found: list[tuple[Member, int]] = []
+async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, Sequence[int]]]:
+    """Give the instances of a path that have pixels, each with the numbers of its frames.
+
+    Raises
+    ------
+    NotRenderable
+        None has pixels.
+    TooLarge
+        They have more frames than one request may have rendered.
+    """
+    found: list[tuple[Member, Sequence[int]]] = []
+    left = MAX_PICTURES
     members = await find_members(context, scope)
-    keys = ("Rows", "NumberOfFrames")
-    async for member, envelope in iter_visible(context, scope.patient_id, members, keys):
+    async for member, envelope in iter_visible(context, scope.patient_id, members, ("Rows", "NumberOfFrames")):
         elements = envelope.get("dataset") or {}
         if _number(elements, "Rows"):
-            count = min(max(_number(elements, "NumberOfFrames"), 1), MAX_PICTURES + 1)
-            found += [(member, number) for number in range(1, count + 1)]
-        if len(found) > MAX_PICTURES:
-            break
+            frames = max(_number(elements, "NumberOfFrames"), 1)
+            left -= frames
+            if left < 0:
+                raise TooLarge(f"One request has at most {MAX_PICTURES} frames rendered.")
+            found.append((member, range(1, frames + 1)))
     if not found:
         raise NotRenderable("This object has no pixels.")
     return found
 
 
-async def _render(
-    context: Context, scope: Scope, member: Member, wanted: Wanted, number: int, media_type: str
-) -> Rendition:
-    kind: Literal["png", "jpeg"] = "png" if media_type == PNG else "jpeg"
+async def _fit(context: Context, scope: Scope, member: Member, wanted: Wanted, numbers: Sequence[int]) -> Wanted:
+    """Fit the picture into the viewport, where all of the frames are there.
+
+    Raises
+    ------
+    NotFound
+        There is no such instance, or not every one of the frames.
+    Invalid
+        The viewport shows a region that is not there.
+    """
     facts = await context.store.read_elements(
         scope.patient_id, member.dicom_id, (), ("Rows", "Columns", "NumberOfFrames")
     )
     if facts is None:
         raise NotFound(f"There is no such {scope.noun}.")
     rows, columns, frames = (_number(facts["elements"], keyword) for keyword in ("Rows", "Columns", "NumberOfFrames"))
-    if number > max(frames, 1):
+    if max(numbers) > max(frames, 1):
         raise NotFound("This instance has no such frame.")
-    region, size = _fit(wanted, rows, columns) if rows and columns else (None, None)
-    asked = replace(wanted.request, frame=number - 1, region=region, size=size, format=kind)
-    return await rendered.rendition(context, scope.patient_id, member.dicom_id, asked)
-
-
-def _fit(wanted: Wanted, rows: int, columns: int) -> tuple[tuple[int, int, int, int] | None, int | None]:
-    """Give the part of an image that a viewport shows, and how many pixels its longest side then has."""
+    if wanted.viewport is None or rows < 1 or columns < 1:
+        return wanted
     left, top = (edge or 0 for edge in wanted.region[:2])
     width, height = wanted.region[2] or columns - left, wanted.region[3] or rows - top
     across = min(left + abs(width), columns) - max(left, 0)
     down = min(top + abs(height), rows) - max(top, 0)
     if across < 1 or down < 1:
         raise Invalid("There is no part of the image in that region.")
-    region = (left, top, width, height)
-    size = max(across, down)
-    if wanted.viewport is not None:
-        size = min(max(1, round(size * min(wanted.viewport[0] / across, wanted.viewport[1] / down))), MAX_SIDE)
-    return None if region == (0, 0, columns, rows) else region, None if size == max(across, down) else size
+    region, longest = (left, top, width, height), max(across, down)
+    size = min(max(1, round(longest * min(wanted.viewport[0] / across, wanted.viewport[1] / down))), MAX_SIDE)
+    asked = replace(
+        wanted.request,
+        region=None if region == (0, 0, columns, rows) else region,
+        size=None if size == longest else size,
+    )
+    return replace(wanted, request=asked)
+
+
+async def _render(
+    context: Context, scope: Scope, member: Member, wanted: Wanted, number: int, media_type: str
+) -> Rendition:
+    kind: Literal["png", "jpeg"] = "png" if media_type == PNG else "jpeg"
+    asked = replace(wanted.request, frame=number - 1, format=kind)
+    return await rendered.rendition(context, scope.patient_id, member.dicom_id, asked)
 
 
 def _number(elements: Mapping[str, Any], keyword: str) -> int:
