@@ -156,8 +156,11 @@ def test_metadata_is_what_the_file_says_and_its_bulk_data_answers(stored, name):
             answer = stored.session.get(element["BulkDataURI"], timeout=30)
             assert answer.status_code == 200
             by_client = stored.client.retrieve_bulkdata(element["BulkDataURI"])
+            if tag == "7FE00010" and dataset.file_meta.TransferSyntaxUID.is_compressed:
+                assert list(by_client) == [content for _, content in parts_of(answer)]
+                continue
             assert list(by_client) == [answer.content]
-            if tag == "7FE00010" and not dataset.file_meta.TransferSyntaxUID.is_compressed:
+            if tag == "7FE00010":
                 pixels = dataset.PixelData
                 if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
                     pixels = np.frombuffer(pixels, f">u{dataset.BitsAllocated // 8}").byteswap().tobytes()
@@ -223,6 +226,27 @@ def test_compressed_frames_come_as_they_are_stored_or_decoded(stored, name):
     pixels = dataset.pixel_array.reshape(count, -1)
     for number, frame in zip(numbers, decoded, strict=True):
         assert frame == pixels[number - 1].tobytes()
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_rle_2frame.dcm", "JPEG2000.dcm", "rtdose_rle.dcm"])
+def test_compressed_pixel_data_as_bulk_data_is_its_frames(stored, name):
+    dataset = stored.datasets[name]
+    syntax, count = dataset.file_meta.TransferSyntaxUID, int(dataset.get("NumberOfFrames", 1))
+    there = f"{path(dataset)}/bulkdata/7FE00010"
+    for accept in (None, "*/*", "multipart/related; type=application/octet-stream; transfer-syntax=*"):
+        parts = parts_of(stored.get(there, headers={"Accept": accept}))
+        assert {headers["Content-Type"] for headers, _ in parts} == {
+            f"application/octet-stream; transfer-syntax={syntax}"
+        }
+        assert [content for _, content in parts] == list(
+            pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=count)
+        )
+    decoded = stored.get(there, headers={"Accept": "application/octet-stream"})
+    assert decoded.headers["Content-Type"] == "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1"
+    assert decoded.content == dataset.pixel_array.tobytes()
+    parts = parts_of(stored.get(there, headers={"Accept": 'multipart/related; type="application/octet-stream"'}))
+    assert b"".join(content for _, content in parts) == decoded.content
+    assert stored.get(there, headers={"Accept": "image/gif"}).status_code == 406
 
 
 @pytest.mark.parametrize("frames", ["0", "1,", "x", "1-2", "-1", "1,0", "1%2C1x", "%D9%A1"])

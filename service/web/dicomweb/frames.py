@@ -9,8 +9,8 @@ from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
 from service.dicomweb.frames import Frame, iter_frames
-from service.dicomweb.scope import find_one
-from service.errors import Invalid
+from service.dicomweb.scope import Member, Scope, find_one
+from service.errors import Invalid, TooLarge
 from service.web import segments
 from service.web.dicomweb.media_types import (
     EXPLICIT_LITTLE_ENDIAN,
@@ -20,7 +20,7 @@ from service.web.dicomweb.media_types import (
     choose_offer,
     image_types,
 )
-from service.web.dicomweb.multipart import send_parts
+from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
 from service.web.keys import CONTEXT
 
@@ -55,6 +55,33 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def send_pixel_data(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse:
+    """Give compressed pixel data as the bulk data it is: its frames in parts, or decoded one after another.
+
+    The value of the element itself is frames wrapped in items, which no media type describes.
+
+    Raises
+    ------
+    NotAcceptable
+        There is no such form.
+    TooLarge
+        There are more frames than one request may name.
+    """
+    context, stored = request.app[CONTEXT], member.transfer_syntax_uid or ""
+    chosen, decoded = choose_frames(accept_of(request), stored, single=False, whole=True)
+    facts = await context.store.read_elements(scope.patient_id, member.dicom_id, (), ("NumberOfFrames",))
+    values = (facts or {"elements": {}})["elements"].get("NumberOfFrames", {}).get("Value") or [1]
+    count = values[0] if isinstance(values[0], int) and values[0] > 0 else 1
+    if count > MAX_FRAMES:
+        raise TooLarge(f"At most {MAX_FRAMES} frames are given at once; ask for them by their numbers.")
+    frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
+    if chosen.multipart:
+        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+    response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
+    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
+    return await send_pieces(request, response, (data async for data, _ in frames))
+
+
 def frame_list(request: web.Request) -> list[int]:
     """Give the frame numbers of the path, from 1.
 
@@ -72,10 +99,11 @@ def frame_list(request: web.Request) -> list[int]:
     return numbers
 
 
-def choose_frames(accept: str | None, stored: str, *, single: bool) -> tuple[Offer, bool]:
+def choose_frames(accept: str | None, stored: str, *, single: bool, whole: bool = False) -> tuple[Offer, bool]:
     """Give the form in which frames are sent, and whether they are decoded for it.
 
-    Without an Accept they come as they are stored. `application/octet-stream` without a transfer syntax means Explicit
+    Without an Accept they come as they are stored. A single one need not stand in a part, nor need decoded ones that
+    are the whole of the pixel data. `application/octet-stream` without a transfer syntax means Explicit
     VR Little Endian (PS3.18 8.7.3.3.2).
 
     Raises
@@ -93,6 +121,7 @@ def choose_frames(accept: str | None, stored: str, *, single: bool) -> tuple[Off
             Offer(each.media_type, False, each.transfer_syntaxes, default_syntax=each.default_syntax)
             for each in as_stored
         ]
+    if single or whole:
         decoded.append(Offer(OCTETS, transfer_syntaxes=native, stored=False))
     chosen = choose_offer(accept, as_stored + decoded)
     return chosen, chosen in decoded

@@ -12,10 +12,12 @@ from schemas.http import NoParameters
 from service import tags
 from service.bulkdata import read_bulk_data
 from service.context import Context
+from service.dicom.paths import parse_tag_path
 from service.dicomweb.scope import Member, Scope, find_members, find_one, member_url
 from service.errors import NotFound
 from service.web import segments
-from service.web.dicomweb.media_types import OCTETS, Offer, accept_of, choose_offer
+from service.web.dicomweb.frames import send_pixel_data
+from service.web.dicomweb.media_types import OCTETS, Offer, accept_of, choose_offer, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
 from service.web.keys import CONTEXT
@@ -26,6 +28,7 @@ AHEAD = 4
 """Trees that are read and encoded at once."""
 
 NO_PARAMETERS = NoParameters()
+PIXEL_DATA = parse_tag_path("PixelData")
 
 
 @answers
@@ -78,11 +81,13 @@ async def _compressed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     """Give the bytes of one value, which a BulkDataURI names."""
     read_parameters(request, NO_PARAMETERS)
-    # Bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
-    chosen = choose_offer(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)
     path = segments.path_segment(request, "path")
+    if parse_tag_path(path) == PIXEL_DATA and image_types(member.transfer_syntax_uid or ""):
+        return await send_pixel_data(request, scope, member)
+    # Bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
+    chosen = choose_offer(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
     value = await read_bulk_data(context, scope.patient_id, member.dicom_id, path)
     if chosen.multipart:
 
