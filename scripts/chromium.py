@@ -137,7 +137,11 @@ async def running_page(session: aiohttp.ClientSession, profile: Path) -> AsyncIt
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), 10)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _told_port(process: asyncio.subprocess.Process, told: Path) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -106,21 +107,24 @@ def fetch_viewer() -> Path:
     Raises
     ------
     SystemExit
-        npm has other bytes under that version than these.
+        It cannot be had, or npm has other bytes under that version than these.
     """
     folder = BUILD / OHIF.rpartition("@")[2]
-    if not (folder / "package" / "dist" / "index.html").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", OHIF, "--silent"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        archive = next(folder.glob("*.tgz"))
-        if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != INTEGRITY.removeprefix(
-            "sha512-"
-        ):
-            raise SystemExit(f"{archive} is not what {OHIF} was.")
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
-        archive.unlink()
-    return folder / "package" / "dist"
+    if not folder.is_dir():
+        if shutil.which("npm") is None:
+            raise SystemExit("There is no npm on PATH, which fetches the viewer. Debian has it as `npm`.")
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
+            if subprocess.run(["npm", "pack", OHIF, "--silent"], cwd=scratch, stdout=subprocess.DEVNULL).returncode:
+                raise SystemExit(f"npm could not fetch {OHIF}.")
+            archive = next(Path(scratch).glob("*.tgz"))
+            digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+            if f"sha512-{digest}" != INTEGRITY:
+                raise SystemExit(f"What npm has as {OHIF} is not what it was.")
+            with tarfile.open(archive) as packed:
+                packed.extractall(scratch, filter="data")
+            (Path(scratch) / "package").rename(folder)  # whole, or not at all
+    return folder / "dist"
 
 
 def make_studies() -> list[Study]:
