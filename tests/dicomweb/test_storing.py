@@ -125,7 +125,7 @@ def test_media_types_may_be_quoted_or_not_and_have_parameters_and_capitals(patie
 
 def test_links_are_secure_where_a_proxy_says_that_its_caller_is(patient, ct):
     body = body_of(numbered(ct, 1, 1))
-    for sent, scheme in (("https", "https"), ("http", "http"), ("javascript", "http")):
+    for sent, scheme in (("https", "https"), ("HTTPS, http", "https"), ("http", "http"), ("javascript", "http")):
         answer = post(patient, body, **{"X-Forwarded-Proto": sent})
         assert answer.json()["00081190"]["Value"] == [f"{scheme}{patient.root.removeprefix('http')}/studies/{STUDY}"]
 

@@ -62,7 +62,7 @@ def root_url(request: web.Request) -> str:
     sends that header gets these links and nobody else, so it need not be trusted.
     """
     host, scheme = request.host, request.scheme
-    if request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https":
+    if request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https":
         scheme = "https"
     transport = request.transport
     local = transport.get_extra_info("sockname") if transport is not None else None
