@@ -134,6 +134,8 @@ def test_what_is_not_there_is_404(stored):
         "/studies/1.2.3/metadata",
         f"/studies/{study}/series/{series}/instances/1.2.3/frames/1",
         f"{path(ct)}/frames/2",
+        f"{path(ct)}/frames/1,2",
+        f"{path(ct)}/frames/1,2/rendered",
         f"{path(ct)}/bulkdata/Modality",
         f"{path(stored.datasets['rtplan.dcm'])}/frames/1",
         # of another patient
