@@ -6,7 +6,6 @@ must not hold up everybody else, and the tests hold every real answer to its sch
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +14,13 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate, valida
 
 from service.errors import Invalid
 
-_DIGITS = re.compile(r"[0-9]{1,10}")
+MAX_DIGITS = 10
+_DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
+
+DECIMAL = r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?"
+"""A number in a parameter: `float` also takes spaces, underscores, infinities and other scripts' digits."""
+
+_WINDOW = re.compile(f"({DECIMAL}),({DECIMAL})")
 
 
 class WholeNumber(fields.Field[int]):
@@ -31,11 +36,11 @@ class Window(fields.Field[tuple[float, float]]):
     """`center,width` (PS3.3 C.11.2.1.2), the width above zero."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[float, float]:  # noqa: ARG002 - as above
-        try:
-            center, width = (float(part) for part in str(value).split(","))
-        except ValueError:
-            raise ValidationError("Give center and width, for example 40,400.") from None
-        if not (math.isfinite(center) and math.isfinite(width) and abs(center) <= 1e9 and 0 < width <= 1e9):
+        match = _WINDOW.fullmatch(str(value))
+        if match is None:
+            raise ValidationError("Give center and width, for example 40,400.")
+        center, width = float(match[1]), float(match[4])
+        if not (abs(center) <= 1e9 and 0 < width <= 1e9):
             raise ValidationError("The center is a number, and the width one above zero.")
         return center, width
 
@@ -87,9 +92,9 @@ class ListParameters(Parameters):
     limit = WholeNumber(
         load_default=100,
         validate=validate.Range(min=1, error="Give a whole number from 1."),
-        metadata={"description": "How many instances at most; more than 1,000 is 1,000."},
+        metadata={"description": "How many instances at most; more than 1,000 is 1,000.", "example": 20},
     )
-    offset = WholeNumber(load_default=0, metadata={"description": "How many of the newest to pass over."})
+    offset = WholeNumber(load_default=0, metadata={"description": "How many of the newest to pass over.", "example": 0})
 
 
 class SearchParameters(ListParameters):
@@ -98,7 +103,8 @@ class SearchParameters(ListParameters):
     orderby = fields.String(
         load_default=None,
         metadata={
-            "description": "A path to sort by, with `-` before it for the greatest first; else the newest first."
+            "description": "A path to sort by, with `-` before it for the greatest first; else the newest first.",
+            "example": "-SliceThickness",
         },
     )
     fuzzymatching = fields.Boolean(
@@ -127,10 +133,10 @@ class CatalogueParameters(Parameters):
     limit = WholeNumber(
         load_default=1000,
         validate=validate.Range(min=1, error="Give a whole number from 1."),
-        metadata={"description": "How many paths at most; more than 1,000 is 1,000."},
+        metadata={"description": "How many paths at most; more than 1,000 is 1,000.", "example": 100},
     )
-    offset = WholeNumber(load_default=0, metadata={"description": "How many paths to pass over."})
-    path = fields.String(load_default="", metadata={"description": "What a path begins with."})
+    offset = WholeNumber(load_default=0, metadata={"description": "How many paths to pass over.", "example": 0})
+    path = fields.String(load_default="", metadata={"description": "What a path begins with.", "example": "Slice"})
 
 
 class PictureParameters(Parameters):
@@ -139,18 +145,28 @@ class PictureParameters(Parameters):
     frame = WholeNumber(
         load_default=1,
         validate=validate.Range(min=1, error="Frames count from 1."),
-        metadata={"description": "The frame, counted from 1."},
+        metadata={"description": "The frame, counted from 1.", "example": 1},
     )
-    window = Window(load_default=None, metadata={"description": "Center and width, in the units of the image."})
+    window = Window(
+        load_default=None,
+        metadata={
+            "description": "Center and width, in the units of the image.",
+            "pattern": f"^{DECIMAL},{DECIMAL}$",
+            "example": "40,400",
+        },
+    )
     voi = WholeNumber(
         load_default=None,
         validate=validate.Range(min=1, error="They count from 1."),
-        metadata={"description": "Which of the file's own windows, counted from 1."},
+        metadata={"description": "Which of the file's own windows, counted from 1; not beside `window`.", "example": 1},
     )
     size = WholeNumber(
         load_default=None,
         validate=validate.Range(min=1, max=8192, error="Give a whole number from 1 to 8192."),
-        metadata={"description": "The longer side, in pixels; a picture is not made larger than it is."},
+        metadata={
+            "description": "The longer side, in pixels; a picture is not made larger than it is.",
+            "example": 256,
+        },
     )
 
     @validates_schema
@@ -271,12 +287,27 @@ class Tag(Answer):
     name = fields.String(required=True, allow_none=True)
     vr = fields.String(required=True, validate=validate.Regexp(r"[A-Z]{2}\Z"))
     vm = fields.Integer(required=True, validate=validate.Range(min=0))
-    value = fields.Raw(required=True, allow_none=True)
+    value = fields.Raw(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "A scalar for one value, a list for several, null for none; of a sequence a list of items, "
+            "each a list of tags.",
+            "anyOf": [
+                {"type": ["string", "number", "null"]},
+                {"type": "array", "items": {"type": ["string", "number", "null"]}},
+                {"type": "array", "items": {"type": "array", "items": {"$ref": "#/components/schemas/Tag"}}},
+            ],
+        },
+    )
     creator = fields.String(allow_none=True)
-    raw = fields.Raw()
-    problem = fields.String()
+    raw = fields.String(metadata={"description": "The file's own text, or bytes, where the value loses them."})
+    raw_encoding = fields.Constant("base64")
+    problem = fields.String(metadata={"description": "Why the element could not be converted."})
     encoding = fields.Constant("base64")
-    length = fields.Integer()
+    length = fields.Integer(metadata={"description": "Bytes of a value that is not shown."})
+    spilled = fields.Constant(True)
+    items = fields.Integer(metadata={"description": "Items of a sequence that is not shown."})
 
     @validates_schema
     def items_are_tags(self, data: dict[str, Any], **_: Any) -> None:
@@ -297,3 +328,11 @@ class Health(Answer):
     """That the service is there."""
 
     status = fields.Constant("ok", required=True)
+
+
+class Readiness(Health):
+    """That its database is there too."""
+
+    missing_indexes = fields.List(
+        fields.String(), metadata={"description": "Indexes without which it is slow; scripts/migrate.py builds them."}
+    )

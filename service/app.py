@@ -16,8 +16,10 @@ from service.resources import open_context
 from service.settings import Settings, SettingsError
 from service.storage.store import Store
 from service.web.cors import mark_origin, preflight
-from service.web.keys import AUTHENTICATOR, CONTEXT, KEY_SOURCE, PUBLIC_ROUTES, ROUTE_SCOPES, SETTINGS
+from service.web.keys import API_DOCUMENT, AUTHENTICATOR, CONTEXT, KEY_SOURCE, PUBLIC_ROUTES, ROUTE_SCOPES, SETTINGS
 from service.web.middleware import authenticate, mark_response, problems, trace
+from service.web.openapi.document import create_document
+from service.web.openapi.handler import encode
 from service.web.routes import add_routes, all_routes, route_scopes
 
 
@@ -43,6 +45,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     routes = all_routes(settings)
     app[ROUTE_SCOPES] = route_scopes(routes)
     app[PUBLIC_ROUTES] = add_routes(app.router, routes)
+    app[API_DOCUMENT] = encode(create_document(routes))
     app.on_response_prepare.append(mark_response)
     app.on_response_prepare.append(mark_origin)
 

@@ -28,6 +28,7 @@ PUBLIC_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("public_route
 ROUTE_SCOPES: web.AppKey[Mapping[tuple[str, str], str]] = web.AppKey("route_scopes", Mapping[tuple[str, str], str])
 KEY_SOURCE: web.AppKey[KeySource] = web.AppKey("key_source", KeySource)
 """There only where keys are published: with a secret there is nothing to renew."""
+API_DOCUMENT: web.AppKey[bytes] = web.AppKey("api_document", bytes)
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

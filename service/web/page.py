@@ -1,4 +1,4 @@
-"""GET / and what it needs: a page that shows one person's files, without anything from elsewhere."""
+"""GET / and /docs and what they need: one person's files, and the API, without anything from elsewhere."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.web import bulkdata, documents, health, listing, page, tags, tokens, uploads
 from service.web.bodies import expect_nothing
 from service.web.dicomweb import frames, metadata, pictures, query, retrieve, store
+from service.web.openapi.handler import give_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", "/static/page.js", page.serve_file("page.js", "text/javascript"), public=True),
         Route("GET", "/static/page.css", page.serve_file("page.css", "text/css"), public=True),
         Route("GET", "/static/icon.svg", page.serve_file("icon.svg", "image/svg+xml"), public=True),
+        Route("GET", "/docs", page.serve_file("docs.html", "text/html"), public=True),
+        Route("GET", "/static/docs.js", page.serve_file("docs.js", "text/javascript"), public=True),
+        Route("GET", "/static/docs.css", page.serve_file("docs.css", "text/css"), public=True),
+        Route("GET", "/openapi.json", give_document, public=True),
         Route("GET", "/healthz", health.is_alive, public=True),
         Route("GET", "/readyz", health.is_ready, public=True),
         Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE),

@@ -1,6 +1,8 @@
-"""The page: ours alone, and nothing in it that a file could turn into markup."""
+"""The pages: ours alone, and nothing in them that a file could turn into markup."""
 
+import asyncio
 import re
+import shutil
 
 import pytest
 
@@ -16,6 +18,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
         ("/static/page.js", "text/javascript"),
         ("/static/page.css", "text/css"),
         ("/static/icon.svg", "image/svg+xml"),
+        ("/docs", "text/html"),
+        ("/static/docs.js", "text/javascript"),
+        ("/static/docs.css", "text/css"),
     ],
 )
 async def test_the_page_and_what_it_needs(service, path, media_type):
@@ -32,7 +37,7 @@ async def test_the_page_and_what_it_needs(service, path, media_type):
 
 async def test_every_file_of_the_page_is_served(service):
     for file in FOLDER.iterdir():
-        path = "/" if file.name == "index.html" else f"/static/{file.name}"
+        path = {"index.html": "/", "docs.html": "/docs"}.get(file.name, f"/static/{file.name}")
         assert (await service.ask("GET", path)).body == file.read_bytes()
 
 
@@ -42,8 +47,9 @@ async def test_nothing_comes_from_elsewhere():
         assert not re.search(r"https?://|//[a-z]+\.", text), file.name
 
 
-async def test_what_comes_from_a_file_is_put_in_as_text():
-    script = (FOLDER / "page.js").read_text("utf-8")
+@pytest.mark.parametrize(("page", "script"), [("index.html", "page.js"), ("docs.html", "docs.js")])
+async def test_what_comes_from_elsewhere_is_put_in_as_text(page, script):
+    text = (FOLDER / script).read_text("utf-8")
     for forbidden in (
         "innerHTML",
         "outerHTML",
@@ -53,14 +59,30 @@ async def test_what_comes_from_a_file_is_put_in_as_text():
         "Function(",
         "DOMParser",
     ):
-        assert forbidden not in script
-    page = (FOLDER / "index.html").read_text("utf-8")
-    assert not re.search(r"\son\w+=|<script(?![^>]*src=)|style=", page)
+        assert forbidden not in text
+    markup = (FOLDER / page).read_text("utf-8")
+    assert not re.search(r"\son\w+=|<script(?![^>]*src=)|style=", markup)
 
 
-async def test_the_ids_that_the_script_asks_for_are_in_the_page():
-    script = (FOLDER / "page.js").read_text("utf-8")
-    page = (FOLDER / "index.html").read_text("utf-8")
-    asked = set(re.findall(r'find\("([\w-]+)"\)', script))
+@pytest.mark.parametrize(("page", "script"), [("index.html", "page.js"), ("docs.html", "docs.js")])
+async def test_the_ids_that_the_script_asks_for_are_in_the_page(page, script):
+    asked = set(re.findall(r'find\("([\w-]+)"\)', (FOLDER / script).read_text("utf-8")))
     assert asked
-    assert asked <= set(re.findall(r'id="([\w-]+)"', page))
+    assert asked <= set(re.findall(r'id="([\w-]+)"', (FOLDER / page).read_text("utf-8")))
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not here")
+async def test_a_browser_shows_every_operation_and_complains_of_nothing(service, tmp_path):
+    browser = await asyncio.create_subprocess_exec(
+        *("chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"),
+        *("--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom", f"{service.url}/docs#getInstance"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    shown, said = (part.decode() for part in await asyncio.wait_for(browser.communicate(), 60))
+    assert [line for line in said.splitlines() if "CONSOLE" in line] == []
+    document = (await service.ask("GET", "/openapi.json")).json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert shown.count('class="operation"') == len(operations)
+    assert all(f'id="{operation["operationId"]}"' in shown for operation in operations)
+    assert 'aria-label="dicom_id"' in shown  # the one that the address names is open

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from jsonschema import Draft202012Validator
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from schemas.http import Tag
+from service.settings import Settings
+from service.web.openapi.document import create_document
+from service.web.routes import all_routes
 from tests.web.conftest import MAX_UPLOAD_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,6 +27,14 @@ def read(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return dcmread(path)
+
+
+DOCUMENT = create_document(all_routes(Settings()))
+
+
+def shape_of(name):
+    """A validator of one schema of the OpenAPI document."""
+    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", **DOCUMENT})
 
 
 def readable():
@@ -63,6 +75,11 @@ async def test_a_file_comes_back_and_each_of_its_tags_can_be_asked_by_hex(servic
         assert one.json() == everything[f"{tag:08X}"]
     model = await service.ask("GET", f"{path}/tags", patient=patient, headers={"Accept": "application/dicom+json"})
     assert len(json.loads(model.body)) == 1
+    # The shapes of the OpenAPI document, on all that real files have.
+    shape_of("DicomJson").validate(model.json())
+    shape = shape_of("Tag")
+    for each in everything.values():
+        shape.validate(each)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,206 @@
+"""The OpenAPI document: the table of routes, with what is said of each, and the shapes of `schemas`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+
+from schemas import http
+from schemas.dicom_json import COMPONENTS
+from service.web.openapi import dicomweb, operations
+from service.web.openapi.operation import PRIVATE_REFUSALS, PROBLEM_TYPE, REFUSALS, Operation, Response
+from service.web.openapi.parameters import PARAMETERS, PATH_PARAMETERS, RESPONSE_HEADERS
+
+VERSION = "0.1.0"
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {**operations.OPERATIONS, **dicomweb.OPERATIONS}
+
+TAGS = {
+    "Tokens": "Who may see what. A token's `patient_id` is the patient of the path.",
+    "Files": "Uploading, listing, searching, fetching and deleting.",
+    "Tags": "What a file says.",
+    "STOW-RS": "DICOMweb: storing (PS3.18 10.5).",
+    "QIDO-RS": "DICOMweb: searching (PS3.18 10.6).",
+    "WADO-RS": "DICOMweb: retrieving (PS3.18 10.4).",
+    "Service": "What needs no token.",
+}
+
+DESCRIPTION = """\
+Put a DICOM file in; ask for any of its tags, for its picture, and for its bytes again. Everything belongs to a patient,
+and takes a token for that patient, as `access-token: <jwt>` or `Authorization: Bearer <jwt>`.
+
+Where `GET` is taken, `HEAD` is, with the same headers and no body. `OPTIONS` is answered to pages of the origins in
+`CORS_ORIGINS`. Every refusal is `application/problem+json` (RFC 9457), of one shape. Beside those that an operation
+names, a request that is not HTTP/1.1 is 400, a line or header over 8,190 bytes 431, another path 404, another method
+405, and what nobody foresaw 500.
+"""
+
+SECURITY: list[dict[str, list[str]]] = [{"accessToken": []}, {"bearer": []}]
+
+
+class Routed(Protocol):
+    """What is told of a route."""
+
+    @property
+    def method(self) -> str:
+        """In capitals."""
+
+    @property
+    def path(self) -> str:
+        """With `{name}` for what is variable."""
+
+    @property
+    def public(self) -> bool:
+        """Whether it takes no token."""
+
+
+def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
+    """Make the document of these routes.
+
+    Files that pages are made of, below `/static/`, are no part of the API. A route without a description is left out
+    (a test finds it).
+
+    Parameters
+    ----------
+    routes : iterable of Routed
+        The table of routes.
+    """
+    plugin = MarshmallowPlugin(schema_name_resolver=_name)
+    spec = APISpec(
+        title="DICOM document store",
+        version=VERSION,
+        openapi_version="3.1.0",
+        plugins=[plugin],
+        info={"description": DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        servers=[{"url": "/"}],
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+    )
+    converter = plugin.converter
+    assert converter is not None  # noqa: S101 - it has one from the moment that it belongs to a document
+    converter.field_mapping |= {http.WholeNumber: ("integer", None), http.Window: ("string", None)}
+    for each in (_pattern, _constant, _digits):
+        converter.add_attribute_function(each)  # type: ignore[no-untyped-call] # it has no types
+    for name, schema in COMPONENTS.items():
+        spec.components.schema(name, schema)
+    for named in (http.Problem, http.Tag, http.InstanceList, http.HitList):
+        spec.components.schema(named.__name__, schema=named)
+    for name, parameter in PARAMETERS.items():
+        spec.components.parameter(name, parameter["in"], parameter)
+    for name, parameter in PATH_PARAMETERS.items():
+        spec.components.parameter(name, "path", parameter)
+    for name, header in RESPONSE_HEADERS.items():
+        spec.components.header(name, header)
+    spec.components.security_scheme("accessToken", {"type": "apiKey", "in": "header", "name": "access-token"})
+    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    for route in routes:
+        described = OPERATIONS.get((route.method, route.path))
+        if described is not None:
+            spec.path(route.path, operations={route.method.lower(): _operation(converter, route, described)})
+    document: dict[str, Any] = spec.to_dict()
+    for shape in _below(http.Answer):
+        component = document["components"]["schemas"].get(_name(shape))
+        if component is not None:
+            component["description"] = (shape.__doc__ or "").partition("\n")[0]
+    return document
+
+
+def _operation(converter: OpenAPIConverter, route: Routed, described: Operation) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": described.operation_id,
+        "tags": [described.tag],
+        "summary": described.summary,
+        "parameters": [*re.findall(r"\{(\w+)\}", route.path), *described.parameters],
+        "responses": _responses(route, described),
+        "security": [] if route.public else SECURITY,
+    }
+    if described.description:
+        operation["description"] = described.description
+    if described.query is not None:
+        operation["parameters"] += _query(converter, described.query)
+    if described.body is not None:
+        operation["requestBody"] = {
+            "description": described.body.description,
+            "required": True,
+            "content": {kind: {"schema": schema} for kind, schema in described.body.content.items()},
+        }
+    return operation
+
+
+def _responses(route: Routed, described: Operation) -> dict[str, Any]:
+    refusals = described.refusals if route.public else described.refusals | PRIVATE_REFUSALS
+    made = {str(status): _response(response) for status, response in described.responses.items()}
+    for status in sorted(refusals):
+        headers = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}.get(status, ())
+        text = described.says.get(status, REFUSALS[status])
+        refusal = _response(Response(text, {PROBLEM_TYPE: http.Problem}, headers))
+        if str(status) in made:  # a status with a dataset of its own, and a problem beside it
+            made[str(status)]["content"] |= refusal["content"]
+        else:
+            made[str(status)] = refusal
+    return dict(sorted(made.items()))
+
+
+def _response(response: Response) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "description": response.description,
+        "headers": {name: name for name in ("X-Request-ID", *response.headers)},
+    }
+    if response.content:
+        made["content"] = {kind: {"schema": shape} for kind, shape in response.content.items()}
+        if response.example is not None:
+            next(iter(made["content"].values()))["example"] = response.example
+    return made
+
+
+def _query(converter: OpenAPIConverter, schema: type[http.Parameters]) -> list[dict[str, Any]]:
+    """Give the parameters that a schema reads; what is not there has no value, and so no null."""
+    parameters: list[dict[str, Any]] = converter.schema2parameters(schema(), location="query")
+    for parameter in parameters:
+        shape = parameter["schema"]
+        if isinstance(shape.get("type"), list):
+            shape["type"] = shape["type"][0]
+        if shape.get("default", ...) is None:
+            del shape["default"]
+        for word in ("description", "example"):
+            if word in shape:
+                parameter[word] = shape.pop(word)
+    return parameters
+
+
+def _below(kind: type[http.Answer]) -> Iterator[type[http.Answer]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
+def _name(schema: object) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    return kind.__name__.strip("_")
+
+
+def _pattern(_converter: object, _field: object, *, ret: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Write a pattern as JSON Schema has it: not anchored by itself, and without Python's own escapes."""
+    pattern = ret.get("pattern")
+    if pattern is None or pattern.startswith("^"):
+        return {}
+    return {"pattern": f"^{pattern.removesuffix(chr(92) + 'Z')}$"}
+
+
+def _constant(_converter: object, field: Any, *, ret: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Say of a constant what it is."""
+    if not hasattr(field, "constant"):
+        return {}
+    ret.pop("default", None)
+    return {"const": field.constant}
+
+
+def _digits(_converter: object, field: object, *, ret: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Say of a whole number how large it can be."""
+    if not isinstance(field, http.WholeNumber):
+        return {}
+    return {"minimum": ret.get("minimum", 0), "maximum": ret.get("maximum", 10**http.MAX_DIGITS - 1)}

@@ -1,0 +1,294 @@
+// The API for people: /openapi.json as a page on which every operation can be tried. All text is put in as text.
+
+const find = (id) => document.getElementById(id);
+const SHOWN = 200_000;
+const BOUNDARY = "a-boundary-of-the-docs-page";
+
+// What was used or answered last, so that the next operation need not be told again.
+const remembered = {};
+let api = {};
+let listed = 0;
+
+function make(name, className, ...children) {
+  const element = document.createElement(name);
+  if (className) element.className = className;
+  element.append(...children.filter((child) => child !== undefined && child !== null));
+  return element;
+}
+
+// Text in which `code` is marked as Markdown has it.
+function prose(text) {
+  const parts = String(text || "").split("`");
+  return parts.map((part, index) => (index % 2 ? make("code", "", part) : document.createTextNode(part)));
+}
+
+function resolve(thing) {
+  let found = thing;
+  while (found && found.$ref) {
+    found = found.$ref.slice(2).split("/").reduce((level, key) => level[key], api);
+  }
+  return found;
+}
+
+function nameOf(schema) {
+  if (!schema) return "";
+  if (schema.$ref) return schema.$ref.split("/").pop();
+  if (schema.anyOf) return schema.anyOf.map(nameOf).join(" or ");
+  if (schema.type === "array") return `list of ${nameOf(schema.items) || "values"}`;
+  if (schema.format === "binary") return "bytes";
+  if (schema.enum) return schema.enum.join(" | ");
+  return [].concat(schema.type || "").join(" or ") + (schema.format ? ` (${schema.format})` : "");
+}
+
+// --- what an operation takes and gives ----------------------------------------------------------------------------
+
+const exampleOf = (parameter) => {
+  if (parameter.example !== undefined) return parameter.example;
+  const named = Object.values(parameter.examples || {});
+  return named.length ? named[0].value : "";
+};
+
+function asText(value) {
+  if (Array.isArray(value)) return value.join(",");
+  if (value && typeof value === "object") return new URLSearchParams(value).toString();
+  return value === undefined ? "" : String(value);
+}
+
+function boundsOf(schema) {
+  const words = [nameOf(schema)];
+  const { minimum, maximum } = schema;
+  if (maximum !== undefined && maximum < 1_000_000) words.push(`${minimum ?? "…"} to ${maximum}`);
+  else if (minimum !== undefined) words.push(`from ${minimum}`);
+  if (schema.default !== undefined && schema.default !== "") words.push(`otherwise ${schema.default}`);
+  return words.filter(Boolean).join(", ");
+}
+
+function parameterRow(parameter, inputs, kinds) {
+  const label = make("td", "", make("code", "", parameter.name), make("span", "hint", parameter.in));
+  const about = make("td", "", ...prose(parameter.description), make("span", "hint", boundsOf(parameter.schema)));
+  const input = make("input");
+  input.setAttribute("aria-label", parameter.name);
+  input.placeholder = asText(exampleOf(parameter));
+  if (parameter.name === "Accept") {
+    const list = make("datalist", "", ...kinds.map((kind) => make("option", "", kind)));
+    list.id = `kinds-${(listed += 1)}`;
+    input.setAttribute("list", list.id);
+    label.append(list);
+    input.placeholder = kinds[0] || "";
+  }
+  if (parameter.name === "patient_id") {
+    input.disabled = true;
+    input.placeholder = "the patient above";
+  }
+  if (parameter.name === "Accept-Encoding") {
+    input.disabled = true;
+    input.placeholder = "the browser's own";
+  }
+  inputs.push([parameter, input]);
+  return make("tr", "", label, about, make("td", "try", input));
+}
+
+function parameterTable(parameters, inputs, kinds) {
+  if (!parameters.length) return null;
+  const head = make("tr", "", make("th", "", "Parameter"), make("th", "", ""), make("th", "", "Try"));
+  const rows = parameters.map((parameter) => parameterRow(parameter, inputs, kinds));
+  return make("table", "", make("thead", "", head), make("tbody", "", ...rows));
+}
+
+function responseTable(responses) {
+  const rows = Object.entries(responses).map(([status, response]) => {
+    const kinds = Object.entries(response.content || {}).map(([kind, { schema }]) =>
+      make("span", "hint", make("code", "", kind), ` ${nameOf(schema)}`));
+    return make("tr", "", make("td", "", make("code", "", status)), make("td", "", ...prose(response.description), ...kinds));
+  });
+  return make("table", "", make("tbody", "", ...rows));
+}
+
+// --- trying it ----------------------------------------------------------------------------------------------------
+
+function targetOf(path, inputs) {
+  let target = path;
+  const query = [];
+  const headers = {};
+  for (const [parameter, input] of inputs) {
+    const value = parameter.name === "patient_id" ? find("patient").value : input.value.trim();
+    if (parameter.in === "path") {
+      const text = value || input.placeholder;
+      if (parameter.name !== "patient_id") remembered[parameter.name] = text;
+      target = target.replace(`{${parameter.name}}`, encodeURIComponent(text));
+    } else if (value && parameter.in === "query") {
+      query.push(parameter.schema.type === "object" ? value : `${parameter.name}=${encodeURIComponent(value)}`);
+    } else if (value && !input.disabled) {
+      headers[parameter.name] = value;
+    }
+  }
+  return { url: target + (query.length ? `?${query.join("&")}` : ""), headers };
+}
+
+function bodyOf(kind, files, headers) {
+  if (kind === "multipart/form-data") {
+    const form = new FormData();
+    form.append("body", new Blob([files[0]], { type: "application/dicom" }), files[0].name);
+    return form;
+  }
+  if (kind.startsWith("multipart/related")) {
+    headers["Content-Type"] = `${kind}; boundary=${BOUNDARY}`;
+    const parts = files.flatMap((file) => [`--${BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n`, file, "\r\n"]);
+    return new Blob([...parts, `--${BOUNDARY}--\r\n`]);
+  }
+  headers["Content-Type"] = kind;
+  return files[0];
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function curlOf(method, url, headers, kind) {
+  const words = ["curl", "-i"];
+  if (method !== "GET") words.push("-X", method);
+  for (const [name, value] of Object.entries(headers)) {
+    words.push("-H", name === "access-token" ? '"access-token: $TOKEN"' : quoted(`${name}: ${value}`));
+  }
+  if (kind === "multipart/form-data") words.push("-F", quoted("body=@CT.dcm;type=application/dicom"));
+  else if (kind) words.push("-H", "'Content-Type: application/dicom'", "--data-binary", "@CT.dcm");
+  return [...words, quoted(location.origin + url)].join(" ");
+}
+
+async function shown(answer) {
+  const kind = (answer.headers.get("Content-Type") || "").split(";")[0];
+  const blob = await answer.blob();
+  if (!blob.size) return null;
+  if (kind.startsWith("image/")) {
+    const picture = make("img");
+    picture.alt = "The picture that the service answered with";
+    picture.src = URL.createObjectURL(blob);
+    return picture;
+  }
+  if (kind.endsWith("json") || kind.startsWith("text/")) {
+    const text = await blob.text();
+    const pretty = kind.endsWith("json") ? JSON.stringify(JSON.parse(text), null, 2) : text;
+    return make("pre", "", pretty.length > SHOWN ? `${pretty.slice(0, SHOWN)}\n…` : pretty);
+  }
+  const link = make("a", "", `${blob.size} bytes of ${kind || "no type"}: keep them`);
+  link.href = URL.createObjectURL(blob);
+  link.download = "answer";
+  return link;
+}
+
+async function remember(answer, operation) {
+  if (operation.operationId === "uploadFile" && answer.ok) remembered.dicom_id = await answer.clone().json();
+  if (operation.operationId === "getToken" && answer.ok) find("token").value = (await answer.clone().json()).access_token;
+}
+
+function tryForm(method, path, operation, inputs) {
+  const form = make("form", "send");
+  const button = make("button", "", "Send");
+  const output = make("div", "answer");
+  const kinds = Object.keys(resolve(operation.requestBody)?.content || {});
+  const chooser = make("input");
+  const kind = make("select", "", ...kinds.map((each) => make("option", "", each)));
+  if (kinds.length) {
+    chooser.type = "file";
+    chooser.multiple = kinds.some((each) => each.startsWith("multipart/related"));
+    chooser.setAttribute("aria-label", "File");
+    kind.setAttribute("aria-label", "Media type of the body");
+    form.append(kind, chooser);
+  }
+  form.append(button);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { url, headers } = targetOf(path, inputs);
+    if (find("token").value && operation.security.length) headers["access-token"] = find("token").value.trim();
+    if (kinds.length && !chooser.files.length) {
+      output.replaceChildren(make("p", "status bad", "Choose a file first."));
+      return;
+    }
+    button.disabled = true;
+    const command = make("pre", "", curlOf(method, url, headers, kinds.length ? kind.value : ""));
+    try {
+      const body = kinds.length ? bodyOf(kind.value, [...chooser.files], headers) : undefined;
+      const answer = await fetch(url, { method, headers, body, credentials: "omit", cache: "no-store" });
+      await remember(answer, operation);
+      const status = make("p", answer.ok ? "status" : "status bad", `${answer.status} ${answer.statusText}`);
+      const lines = [...answer.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
+      output.replaceChildren(command, status, make("pre", "", lines), ...[await shown(answer)].filter(Boolean));
+    } catch (error) {
+      output.replaceChildren(command, make("p", "status bad", error.message));
+    }
+    button.disabled = false;
+  });
+  return [form, output];
+}
+
+// --- the page -----------------------------------------------------------------------------------------------------
+
+const badge = (method) => make("span", `method ${method}`, method.toUpperCase());
+
+function details(method, path, operation, inputs) {
+  const kinds = Object.entries(operation.responses).filter(([status]) => status < "300").flatMap(([, each]) => Object.keys(each.content || {}));
+  const parameters = (operation.parameters || []).map(resolve);
+  const body = resolve(operation.requestBody);
+  return make("div", "",
+    operation.description ? make("p", "", ...prose(operation.description)) : null,
+    parameterTable(parameters, inputs, [...new Set(kinds)]),
+    body ? make("h3", "", "Body") : null,
+    body ? make("p", "", ...prose(body.description), ...Object.keys(body.content).map((kind) => make("span", "hint", " ", make("code", "", kind)))) : null,
+    ...tryForm(method.toUpperCase(), path, operation, inputs),
+    make("h3", "", "Answers"),
+    responseTable(operation.responses));
+}
+
+function operationElement(method, path, operation) {
+  const element = make("details", "operation");
+  element.id = operation.operationId;
+  element.append(make("summary", "", badge(method), make("code", "", path),
+    operation.security.length ? null : make("span", "open-to-all", "no token"),
+    make("span", "says", operation.summary)));
+  const inputs = [];
+  element.addEventListener("toggle", () => {
+    if (!element.open) return;
+    if (element.childElementCount === 1) element.append(details(method, path, operation, inputs));
+    for (const [{ name }, input] of inputs) input.value ||= remembered[name] || "";
+  });
+  return element;
+}
+
+function show() {
+  find("description").append(...api.info.description.trim().split(/\n\n+/).map((text) => make("p", "", ...prose(text))));
+  const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method, operation })));
+  for (const { name, description } of api.tags) {
+    const section = make("section", "", make("h2", "", name), make("p", "", ...prose(description)));
+    find("contents").append(make("h2", "", name));
+    for (const { path, method, operation } of operations.filter((each) => each.operation.tags[0] === name)) {
+      section.append(operationElement(method, path, operation));
+      const link = make("a", "", badge(method), operation.summary);
+      link.href = `#${operation.operationId}`;
+      find("contents").append(link);
+    }
+    find("operations").append(section);
+  }
+  find("get-token").hidden = !operations.some((each) => each.operation.operationId === "getToken");
+}
+
+function openNamed() {
+  const named = location.hash && find(location.hash.slice(1));
+  if (named) {
+    named.open = true;
+    named.scrollIntoView();
+  }
+}
+
+find("who").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (find("get-token").hidden) return;
+  const answer = await fetch(`/patient/${encodeURIComponent(find("patient").value)}/token`, { credentials: "omit" });
+  const given = await answer.json();
+  find("token").value = given.access_token || "";
+  find("notice").textContent = answer.ok ? `This token is good for ${given.expires_in} seconds.` : given.detail;
+  find("notice").hidden = false;
+});
+addEventListener("hashchange", openNamed);
+
+api = await (await fetch("/openapi.json")).json();
+show();
+openNamed();
