@@ -3,7 +3,7 @@
     .venv/bin/python scripts/make_postman_collection.py [file]
 
 Without a file it is `docs/postman_collection.json`. A run of the collection from its beginning, in Postman or by
-`newman run --working-dir FOLDER` where FOLDER has a CT_small.dcm, uploads a file, asks everything of it, and deletes it.
+`newman run --working-dir FOLDER` where FOLDER has a CT_small.dcm, uploads a file, asks everything of it, deletes it.
 """
 
 from __future__ import annotations

@@ -1,66 +1,14 @@
-"""A real service with a few files, and its document with their names in it, so that questions hit something."""
-
-import copy
-import io
-from pathlib import Path
+"""A real service with a few files in it."""
 
 import pytest
-import schemathesis
-from pydicom import dcmread
-from pydicom.data import get_testdata_file
-from schemathesis.config import SchemathesisConfig
 
-from service.settings import Settings
-from service.web.openapi.document import create_document
-from service.web.routes import all_routes
+from tests.openapi.asking import PATIENT, PLACEHOLDERS, STORED
 from tests.running_service import RunningService
 
-PATIENT = "p-1"
-STUDY, SERIES = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
-FILES = ("CT_small.dcm", "examples_palette.dcm", "JPEG2000.dcm", "reportsi.dcm")
-SPARE = "MR_small.dcm"
 
-TAGS = [
-    "00080060",
-    "0008,0060",
-    "(0010,0010)",
-    "PatientName",
-    "7FE00010",
-    "GEMS_IDEN_01:0009xx01",
-    "OtherPatientIDsSequence",
-    "OtherPatientIDsSequence[0].PatientID",
-    "ContentSequence[0].ConceptNameCodeSequence[0].CodeMeaning",
-    "OtherPatientIDsSequence[7].PatientID",
-    "NoSuchKeyword",
-]
-CONDITIONS = [
-    {"Modality": "CT", "PatientName": "*"},
-    {"00080060": "C*", "StudyDate": "20040101-", "SliceThickness": "..10"},
-    {"PatientName": "Comp*", "StudyDate": "-20041231", "OtherPatientIDsSequence.PatientID": "ABCD1234"},
-    {"PatientName": "comp", "GEMS_IDEN_01:0009xx01": "GE_GENESIS_FF", "Modality": "!!"},
-    {"Modality": "CT\\US", "SOPInstanceUID": "1.2,1.3"},
-    {"Modality": "!", "InstanceNumber": "1"},
-    {"SliceThickness": "5", "StudyID": '""'},
-    {"SliceThickness": "a..b"},
-    {"StudyDate": "20049999", "StudyTime": "-"},
-]
-
-
-def read_file(name):
-    return Path(str(get_testdata_file(name, download=False))).read_bytes()
-
-
-def of_one_series(name):
-    """A file of pydicom's own, put into the series that all of them have here."""
-    dataset = dcmread(get_testdata_file(name, download=False))
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY, SERIES
-    written = io.BytesIO()
-    dataset.save_as(written)
-    return written.getvalue(), str(dataset.SOPInstanceUID)
-
-
-STORED = [of_one_series(name) for name in FILES]
-PLACEHOLDERS = [f"00000000-0000-5000-8000-00000000000{number}" for number in range(len(STORED))]
+def pytest_ignore_collect(collection_path, config):
+    """Leave out what takes seconds to be collected alone."""
+    return (collection_path.name.endswith("_at_length.py") and not config.getoption("--long")) or None
 
 
 @pytest.fixture(scope="package")
@@ -76,69 +24,3 @@ def stored(service):
         placeholder: service.upload(content, PATIENT)
         for placeholder, (content, _) in zip(PLACEHOLDERS, STORED, strict=True)
     }
-
-
-def half(schema, values):
-    """One of these values, or anything that the schema has."""
-    return {"anyOf": [{"enum": values}, schema]}
-
-
-def with_real_names(*, wild):
-    """The document with parameters that name what is there: half of the time, or wherever a request is allowed."""
-    pinned = create_document(all_routes(Settings(dev_mode=True)))
-    parameters = pinned["components"]["parameters"]
-    real = {
-        "dicom_id": PLACEHOLDERS,
-        "tag": TAGS,
-        "path": ["7FE00010", "PixelData", "00080060", "(7FE0,0010)", "WaveformSequence[0].WaveformData"],
-        "study": [STUDY],
-        "series": [SERIES],
-        "instance": [uid for _, uid in STORED],
-        "frames": ["1", "1,2", "2", "2,1,30"],
-        "IncludeField": ["all", "StudyDescription", "00081030,PatientAge", "OtherPatientIDsSequence"],
-        "Accept": [
-            "*/*",
-            "image/png",
-            "image/jpeg",
-            "application/json",
-            "application/dicom",
-            "application/zip",
-            "application/dicom+json",
-            "application/octet-stream; transfer-syntax=*",
-            'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1',
-            "multipart/related; type=application/dicom; transfer-syntax=*",
-            "text/html;q=0.5, */*;q=0",
-        ],
-        "ContentTypeAsked": ["application/dicom", "image/png", "application/dicom; charset=utf-8", "text/plain"],
-        "Range": ["bytes=0-131", "bytes=-5", "bytes=999999999-", "bytes=5-2"],
-        "IfNoneMatch": ["*"],
-        "SearchConditions": CONDITIONS,
-        "QidoConditions": CONDITIONS,
-        "Prefer": ["respond-async", "return=minimal"],
-    }
-    for name, values in real.items():
-        others = wild or not name.islower()
-        parameters[name]["schema"] = half(parameters[name]["schema"], values) if others else {"enum": values}
-        parameters[name].pop("example", None)
-    # Every patient has a token; the others are asked by one patient, whose token it is.
-    any_patient = copy.deepcopy(parameters["patient_id"])
-    pinned["paths"]["/patient/{patient_id}/token"]["get"]["parameters"] = [any_patient]
-    parameters["patient_id"] |= {"schema": {"const": PATIENT}, "example": PATIENT}
-    return pinned
-
-
-def load(max_examples, *, wild):
-    config = SchemathesisConfig.from_dict(
-        {
-            "generation": {
-                "max-examples": max_examples,
-                "deterministic": max_examples < 50,
-                "database": "none",
-                "with-security-parameters": False,
-            },
-            "phases": {"coverage": {"enabled": wild}},
-            # No schema can say which bytes are a DICOM file, which words are tags, which values a VR has.
-            "checks": {"positive_data_acceptance": {"enabled": False}},
-        }
-    )
-    return schemathesis.openapi.from_dict(with_real_names(wild=wild), config=config)
