@@ -17,7 +17,7 @@ from service.errors import Invalid
 MAX_DIGITS = 10
 _DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 
-DECIMAL = r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?"
+DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 """A number in a parameter: `float` also takes spaces, underscores, infinities and other scripts' digits."""
 
 _WINDOW = re.compile(f"({DECIMAL}),({DECIMAL})")
@@ -39,7 +39,7 @@ class Window(fields.Field[tuple[float, float]]):
         match = _WINDOW.fullmatch(str(value))
         if match is None:
             raise ValidationError("Give center and width, for example 40,400.")
-        center, width = float(match[1]), float(match[4])
+        center, width = float(match[1]), float(match[2])
         if not (abs(center) <= 1e9 and 0 < width <= 1e9):
             raise ValidationError("The center is a number, and the width one above zero.")
         return center, width

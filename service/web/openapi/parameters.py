@@ -160,7 +160,7 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
     "Quality": _query(
         "quality", "Of a JPEG, 1 to 100.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 90}, 80
     ),
-    "Accept": _header("Accept", "Which representation is wanted; the media types of the answer are what there is.", ""),
+    "Accept": _header("Accept", "Which of the media types of the answer is wanted.", "*/*"),
     "ContentTypeAsked": _header(
         "Content-Type",
         "`application/dicom` or `image/png`: the original system's way to say what is wanted. Where `Accept` names a "

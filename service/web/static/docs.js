@@ -97,7 +97,8 @@ function parameterTable(parameters, inputs, kinds) {
 
 function responseTable(responses) {
   const rows = Object.entries(responses).map(([status, response]) => {
-    const kinds = Object.entries(response.content || {}).map(([kind, { schema }]) =>
+    // Refusals are all of one kind, as the page says above.
+    const kinds = Object.entries(response.content || {}).filter(([kind]) => kind !== "application/problem+json").map(([kind, { schema }]) =>
       make("span", "hint", make("code", "", kind), ` ${nameOf(schema)}`));
     return make("tr", "", make("td", "", make("code", "", status)), make("td", "", ...prose(response.description), ...kinds));
   });
