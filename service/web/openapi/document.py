@@ -13,7 +13,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from schemas import http
 from schemas.dicom_json import COMPONENTS
 from service.web.openapi import dicomweb, operations
-from service.web.openapi.operation import PRIVATE_REFUSALS, PROBLEM_TYPE, REFUSALS, Operation, Response
+from service.web.openapi.operation import PRIVATE_REFUSALS, PROBLEM_TYPE, PUBLIC_REFUSALS, REFUSALS, Operation, Response
 from service.web.openapi.parameters import PARAMETERS, PATH_PARAMETERS, RESPONSE_HEADERS
 
 VERSION = "0.1.0"
@@ -36,8 +36,7 @@ and takes a token for that patient, as `access-token: <jwt>` or `Authorization: 
 
 Where `GET` is taken, `HEAD` is, with the same headers and no body. `OPTIONS` is answered to pages of the origins in
 `CORS_ORIGINS`. Every refusal is `application/problem+json` (RFC 9457), of one shape. Beside those that an operation
-names, a request that is not HTTP/1.1 is 400, a line or header over 8,190 bytes 431, another path 404, another method
-405, and what nobody foresaw 500.
+names, a request that is not HTTP/1.1 is 400, another path 404, another method 405, and what nobody foresaw 500.
 """
 
 SECURITY: list[dict[str, list[str]]] = [{"accessToken": []}, {"bearer": []}]
@@ -132,7 +131,7 @@ def _operation(converter: OpenAPIConverter, route: Routed, described: Operation)
 
 
 def _responses(route: Routed, described: Operation) -> dict[str, Any]:
-    refusals = described.refusals if route.public else described.refusals | PRIVATE_REFUSALS
+    refusals = described.refusals | (PUBLIC_REFUSALS if route.public else PRIVATE_REFUSALS)
     made = {str(status): _response(response) for status, response in described.responses.items()}
     for status in sorted(refusals):
         headers = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}.get(status, ())
@@ -154,6 +153,9 @@ def _response(response: Response) -> dict[str, Any]:
         made["content"] = {kind: {"schema": shape} for kind, shape in response.content.items()}
         if response.example is not None:
             next(iter(made["content"].values()))["example"] = response.example
+    if response.links:
+        of_instance = {"patient_id": "$request.path.patient_id", "dicom_id": "$response.body"}
+        made["links"] = {name: {"operationId": name, "parameters": of_instance} for name in response.links}
     return made
 
 

@@ -29,11 +29,15 @@ REFUSALS: Mapping[int, str] = {
     415: "The type of what was sent is not one that is taken.",
     416: "The file has no such range.",
     422: "What was asked or sent cannot be worked with; the sentence says why.",
+    431: "The request's target or one of its headers is over 8,190 bytes.",
     503: "It cannot be done now; `Retry-After` says when another try is worth it.",
 }
 """What each refusal means, where a route has no other word for it."""
 
-PRIVATE_REFUSALS = frozenset({401, 403, 422, 503})
+PUBLIC_REFUSALS = frozenset({431})
+"""What every route may answer."""
+
+PRIVATE_REFUSALS = PUBLIC_REFUSALS | frozenset({401, 403, 422, 503})
 """What every route that takes a token may answer."""
 
 
@@ -51,12 +55,15 @@ class Response:
         Names in `parameters.RESPONSE_HEADERS`.
     example : Any
         Of the first media type.
+    links : tuple of str
+        Operations on the instance whose id this is.
     """
 
     description: str
     content: Mapping[str, Shape] = field(default_factory=dict)
     headers: tuple[str, ...] = ()
     example: Any = None
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ UPLOAD_FORM: dict[str, Any] = {
     },
 }
 UPLOADED = ("Location", "Warning")
+OF_INSTANCE = ("getInstance", "getTag", "getTags", "getBulkData", "deleteInstance")
 PAGED = ("Link", "Warning")
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -89,12 +90,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Store a file",
         {
             200: Response(
-                "The new id. The same bytes give the same id again.", {"application/json": ID}, UPLOADED, EXAMPLE_ID
+                "The new id. The same bytes give the same id again.",
+                {"application/json": ID},
+                UPLOADED,
+                EXAMPLE_ID,
+                OF_INSTANCE,
             ),
             202: Response(
                 "The file is durable, and its tags are not there yet.",
                 {"application/json": ID},
                 (*UPLOADED, "Preference-Applied"),
+                links=OF_INSTANCE,
             ),
         },
         frozenset({400, 408, 413, 415}),
