@@ -47,7 +47,7 @@ ELEMENT: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-DATASETS: dict[str, Any] = {"type": "array", "items": {"$ref": _DATASET}}
+DATASETS: dict[str, Any] = {"type": "array", "description": "A list of datasets.", "items": {"$ref": _DATASET}}
 
 COMPONENTS: dict[str, dict[str, Any]] = {
     "DicomJsonPersonName": PERSON_NAME,

@@ -283,10 +283,16 @@ class Tag(Answer):
     tag = fields.String(required=True, validate=validate.Regexp(r"[0-9A-F]{8}\Z"))
     group_id = fields.String(required=True, validate=validate.Regexp(r"[0-9A-F]{4}\Z"))
     element_id = fields.String(required=True, validate=validate.Regexp(r"[0-9A-F]{4}\Z"))
-    keyword = fields.String(required=True, allow_none=True)
+    keyword = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null where no dictionary has one, as for private tags."},
+    )
     name = fields.String(required=True, allow_none=True)
     vr = fields.String(required=True, validate=validate.Regexp(r"[A-Z]{2}\Z"))
-    vm = fields.Integer(required=True, validate=validate.Range(min=0))
+    vm = fields.Integer(
+        required=True, validate=validate.Range(min=0), metadata={"description": "How many values; 1 for a sequence."}
+    )
     value = fields.Raw(
         required=True,
         allow_none=True,
@@ -300,13 +306,13 @@ class Tag(Answer):
             ],
         },
     )
-    creator = fields.String(allow_none=True)
+    creator = fields.String(allow_none=True, metadata={"description": "Of a private element."})
     raw = fields.String(metadata={"description": "The file's own text, or bytes, where the value loses them."})
     raw_encoding = fields.Constant("base64")
     problem = fields.String(metadata={"description": "Why the element could not be converted."})
-    encoding = fields.Constant("base64")
+    encoding = fields.Constant("base64", metadata={"description": "The value is bytes; where it is null, `raw` is."})
     length = fields.Integer(metadata={"description": "Bytes of a value that is not shown."})
-    spilled = fields.Constant(True)
+    spilled = fields.Constant(True, metadata={"description": "It is too large for one document; the original has it."})
     items = fields.Integer(metadata={"description": "Items of a sequence that is not shown."})
 
     @validates_schema

@@ -40,6 +40,20 @@ function nameOf(schema) {
   return [].concat(schema.type || "").join(" or ") + (schema.format ? ` (${schema.format})` : "");
 }
 
+// The same as elements, with links to the shapes that have a name.
+function typeOf(schema) {
+  if (!schema) return [];
+  if (schema.$ref) {
+    const link = make("a", "", nameOf(schema));
+    link.href = `#shape-${nameOf(schema)}`;
+    return [link];
+  }
+  if (schema.anyOf) return schema.anyOf.flatMap((each, index) => (index ? [" or ", ...typeOf(each)] : typeOf(each)));
+  if (schema.type === "array") return ["list of ", ...(nameOf(schema.items) ? typeOf(schema.items) : ["values"])];
+  if (schema.const !== undefined) return [JSON.stringify(schema.const)];
+  return [nameOf(schema)];
+}
+
 // --- what an operation takes and gives ----------------------------------------------------------------------------
 
 const exampleOf = (parameter) => {
@@ -99,10 +113,24 @@ function responseTable(responses) {
   const rows = Object.entries(responses).map(([status, response]) => {
     // Refusals are all of one kind, as the page says above.
     const kinds = Object.entries(response.content || {}).filter(([kind]) => kind !== "application/problem+json").map(([kind, { schema }]) =>
-      make("span", "hint", make("code", "", kind), ` ${nameOf(schema)}`));
+      make("span", "hint", make("code", "", kind), " ", ...typeOf(schema)));
     return make("tr", "", make("td", "", make("code", "", status)), make("td", "", ...prose(response.description), ...kinds));
   });
   return make("table", "", make("tbody", "", ...rows));
+}
+
+function shapeElement(name, schema) {
+  const element = make("details", "shape", make("summary", "", make("code", "", name), make("span", "says", schema.description || "")));
+  element.id = `shape-${name}`;
+  const rows = Object.entries(schema.properties || {}).map(([property, { description, ...shape }]) =>
+    make("tr", "", make("td", "", make("code", "", property)),
+      make("td", "", ...typeOf(shape), (schema.required || []).includes(property) ? null : make("span", "hint", "not always there")),
+      make("td", "", ...prose(description))));
+  const others = schema.items || schema.additionalProperties;
+  element.append(make("div", "",
+    rows.length ? make("table", "", make("tbody", "", ...rows)) : null,
+    others ? make("p", "", schema.items ? "A list of " : "By name: ", ...typeOf(others)) : null));
+  return element;
 }
 
 // --- trying it ----------------------------------------------------------------------------------------------------
@@ -268,6 +296,13 @@ function show() {
     }
     find("operations").append(section);
   }
+  const shapes = Object.entries(api.components.schemas).map(([name, schema]) => shapeElement(name, schema));
+  const heading = make("h2", "", "Shapes");
+  heading.id = "shapes";
+  const link = make("a", "", "What stands in answers");
+  link.href = "#shapes";
+  find("contents").append(make("h2", "", "Shapes"), link);
+  find("operations").append(make("section", "", heading, make("p", "", "What stands in answers."), ...shapes));
   find("get-token").hidden = !operations.some((each) => each.operation.operationId === "getToken");
 }
 
