@@ -45,12 +45,13 @@ def test_it_is_a_valid_openapi_document():
     validate(DOCUMENT)
 
 
-def test_public_operations_take_no_token_and_all_others_do():
+def test_public_operations_take_no_token_and_all_others_one_with_their_scope():
     for route in ROUTES:
         if is_of_a_page(route.path):
             continue
         operation = DESCRIBED[route.method, route.path]
-        assert operation["security"] == ([] if route.public else [{"accessToken": []}, {"bearer": []}])
+        needed = [] if route.public else [{"accessToken": [route.scope]}, {"bearer": [route.scope]}]
+        assert operation["security"] == needed
         assert route.public or {"401", "403", "422", "503"} <= operation["responses"].keys()
 
 

@@ -32,14 +32,13 @@ TAGS = {
 
 DESCRIPTION = """\
 Put a DICOM file in; ask for any of its tags, for its picture, and for its bytes again. Everything belongs to a patient,
-and takes a token for that patient, as `access-token: <jwt>` or `Authorization: Bearer <jwt>`.
+and takes a token for that patient, as `access-token: <jwt>` or `Authorization: Bearer <jwt>`. A token with a
+`scope` opens no more than what that names.
 
 Where `GET` is taken, `HEAD` is, with the same headers and no body. `OPTIONS` is answered to pages of the origins in
 `CORS_ORIGINS`. Every refusal is `application/problem+json` (RFC 9457), of one shape. Beside those that an operation
 names, a request that is not HTTP/1.1 is 400, another path 404, another method 405, and what nobody foresaw 500.
 """
-
-SECURITY: list[dict[str, list[str]]] = [{"accessToken": []}, {"bearer": []}]
 
 
 class Routed(Protocol):
@@ -52,6 +51,10 @@ class Routed(Protocol):
     @property
     def path(self) -> str:
         """With `{name}` for what is variable."""
+
+    @property
+    def scope(self) -> str | None:
+        """What a token with scopes must name."""
 
     @property
     def public(self) -> bool:
@@ -115,7 +118,7 @@ def _operation(converter: OpenAPIConverter, route: Routed, described: Operation)
         "summary": described.summary,
         "parameters": [*re.findall(r"\{(\w+)\}", route.path), *described.parameters],
         "responses": _responses(route, described),
-        "security": [] if route.public else SECURITY,
+        "security": [] if route.public else [{scheme: [route.scope]} for scheme in ("accessToken", "bearer")],
     }
     if described.description:
         operation["description"] = described.description
@@ -134,7 +137,7 @@ def _responses(route: Routed, described: Operation) -> dict[str, Any]:
     refusals = described.refusals | (PUBLIC_REFUSALS if route.public else PRIVATE_REFUSALS)
     made = {str(status): _response(response) for status, response in described.responses.items()}
     for status in sorted(refusals):
-        headers = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}.get(status, ())
+        headers = {401: ("WWW-Authenticate",), 403: ("WWW-Authenticate",), 503: ("Retry-After",)}.get(status, ())
         text = described.says.get(status, REFUSALS[status])
         refusal = _response(Response(text, {PROBLEM_TYPE: http.Problem}, headers))
         if str(status) in made:  # a status with a dataset of its own, and a problem beside it

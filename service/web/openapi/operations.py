@@ -73,7 +73,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/readyz"): Operation(
         "isReady",
         "Service",
-        "Whether the database answers, and has its indexes",
+        "Whether the database answers, and there are keys to verify tokens with",
         {200: Response("It answers.", {"application/json": Readiness})},
         frozenset({503}),
     ),
@@ -82,7 +82,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Tokens",
         "A token for this patient, in development mode only",
         {200: Response("The token.", {"application/json": Token}, ("Set-Cookie",))},
-        frozenset({422}),
+        frozenset({404, 422}),
+        says={404: "The service was not asked by a loopback address.", 422: "That is no patient id."},
     ),
     ("POST", f"{PATIENT}/dicom"): Operation(
         "uploadFile",

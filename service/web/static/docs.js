@@ -270,7 +270,7 @@ function operationElement(method, path, operation) {
   const element = make("details", "operation");
   element.id = operation.operationId;
   element.append(make("summary", "", badge(method), make("code", "", path),
-    operation.security.length ? null : make("span", "open-to-all", "no token"),
+    make("span", "needs", operation.security.length ? Object.values(operation.security[0])[0].join(" ") : "no token"),
     make("span", "says", operation.summary)));
   const inputs = [];
   element.addEventListener("toggle", () => {
