@@ -10,7 +10,9 @@ from openapi_spec_validator import validate
 
 from service.settings import Settings
 from service.web.openapi.document import OPERATIONS, VERSION, create_document
+from service.web.openapi.operation import REFUSALS
 from service.web.openapi.parameters import PARAMETERS, PATH_PARAMETERS, RESPONSE_HEADERS
+from service.web.problems import PROBLEMS
 from service.web.routes import all_routes
 
 ROUTES = all_routes(Settings(dev_mode=True))
@@ -74,6 +76,11 @@ def test_every_refusal_is_a_problem():
                 assert response["content"]["application/problem+json"]["schema"] == {
                     "$ref": "#/components/schemas/Problem"
                 }
+
+
+def test_every_problem_of_the_service_has_words():
+    unsaid = {problem.status for problem in PROBLEMS.values()} - REFUSALS.keys()
+    assert unsaid == set(), "say in service/web/openapi/operation.py what they mean, and which operations answer them"
 
 
 def test_nothing_is_described_that_no_operation_refers_to():

@@ -49,6 +49,7 @@ UPLOAD_FORM: dict[str, Any] = {
 }
 UPLOADED = ("Location", "Warning")
 OF_INSTANCE = ("getInstance", "getTag", "getTags", "getBulkData", "deleteInstance")
+UNCHANGED = Response("The caller has it already.", {}, ("ETag",))
 PAGED = ("Link", "Warning")
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -56,16 +57,22 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "getPage",
         "Service",
         "The page that shows one person's files",
-        {200: Response("The page.", {"text/html": HTML})},
+        {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
+        parameters=("IfNoneMatch",),
     ),
     ("GET", "/docs"): Operation(
-        "getDocs", "Service", "This document for people", {200: Response("The page.", {"text/html": HTML})}
+        "getDocs",
+        "Service",
+        "This document for people",
+        {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
+        parameters=("IfNoneMatch",),
     ),
     ("GET", "/openapi.json"): Operation(
         "getOpenApi",
         "Service",
         "This document for programs",
-        {200: Response("The document.", {"application/json": {"type": "object"}})},
+        {200: Response("The document.", {"application/json": {"type": "object"}}, ("ETag",)), 304: UNCHANGED},
+        parameters=("IfNoneMatch",),
     ),
     ("GET", "/healthz"): Operation(
         "isAlive", "Service", "Whether the process lives", {200: Response("It does.", {"application/json": Health})}
@@ -160,7 +167,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
                 {"application/dicom": BINARY},
                 ("ETag", "Last-Modified", "Accept-Ranges", "Content-Range", "Content-Disposition"),
             ),
-            304: Response("The caller has it already.", {}, ("ETag",)),
+            304: UNCHANGED,
         },
         frozenset({404, 406, 416}),
         "Without a header that says otherwise the original. `frame`, `window`, `voi` and `size` are of a picture.",
