@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from aiohttp import hdrs, web
 
+from schemas.http import DECIMAL
 from service import rendered
 from service.context import Context
 from service.dicom.pixels.render import RenderRequest, Rendition
@@ -28,6 +29,7 @@ MAX_SIDE = 8192
 MAX_PICTURES = 100
 """Frames that one request may have rendered."""
 
+_DECIMAL = re.compile(DECIMAL)
 _NUMBER = re.compile(r"(-?[0-9]{1,6}(\.[0-9]{0,6})?)?", re.ASCII)
 KNOWN = ("accept", "window", "viewport", "quality", "annotation", "iccprofile")
 
@@ -230,10 +232,9 @@ def _window(text: str) -> dict[str, Any]:
     parts = text.split(",")
     if len(parts) not in (2, 3):
         raise Invalid(sentence)
-    try:
-        center, width = float(parts[0]), float(parts[1])
-    except ValueError:
-        raise Invalid(sentence) from None
+    if not all(_DECIMAL.fullmatch(part) for part in parts[:2]):
+        raise Invalid(sentence)
+    center, width = float(parts[0]), float(parts[1])
     if not (math.isfinite(center) and math.isfinite(width) and abs(center) <= 1e9 and 0 < width <= 1e9):
         raise Invalid(sentence)
     wanted: dict[str, Any] = {"window": (center, width)}

@@ -103,15 +103,13 @@ def _metadata(operation_id: str, path: str, level: str) -> tuple[tuple[str, str]
     )
 
 
-def _rendered(operation_id: str, path: str, what: str, *, several: bool) -> tuple[tuple[str, str], Operation]:
-    content = {"image/jpeg": BINARY, "image/png": BINARY}
-    if several:
-        content |= {JPEGS: BINARY, PNGS: BINARY}
+def _rendered(operation_id: str, path: str, what: str) -> tuple[tuple[str, str], Operation]:
+    content = {"image/jpeg": BINARY, "image/png": BINARY, JPEGS: BINARY, PNGS: BINARY}
     return ("GET", path), Operation(
         operation_id,
         "WADO-RS",
         f"{what}, rendered",
-        {200: Response("The picture; of several frames one each.", content, ("Content-Disposition",))},
+        {200: Response("The picture; as parts every frame of what the path names.", content, ("Content-Disposition",))},
         frozenset({400, 404, 406, 413}),
         parameters=RENDERED_PARAMETERS,
         says={**SAYS, 406: "None of the media types is there, or there is no picture to give."},
@@ -183,9 +181,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = dict(
                 says=SAYS,
             ),
         ),
-        _rendered("getRenderedSeries", f"{SERIES}/rendered", "An instance of the series", several=False),
-        _rendered("getRenderedInstance", f"{INSTANCE}/rendered", "An instance's first frame", several=False),
-        _rendered("getRenderedFrames", f"{FRAMES}/rendered", "Frames", several=True),
+        _rendered("getRenderedSeries", f"{SERIES}/rendered", "An instance of the series"),
+        _rendered("getRenderedInstance", f"{INSTANCE}/rendered", "An instance's first frame"),
+        _rendered("getRenderedFrames", f"{FRAMES}/rendered", "Frames"),
         _thumbnail("getStudyThumbnail", f"{STUDY}/thumbnail", "a study"),
         _thumbnail("getSeriesThumbnail", f"{SERIES}/thumbnail", "a series"),
         _thumbnail("getInstanceThumbnail", f"{INSTANCE}/thumbnail", "an instance"),

@@ -137,7 +137,12 @@ def _responses(route: Routed, described: Operation) -> dict[str, Any]:
     refusals = described.refusals | (PUBLIC_REFUSALS if route.public else PRIVATE_REFUSALS)
     made = {str(status): _response(response) for status, response in described.responses.items()}
     for status in sorted(refusals):
-        headers = {401: ("WWW-Authenticate",), 403: ("WWW-Authenticate",), 503: ("Retry-After",)}.get(status, ())
+        headers = {
+            401: ("WWW-Authenticate",),
+            403: ("WWW-Authenticate",),
+            429: ("Retry-After",),
+            503: ("Retry-After",),
+        }.get(status, ())
         text = described.says.get(status, REFUSALS[status])
         refusal = _response(Response(text, {PROBLEM_TYPE: http.Problem}, headers))
         if str(status) in made:  # a status with a dataset of its own, and a problem beside it

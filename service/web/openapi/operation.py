@@ -29,6 +29,7 @@ REFUSALS: Mapping[int, str] = {
     415: "The type of what was sent is not one that is taken.",
     416: "The file has no such range.",
     422: "What was asked or sent cannot be worked with; the sentence says why.",
+    429: "One patient has as much under way as it may; `Retry-After` says when another try is worth it.",
     431: "The request's target or one of its headers is over 8,190 bytes.",
     503: "It cannot be done now; `Retry-After` says when another try is worth it.",
 }
@@ -37,7 +38,7 @@ REFUSALS: Mapping[int, str] = {
 PUBLIC_REFUSALS = frozenset({431})
 """What every route may answer."""
 
-PRIVATE_REFUSALS = PUBLIC_REFUSALS | frozenset({401, 403, 422, 503})
+PRIVATE_REFUSALS = PUBLIC_REFUSALS | frozenset({401, 403, 422, 429, 503})
 """What every route that takes a token may answer."""
 
 

@@ -153,8 +153,9 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
     ),
     "Viewport": _query(
         "viewport",
-        "Width and height in pixels into which the picture is fitted (PS3.18 8.3.5.1.3).",
-        {"type": "string", "pattern": "^[0-9]{1,4},[0-9]{1,4}$"},
+        "Width and height in pixels into which the picture is fitted; behind them left, top, width and height of a "
+        "region of the image (PS3.18 8.3.5.1.3).",
+        {"type": "string", "pattern": r"^ *[0-9]{1,9} *, *[0-9]{1,9} *(, *(-?[0-9]{1,6}(\.[0-9]{0,6})?)? *){0,4}$"},
         "256,256",
     ),
     "Quality": _query(
