@@ -4,7 +4,8 @@ FROM python:3.12-slim-bookworm AS packages
 RUN python -m venv /opt/venv
 COPY requirements.txt /tmp/requirements.txt
 # Every requirement has a wheel. One that suddenly has none should fail here, not ask for a compiler.
-RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: -r /tmp/requirements.txt \
+RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
+        --require-hashes -r /tmp/requirements.txt \
     && /opt/venv/bin/pip uninstall --yes --quiet pip setuptools \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
