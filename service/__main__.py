@@ -10,8 +10,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 from aiohttp import web
 
@@ -19,7 +20,8 @@ from service.app import create_app
 from service.auth import keep_dev_secret
 from service.errors import DatabaseUnavailable, ServiceError
 from service.settings import Settings, SettingsError, default_text, dev_mode_refusal, is_loopback, variable
-from service.web.server import DiscreetRunner, listen
+from service.supervisor import supervise
+from service.web.server import DiscreetRunner, address_of, listen
 
 log = logging.getLogger("service")
 
@@ -47,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def run(settings: Settings, listener: socket.socket) -> None:
+async def run(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Answer requests until the process is told to stop.
 
     Parameters
@@ -56,6 +58,8 @@ async def run(settings: Settings, listener: socket.socket) -> None:
         What the operator has set.
     listener : socket
         Where requests come in, bound and not listening yet.
+    ready : callable
+        Called when requests are answered.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -73,9 +77,7 @@ async def run(settings: Settings, listener: socket.socket) -> None:
             await starting
         if not stop.is_set():
             await web.SockSite(runner, listener, backlog=1024).start()
-            host, port = listener.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            log.info("listening on http://%s:%d%s", shown, port, " (dev mode)" if settings.dev_mode else "")
+            ready()
         await stop.wait()
         log.info("stopping")
     finally:
@@ -105,12 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), 2)
     except OSError as error:
         return _refuse(f"The data directory cannot be used: {error.strerror} ({error.filename}).", 1)
-    logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # These name documents and addresses at DEBUG.
-    for name in ("pymongo", "asyncio", "aiohttp", "PIL", "pydicom"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    set_up_logging(settings)
     if settings.jwt_jwks is not None and (settings.jwt_issuer is None or settings.jwt_audience is None):
         log.warning(
             "JWT_ISSUER or JWT_AUDIENCE is unset: tokens that these keys signed for other services open this one"
@@ -123,21 +120,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "Is another service running there? --port takes another port, 0 a free one.",
             1,
         )
+
+    address = address_of(listener)
+
+    def ready() -> None:
+        log.info("listening on %s%s", address, " (dev mode)" if settings.dev_mode else "")
+
     with listener:
         if settings.dev_mode and not is_loopback(listener.getsockname()[0]):
             return _refuse(dev_mode_refusal(settings.host), 2)
-        try:
-            asyncio.run(run(settings, listener))
-        except DatabaseUnavailable as error:
-            hint = " Is it running, and is MONGODB_URI right?" if settings.mongodb_uri else ""
-            return _refuse(f"{error}{hint}", 1)
-        except SettingsError as error:
-            return _refuse(str(error), 2)
-        except ServiceError as error:
-            return _refuse(str(error), 1)
-        except OSError as error:
-            return _refuse(f"The service cannot start: {error.strerror or error} {error.filename or ''}".strip(), 1)
-    return 0
+        if settings.workers > 1:
+            return until_it_ends(settings, lambda: supervise(settings, listener, ready))
+        return serve(settings, listener, ready)
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Have the log of this process written."""
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # These name documents and addresses at DEBUG.
+    for name in ("pymongo", "asyncio", "aiohttp", "PIL", "pydicom"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
+    """Be a service process, from `run` to its exit status."""
+    return until_it_ends(settings, lambda: run(settings, listener, ready))
+
+
+def until_it_ends(settings: Settings, work: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
+    """Run what this process is for, and give its exit status; what keeps it from starting is told in a sentence."""
+    try:
+        return asyncio.run(work()) or 0
+    except DatabaseUnavailable as error:
+        hint = " Is it running, and is MONGODB_URI right?" if settings.mongodb_uri else ""
+        return _refuse(f"{error}{hint}", 1)
+    except SettingsError as error:
+        return _refuse(str(error), 2)
+    except ServiceError as error:
+        return _refuse(str(error), 1)
+    except OSError as error:
+        return _refuse(f"The service cannot start: {error.strerror or error} {error.filename or ''}".strip(), 1)
 
 
 def _refuse(sentence: str, status: int) -> int:

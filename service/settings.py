@@ -125,6 +125,7 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on; dev mode takes a loopback address only")
     port: int = _setting(8000, "TCP port to listen on; 0 takes a free one", parse=_port)
+    workers: int = _setting(1, "service processes that answer on the one port", parse=_positive)
     data_dir: Path = _setting(
         Path("data"), "where the local database, the dev secret and spool files are kept", parse=Path
     )
@@ -180,7 +181,9 @@ class Settings:
     extraction_timeout: float = _setting(60.0, "seconds that a worker may take to extract a file", parse=_seconds)
     render_timeout: float = _setting(30.0, "seconds that a worker may take to render a frame", parse=_seconds)
     pool_processes: int = _setting(
-        0, "worker processes for rendering and large files; 0: one for each CPU", parse=_whole
+        0,
+        "worker processes for rendering and large files, divided among the service processes; 0: one for each CPU",
+        parse=_whole,
     )
     pool_memory_bytes: int = _setting(
         2 * GIB, "address space that one worker process may take, in bytes", parse=_positive

@@ -118,8 +118,17 @@ class DiscreetRunner(web.AppRunner):
         return DiscreetServer(guarded, request_factory=plain.request_factory, **CONNECTION_BOUNDS)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Take the address before anything else is started, so that a port in use is known at once.
+
+    Parameters
+    ----------
+    host : str
+        A name or an address.
+    port : int
+        The port; 0 takes a free one.
+    shared : bool, optional
+        Whether further sockets may take the same address; the kernel then divides new connections among them.
 
     Raises
     ------
@@ -132,9 +141,17 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
         listener.setblocking(False)
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Give the URL at which a bound socket is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
