@@ -16,11 +16,21 @@ from service.resources import open_context
 from service.settings import Settings, SettingsError
 from service.storage.store import Store
 from service.web.cors import mark_origin, preflight
-from service.web.keys import API_DOCUMENT, AUTHENTICATOR, CONTEXT, KEY_SOURCE, PUBLIC_ROUTES, ROUTE_SCOPES, SETTINGS
+from service.web.keys import (
+    API_DOCUMENT,
+    AUTHENTICATOR,
+    CONTEXT,
+    KEY_SOURCE,
+    PUBLIC_ROUTES,
+    ROUTE_SCOPES,
+    SETTINGS,
+    SLOTS,
+)
 from service.web.middleware import authenticate, mark_response, problems, trace
 from service.web.openapi.document import create_document
 from service.web.openapi.handler import encode
 from service.web.routes import add_routes, all_routes, route_scopes
+from service.web.slots import admit, open_slots
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
@@ -38,8 +48,9 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     SettingsError
         Where there is no key to verify tokens with.
     """
-    app = web.Application(middlewares=[trace, problems, preflight, authenticate])
+    app = web.Application(middlewares=[trace, problems, preflight, authenticate, admit])
     app[SETTINGS] = settings
+    app[SLOTS] = open_slots(settings)
     keys = find_keys(settings)
     app[AUTHENTICATOR] = Authenticator(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     routes = all_routes(settings)

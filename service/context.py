@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from service.workers import WorkerPool
 
 
+WHOLE_TREES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The resources of one service process.
@@ -32,6 +35,8 @@ class Context:
         Set where something is left to recovery, so that it does not wait for its next round.
     renderings : dict
         The pictures that are being made for the cache, so that nobody makes one of them a second time.
+    whole_trees : asyncio.Semaphore
+        Held while a whole tree is in memory: one may take a hundred times the bytes that it has in the database.
     """
 
     store: Store
@@ -40,3 +45,4 @@ class Context:
     clock: Callable[[], datetime]
     unfinished: asyncio.Event = field(default_factory=asyncio.Event)
     renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
+    whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))

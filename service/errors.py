@@ -13,6 +13,7 @@
     │   ├── NotRenderable        no picture can be given
     │   └── ExtractionFailed     the stored file could not be extracted, for good
     ├── TooLarge                 more bytes than the service accepts
+    ├── TooManyRequests          one patient has as much under way as it may
     ├── UnsupportedMediaType
     ├── NotAcceptable
     ├── Unavailable              try again later
@@ -103,6 +104,22 @@ class ExtractionFailed(Invalid):
 
 class TooLarge(ServiceError):
     """More bytes than the service accepts."""
+
+
+class TooManyRequests(ServiceError):
+    """One patient has as much under way as it may.
+
+    Parameters
+    ----------
+    detail : str
+        A sentence for the caller.
+    retry_after : int
+        Seconds after which another try is worth it.
+    """
+
+    def __init__(self, detail: str = "", retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class UnsupportedMediaType(ServiceError):

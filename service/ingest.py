@@ -81,7 +81,8 @@ async def store_upload(
         The database is away, or there is no room.
     """
     settings = context.settings
-    async with receive(chunks, settings.spool_dir, settings.max_upload_bytes) as received:
+    spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
+    async with receive(chunks, *spooling) as received:
         envelope: dict[str, Any] = {
             "_id": await context.store.settle_id(patient_id, received.sha256),
             "patient_id": patient_id,

@@ -37,7 +37,7 @@ async def local_original(
     NotFound
         Where there is no such original.
     Overloaded
-        Where the disk of the spool files is full.
+        Where the disk of the spool files is full, or nearly.
     """
     original = await context.store.open_original(envelope["patient_id"], envelope["original_id"])
     if original is None:
@@ -52,6 +52,7 @@ async def local_original(
             for start, stop in ranges or [(0, original.length)]:
                 position = start
                 async for piece in original.iter_range(start, stop):
+                    spool.check_room(context.settings.spool_dir, context.settings.min_free_bytes)
                     await asyncio.to_thread(_write_at, file, position, piece)
                     position += len(piece)
             await asyncio.to_thread(file.flush)

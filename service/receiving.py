@@ -57,7 +57,9 @@ class Received:
 
 
 @contextlib.asynccontextmanager
-async def receive(chunks: AsyncIterator[bytes], directory: Path, max_bytes: int) -> AsyncIterator[Received]:
+async def receive(
+    chunks: AsyncIterator[bytes], directory: Path, max_bytes: int, min_free_bytes: int = 0
+) -> AsyncIterator[Received]:
     """Take in an upload; what was spooled is gone when the context ends.
 
     Parameters
@@ -68,6 +70,8 @@ async def receive(chunks: AsyncIterator[bytes], directory: Path, max_bytes: int)
         Where spool files are.
     max_bytes : int
         The largest upload that is taken.
+    min_free_bytes : int
+        What must stay free on the disk of the spool files.
 
     Raises
     ------
@@ -76,8 +80,9 @@ async def receive(chunks: AsyncIterator[bytes], directory: Path, max_bytes: int)
     TooLarge
         As soon as one byte too many has come.
     Overloaded
-        Where the disk of the spool files is full.
+        Where the disk of the spool files is full, or nearly.
     """
+    spool.check_room(directory, min_free_bytes)
     digest = hashlib.sha256()
     held = bytearray()
     size = 0
@@ -98,7 +103,7 @@ async def receive(chunks: AsyncIterator[bytes], directory: Path, max_bytes: int)
                 with spool.room():
                     if spooled is None:
                         spooled = await asyncio.to_thread(spool.open_file, directory)
-                    await asyncio.to_thread(spooled[0].write, full)
+                    await asyncio.to_thread(_write, spooled[0], full, directory, min_free_bytes)
         if not looked:
             _look(held)
         if spooled is None:
@@ -115,6 +120,11 @@ async def receive(chunks: AsyncIterator[bytes], directory: Path, max_bytes: int)
 def _look(head: bytearray) -> None:
     if not begins_like_dicom(bytes(head[:HEAD_BYTES])):
         raise NotDicom("The upload is not a DICOM file.")
+
+
+def _write(file: BinaryIO, piece: bytearray, directory: Path, min_free_bytes: int) -> None:
+    spool.check_room(directory, min_free_bytes)
+    file.write(piece)
 
 
 def _finish(file: BinaryIO, rest: bytearray) -> None:

@@ -52,7 +52,13 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             uri = database.uri
         client = connect(uri)
         stack.callback(client.close)
-        store = Store(open_database(client, settings.mongodb_database), now, series_elements)
+        store = Store(
+            open_database(client, settings.mongodb_database),
+            now,
+            series_elements,
+            queue=settings.max_storage_queue,
+            max_rendered_bytes=settings.max_rendered_bytes,
+        )
         stack.callback(store.close)
         await store.prepare()
         yield store
@@ -118,7 +124,10 @@ async def open_workers(settings: Settings) -> AsyncIterator[WorkerPool]:
         How many, and what they may take.
     """
     workers = WorkerPool(
-        settings.pool_processes or None, modules=WORKER_MODULES, memory_bytes=settings.pool_memory_bytes
+        settings.pool_processes or None,
+        modules=WORKER_MODULES,
+        memory_bytes=settings.pool_memory_bytes,
+        queue_limit=settings.max_pool_queue,
     )
     await workers.start()
     try:

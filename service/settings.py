@@ -170,7 +170,34 @@ class Settings:
     max_upload_bytes: int = _setting(
         2 * GIB, "the largest upload in bytes, and with it the largest file", parse=_positive
     )
+    max_store_bytes: int = _setting(64 * GIB, "the largest body of a DICOMweb store request, in bytes", parse=_positive)
+    max_store_parts: int = _setting(10_000, "the most files in one DICOMweb store request", parse=_positive)
     body_timeout: float = _setting(30.0, "seconds without a byte after which an upload is given up", parse=_seconds)
+    answer_timeout: float = _setting(
+        30.0, "seconds in which a caller takes nothing of an answer, after which it is given up", parse=_seconds
+    )
+    min_rate: int = _setting(
+        1024, "bytes a second under which an upload or an answer counts as stalled", parse=_positive
+    )
+    header_timeout: float = _setting(15.0, "seconds that a request's line and headers may take", parse=_seconds)
+    keepalive_timeout: float = _setting(75.0, "seconds for which an idle connection is kept", parse=_seconds)
+    max_connections: int = _setting(1000, "connections at once; more are refused with 503", parse=_positive)
+    max_uploads: int = _setting(64, "uploads at once; more are refused with 503", parse=_positive)
+    max_uploads_per_patient: int = _setting(
+        16, "uploads of one patient at once; more are refused with 429", parse=_positive
+    )
+    max_requests: int = _setting(
+        512, "other requests at once, waiting ones included; more are refused with 503", parse=_positive
+    )
+    max_requests_per_patient: int = _setting(
+        32, "other requests of one patient that are worked on at once; more wait for them", parse=_positive
+    )
+    request_wait: float = _setting(
+        10.0, "seconds that a request waits for others of its patient, then 429", parse=_seconds
+    )
+    min_free_bytes: int = _setting(
+        256 * MIB, "bytes left on the spool directory's disk under which uploads are refused with 503", parse=_whole
+    )
     max_inflated_bytes: int = _setting(256 * MIB, "the most bytes that a deflated file may inflate to", parse=_positive)
     max_frame_pixels: int = _setting(
         100_000_000, "the most pixels (rows times columns) of a frame that is rendered", parse=_positive
@@ -184,6 +211,15 @@ class Settings:
         0,
         "worker processes for rendering and large files, divided among the service processes; 0: one for each CPU",
         parse=_whole,
+    )
+    max_pool_queue: int = _setting(
+        64, "jobs that may wait for a worker process; more are refused with 503", parse=_positive
+    )
+    max_storage_queue: int = _setting(
+        256, "calls of the database that may wait for a thread; more are refused with 503", parse=_positive
+    )
+    max_rendered_bytes: int = _setting(
+        2 * GIB, "bytes of cached pictures; the oldest are removed beyond it, 0 caches none", parse=_whole
     )
     pool_memory_bytes: int = _setting(
         2 * GIB, "address space that one worker process may take, in bytes", parse=_positive

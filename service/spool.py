@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,25 @@ def discard(file: BinaryIO, path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def check_room(directory: Path, min_free_bytes: int) -> None:
+    """Refuse to fill the disk.
+
+    Parameters
+    ----------
+    directory : Path
+        Where spool files are.
+    min_free_bytes : int
+        Bytes that stay free there.
+
+    Raises
+    ------
+    Overloaded
+        Where fewer are left.
+    """
+    if min_free_bytes and shutil.disk_usage(directory).free < min_free_bytes:
+        raise _full()
+
+
 @contextlib.contextmanager
 def room() -> Iterator[None]:
     """Turn a full disk into an error that a caller can do something about.
@@ -47,8 +67,12 @@ def room() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise Overloaded("The service has no disk space for this now.", retry_after=30) from error
+            raise _full() from error
         raise
+
+
+def _full() -> Overloaded:
+    return Overloaded("The service has no disk space for this now.", retry_after=30)
 
 
 def sweep(directory: Path) -> int:

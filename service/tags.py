@@ -164,14 +164,15 @@ def check_extracted(extraction: Mapping[str, Any]) -> None:
 
 async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, *arguments: str) -> bytes:
     """Encode the whole tree off the event loop: from the document, or where that has gaps from the original."""
-    document = await context.store.read_dataset(patient_id, dicom_id)
-    if document is None:
-        raise NotFound("There is no such instance.")
-    check_extracted(document["extraction"])
-    if document["spilled"]:
-        return await read_original(context, patient_id, dicom_id, read_spilled_whole, encode, *arguments)
-    encoded: bytes = await asyncio.to_thread(encode, document["dataset"], *arguments)
-    return encoded
+    async with context.whole_trees:
+        document = await context.store.read_dataset(patient_id, dicom_id)
+        if document is None:
+            raise NotFound("There is no such instance.")
+        check_extracted(document["extraction"])
+        if not document["spilled"]:
+            encoded: bytes = await asyncio.to_thread(encode, document["dataset"], *arguments)
+            return encoded
+    return await read_original(context, patient_id, dicom_id, read_spilled_whole, encode, *arguments)
 
 
 async def read_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from service.errors import DatabaseUnavailable, ServiceError
+from service.errors import ServiceError, Unavailable
 from service.storage.connection import Database, answering
 from service.storage.gridfs_documents import CHUNK_BYTES, Bucket, insert_chunk, insert_file, remove_some
 from service.storage.threads import Threads
@@ -104,10 +104,10 @@ async def write_stream(
         await threads.run(
             partial(insert_file, bucket, original_id, length, metadata["dicom_id"], metadata, received_at)
         )
-    except DatabaseUnavailable:
+    except Unavailable:
         raise  # at once: another wait would make the refusal late, and the sweep finds what was written
     except BaseException:
-        with suppress(DatabaseUnavailable):
+        with suppress(Unavailable):
             await remove_whole(threads, bucket, original_id)
         raise
     return length

@@ -45,15 +45,30 @@ class Store:
     series_elements : callable
         Takes a dataset and gives its study- and series-level elements: what a series shows once the instance it
         showed is deleted.
+    queue : int, optional
+        How many calls may wait for a thread.
+    max_rendered_bytes : int, optional
+        What the cached pictures may take.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime], series_elements: SeriesElements) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        series_elements: SeriesElements,
+        *,
+        queue: int = 256,
+        max_rendered_bytes: int = 2 << 30,
+    ) -> None:
         self._database = database
         self._instances = database["instances"]
         self._sync = open_collections(database.delegate)
         self._clock = clock
         self._series_elements = series_elements
-        self._threads = Threads()
+        self._threads = Threads(queue=queue)
+        # Walks over all that a patient has take long; they wait for each other and for nobody else.
+        self._walks = Threads(4, queue=8)
+        self._max_rendered_bytes = max_rendered_bytes
         self._namespace: uuid.UUID | None = None
         self._other_namespaces: tuple[uuid.UUID, ...] = ()
         self._namespaces_read = 0.0
@@ -97,6 +112,7 @@ class Store:
     def close(self) -> None:
         """Let go of the threads. The client belongs to who made it."""
         self._threads.close()
+        self._walks.close()
 
     def instance_id(self, patient_id: str, sha256: str) -> str:
         """Give the id of a patient's file: the same bytes have the same id, and it proves nothing about them.
@@ -279,7 +295,7 @@ class Store:
 
     async def read_index(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
         """Have all index documents of a patient read one by one, in a thread, within so many seconds."""
-        return await self._threads.run(lambda: read(walk_index(self._sync, patient_id)), seconds)
+        return await self._walks.run(lambda: read(walk_index(self._sync, patient_id)), seconds)
 
     async def read_elements(
         self, patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]

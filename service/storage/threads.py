@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.errors import DatabaseUnavailable
+from service.errors import DatabaseUnavailable, Overloaded
 from service.storage.connection import ANSWER_SECONDS, answering
 
 T = TypeVar("T")
@@ -25,9 +25,13 @@ class Threads:
     ----------
     count : int
         How many sequences run at once. They wait for the database nearly all of their time.
+    queue : int
+        How many may wait for a thread.
     """
 
-    def __init__(self, count: int = 32) -> None:
+    def __init__(self, count: int = 32, queue: int = 256) -> None:
+        self._taken = 0
+        self._limit = count + queue
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="storage")
 
     async def run(self, sequence: Callable[[], T], seconds: float | None = ANSWER_SECONDS) -> T:
@@ -47,7 +51,11 @@ class Threads:
         ------
         DatabaseUnavailable
             If the database does not answer in time.
+        Overloaded
+            If too many wait already.
         """
+        if self._taken >= self._limit:
+            raise Overloaded("Too much waits for the database.", retry_after=2)
         ends = None if seconds is None else time.monotonic() + seconds
 
         def limited() -> T:
@@ -58,6 +66,8 @@ class Threads:
                 return sequence()
 
         future = asyncio.get_running_loop().run_in_executor(self._executor, limited)
+        self._taken += 1
+        future.add_done_callback(self._let_go)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -69,6 +79,9 @@ class Threads:
             if not future.cancelled():
                 future.exception()  # looked at, so that it is not reported as forgotten
             raise
+
+    def _let_go(self, _ended: object) -> None:
+        self._taken -= 1
 
     def close(self) -> None:
         """Let the threads end. Sequences under way are finished."""

@@ -18,7 +18,7 @@ async def expect_nothing(request: web.Request) -> None:
     """Leave `Expect: 100-continue` to the reading of the body, which begins after the caller is known."""
 
 
-async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float) -> AsyncIterator[bytes]:
+async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, min_rate: float) -> AsyncIterator[bytes]:
     """Give the pieces of a body.
 
     Parameters
@@ -28,7 +28,10 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float) -
     max_bytes : int
         The most that is taken. A body that says it is longer is refused before it is read.
     idle_seconds : float
-        How long the next byte may take.
+        How long a caller may send nothing.
+    min_rate : float
+        Bytes a second that earn a caller this time again: who sends one byte each time it is nearly over is given up
+        all the same. Only time in which the service waits for bytes counts.
 
     Raises
     ------
@@ -37,7 +40,7 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float) -
     UnsupportedMediaType
         Where the body is compressed: what it would inflate to cannot be known.
     web.HTTPRequestTimeout
-        Where nothing came for too long.
+        Where too little came for too long.
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if encoding != "identity":
@@ -46,14 +49,18 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float) -
         raise _too_large(max_bytes)
     await _continue(request)
     received = 0
+    left = idle_seconds
+    clock = asyncio.get_running_loop().time
     while True:
+        began = clock()
         try:
-            async with asyncio.timeout(idle_seconds):
+            async with asyncio.timeout(left):
                 piece = await request.content.readany()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         if not piece:
             return
+        left = min(idle_seconds, left - (clock() - began) + len(piece) / min_rate)
         received += len(piece)
         if received > max_bytes:
             raise _too_large(max_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -11,6 +12,9 @@ from service.auth import Authenticator, Claims
 from service.context import Context
 from service.key_source import KeySource
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.web.slots import AllSlots
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Caller:
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
+SLOTS: web.AppKey[AllSlots] = web.AppKey("slots")
 PUBLIC_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("public_routes", frozenset[tuple[str, str]])
 ROUTE_SCOPES: web.AppKey[Mapping[tuple[str, str], str]] = web.AppKey("route_scopes", Mapping[tuple[str, str], str])
 KEY_SOURCE: web.AppKey[KeySource] = web.AppKey("key_source", KeySource)

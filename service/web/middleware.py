@@ -1,6 +1,6 @@
 """What surrounds every handler: an id and a log line, one shape for errors, and a closed door.
 
-The order in `create_app` is `trace`, `problems`, `authenticate`, from the outside in.
+The order in `create_app` is `trace`, `problems`, `authenticate`, `admit` (of `slots`), from the outside in.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotRenderable: Problem(422, "not-renderable"),
     errors.ExtractionFailed: Problem(422, "extraction-failed"),
     errors.TooLarge: Problem(413, "too-large"),
+    errors.TooManyRequests: Problem(429, "too-many-requests"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type"),
     errors.NotAcceptable: Problem(406, "not-acceptable"),
     errors.Unavailable: Problem(503, "unavailable"),
@@ -91,18 +92,25 @@ def problem_response(
     headers : mapping of str to str, optional
         Headers that belong to the problem.
     """
-    phrase = HTTPStatus(status).phrase
-    body = {
-        "type": "about:blank",
-        "title": phrase,
-        "status": status,
-        "code": code or phrase.lower().replace(" ", "-"),
-        "detail": detail,
-        "request_id": request_id,
-    }
-    response = web.Response(status=status, body=orjson.dumps(body), content_type=CONTENT_TYPE, headers=headers)
+    body = problem_body(status, detail, request_id, code)
+    response = web.Response(status=status, body=body, content_type=CONTENT_TYPE, headers=headers)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def problem_body(status: int, detail: str, request_id: str, code: str | None = None) -> bytes:
+    """Write the document of a problem, with the parameters of `problem_response`."""
+    phrase = HTTPStatus(status).phrase
+    return orjson.dumps(
+        {
+            "type": "about:blank",
+            "title": phrase,
+            "status": status,
+            "code": code or phrase.lower().replace(" ", "-"),
+            "detail": detail,
+            "request_id": request_id,
+        }
+    )
 
 
 def translate(error: Exception, request_id: str) -> web.Response:
@@ -128,7 +136,7 @@ def translate(error: Exception, request_id: str) -> web.Response:
 
 
 def _headers(error: errors.ServiceError) -> dict[str, str]:
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, (errors.Unavailable, errors.TooManyRequests)):
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, errors.WorkerLost):
         return {"Retry-After": "5"}

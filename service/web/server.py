@@ -6,6 +6,7 @@ traceback. A path or a header may hold a patient id or a token, so neither is do
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import uuid
@@ -16,7 +17,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from service.web.keys import REQUEST_ID
+from service.web.connections import BUSY, SLOW_HEAD, ConnectionBounds, Unread, Unsent, written_problem
+from service.web.keys import REQUEST_ID, SETTINGS
 from service.web.middleware import SAFE_HEADERS, problems, request_id_of
 from service.web.problems import SENTENCES, log_unknown, problem_response
 
@@ -31,7 +33,6 @@ CONNECTION_BOUNDS: dict[str, Any] = {
     "read_bufsize": 1 << 16,
     "max_line_size": MAX_LINE_BYTES,
     "max_field_size": MAX_LINE_BYTES,
-    "keepalive_timeout": 75.0,  # also the time that a connection has for its first request line and headers
     "lingering_time": 5.0,  # how long a refused upload is read and dropped, so that its sender sees the answer
 }
 
@@ -39,9 +40,66 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class DiscreetRequestHandler(RequestHandler):
-    """A connection whose errors say nothing of what was sent."""
+    """A connection whose errors say nothing of what was sent, and which ends where its caller does nothing."""
 
-    __slots__ = ()
+    __slots__ = ("_head_timer", "unsent")
+
+    def __init__(self, manager: DiscreetServer, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self.unsent: Unsent | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse it where there are too many."""
+        server = self._manager
+        assert isinstance(server, DiscreetServer)  # noqa: S101 - it made this object
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a connection is written to
+        if server.has_room():
+            super().connection_made(transport)
+            return
+        log.info("refused a connection: there are %d", len(server.connections))
+        transport.write(written_problem(503, BUSY, retry_after=2))
+        transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of the connection."""
+        self._end_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a request that has begun has some seconds to show its headers whole."""
+        super().data_received(data)
+        if not self.is_idle:
+            self._end_head_timer()
+        elif data and self._head_timer is None and isinstance(self._manager, DiscreetServer):
+            self._head_timer = self._loop.call_later(self._manager.bounds.header_timeout, self._give_up_head)
+
+    def resume_writing(self) -> None:
+        """Note that the caller takes what is written."""
+        self.unsent = None
+        super().resume_writing()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being worked on."""
+        return self._waiter is not None and not self._waiter.done()
+
+    @property
+    def idle_until(self) -> float:
+        """When the connection ends if no request comes, in the event loop's time."""
+        return self._next_keepalive_close_time
+
+    def _end_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up_head(self) -> None:
+        self._head_timer = None
+        if self.is_idle and self.transport is not None:
+            log.info("gave up a request whose headers did not come")
+            self.transport.write(written_problem(408, SLOW_HEAD))
+            self.force_close()
 
     def handle_error(
         self,
@@ -88,11 +146,38 @@ class DiscreetRequestHandler(RequestHandler):
 
 
 class DiscreetServer(web.Server):
-    """aiohttp's server, with connections of the kind above."""
+    """aiohttp's server, with connections of the kind above.
 
-    def __init__(self, handler: Answer, **options: Any) -> None:
-        super().__init__(handler, **options)
-        self._options = {name: value for name, value in options.items() if name in CONNECTION_BOUNDS}
+    Parameters
+    ----------
+    handler : callable
+        Answers requests.
+    bounds : ConnectionBounds
+        What connections may do.
+    keepalive_timeout : float
+        Seconds for which an idle connection is kept.
+    request_factory : callable
+        Makes requests.
+    """
+
+    def __init__(
+        self, handler: Answer, bounds: ConnectionBounds, keepalive_timeout: float, request_factory: Any
+    ) -> None:
+        super().__init__(handler, request_factory=request_factory)
+        self.bounds = bounds
+        self._options = {**CONNECTION_BOUNDS, "keepalive_timeout": keepalive_timeout}
+        self._unread = Unread(bounds, lambda: self._connections)
+
+    def has_room(self) -> bool:
+        """Tell whether there may be one more connection; the one that was idle longest makes room for it."""
+        self._unread.watch()
+        if len(self._connections) < self.bounds.connections:
+            return True
+        idle = [each for each in self._connections if isinstance(each, DiscreetRequestHandler) and each.is_idle]
+        if not idle:
+            return False
+        min(idle, key=lambda each: each.idle_until).force_close()
+        return True
 
     def __call__(self) -> RequestHandler:
         """Make the handler of one connection."""
@@ -115,7 +200,8 @@ class DiscreetRunner(web.AppRunner):
             request[REQUEST_ID] = request_id_of(request)
             return await problems(request, answer)
 
-        return DiscreetServer(guarded, request_factory=plain.request_factory, **CONNECTION_BOUNDS)
+        settings = self.app[SETTINGS]
+        return DiscreetServer(guarded, ConnectionBounds.of(settings), settings.keepalive_timeout, plain.request_factory)
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

@@ -34,9 +34,10 @@ async def upload(request: web.Request) -> web.Response:
     media_type = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))[0]
     if media_type == DICOM:
         file_name = kept_name(file_name_of(request.headers.get(hdrs.CONTENT_DISPOSITION, "")))
-        chunks = bodies.iter_body(request, settings.max_upload_bytes, settings.body_timeout)
+        chunks = bodies.iter_body(request, settings.max_upload_bytes, settings.body_timeout, settings.min_rate)
     elif media_type == "multipart/form-data":
-        body = bodies.iter_body(request, settings.max_upload_bytes + FORM_BYTES, settings.body_timeout)
+        most = settings.max_upload_bytes + FORM_BYTES
+        body = bodies.iter_body(request, most, settings.body_timeout, settings.min_rate)
         form = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]))
         part = await _first_file(form)
         file_name, chunks = kept_name(part.file_name), _only_file(form, part)

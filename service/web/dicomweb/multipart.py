@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import hdrs, web
 
+from service.web.streams import write
+
 Parts = AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]
 
 
@@ -40,9 +42,9 @@ async def send_pieces(
     await response.prepare(request)
     if request.method == hdrs.METH_HEAD:
         return response
-    await response.write(first)
+    await write(response, first)
     async for piece in pieces:
-        await response.write(piece)
+        await write(response, piece)
     await response.write_eof()
     return response
 

@@ -15,12 +15,6 @@ from service.web.keys import CONTEXT
 from service.web.multipart import MultipartParser, boundary_of, parse_parameters
 from service.web.negotiation import DICOM, DICOM_JSON, JSON
 
-MAX_PARTS = 10_000
-"""Files that one request may bring."""
-
-MAX_BODY_BYTES = 1 << 42
-"""The whole body. Each file in it has the bound of an upload; nothing of the body is held."""
-
 NO_PARAMETERS = NoParameters()
 
 
@@ -35,11 +29,13 @@ async def store(request: web.Request) -> web.StreamResponse:
         raise UnsupportedMediaType(f'Instances are stored as multipart/related; type="{DICOM}".')
     context, scope, root = request.app[CONTEXT], scope_of(request), root_url(request)
     outcome = Outcome()
-    body = bodies.iter_body(request, MAX_BODY_BYTES, context.settings.body_timeout)
+    settings = context.settings
+    # Each file in the body has the bound of an upload; nothing of the body is held.
+    body = bodies.iter_body(request, settings.max_store_bytes, settings.body_timeout, settings.min_rate)
     if media_type == DICOM:
         await store_part(context, scope.patient_id, scope.study, body, outcome, root)
     else:
-        parts = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]), MAX_PARTS)
+        parts = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]), settings.max_store_parts)
         while (part := await parts.next_part()) is not None:
             if part.content_type not in (None, DICOM):
                 outcome.fail(CANNOT_UNDERSTAND)

@@ -1,0 +1,304 @@
+"""What one caller may take of the service: slots, connections, time, and bytes that nobody reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+
+import pytest
+
+from service.errors import Overloaded, TooManyRequests
+from service.web.slots import Slots
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def head_of(service, method, path, patient, *lines):
+    token = service.token(patient)
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", f"access-token: {token}", *lines, "", ""]).encode()
+
+
+async def begin_upload(service, patient, length=1000):
+    """Send the headers of an upload and the beginning of its body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    lines = ("Content-Type: application/dicom", f"Content-Length: {length}")
+    writer.write(head_of(service, "POST", f"/patient/{patient}/dicom", patient, *lines) + b"\0" * 200)
+    return reader, writer
+
+
+async def answer_of(reader, seconds=5):
+    """Give the status, the headers and the problem."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), seconds)
+    lines = head.decode("ascii").split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines[1:-2])
+    body = await asyncio.wait_for(reader.readexactly(int(headers["content-length"])), seconds)
+    return int(lines[0].split()[1]), headers, json.loads(body)
+
+
+async def until(what, seconds=5):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def slots_of(service):
+    from service.web.keys import SLOTS
+
+    return service.app[SLOTS]
+
+
+# --- slots
+
+
+async def test_more_uploads_than_there_are_slots_are_refused_and_told_when_to_come_again(start, ct):
+    service = await start(max_uploads=3, max_uploads_per_patient=2)
+    stalled = [await begin_upload(service, "p-1") for _ in range(2)]
+    await until(lambda: slots_of(service).uploads.held == 2)
+    answer = await service.upload("p-1", ct)
+    assert (answer.status, answer.headers["Retry-After"], answer.json()["code"]) == (429, "2", "too-many-requests")
+    stow = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=x'}
+    assert (
+        await service.ask("POST", "/patient/p-1/dicomweb/studies", patient="p-1", headers=stow, data=b"--x--")
+    ).status == 429
+    assert (await service.upload("p-2", ct)).status == 200
+    stalled.append(await begin_upload(service, "p-2"))
+    await until(lambda: slots_of(service).uploads.held == 3)
+    answer = await service.upload("p-3", ct)
+    assert (answer.status, answer.json()["code"]) == (503, "overloaded")
+    # Reading is not uploading.
+    assert (await service.ask("GET", "/patient/p-1/dicom", patient="p-1")).status == 200
+    for _, writer in stalled:
+        writer.close()
+    await until(lambda: slots_of(service).uploads.held == 0)
+    assert (await service.upload("p-1", ct)).status == 200
+
+
+async def test_a_slot_is_waited_for_by_the_same_patient_and_by_nobody_else():
+    slots = Slots(limit=20, per_patient=1, wait=0.1)
+    order = []
+
+    async def work(patient, number, seconds):
+        async with slots.hold(patient):
+            order.append(number)
+            await asyncio.sleep(seconds)
+
+    await asyncio.gather(work("a", 1, 0.02), work("a", 2, 0.02), work("b", 3, 0), work("a", 4, 0))
+    assert order == [1, 3, 2, 4]
+    slow = asyncio.create_task(work("a", 5, 0.5))
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        await work("a", 6, 0)
+    slow.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await slow
+    await work("a", 7, 0)
+    assert slots.held == 0
+    assert slots._lanes == {}
+
+
+async def test_who_waits_is_bounded_too():
+    slots = Slots(limit=10, per_patient=1, wait=5)
+    of_one = [slots.hold("a") for _ in range(4)]
+    held = [asyncio.create_task(each.__aenter__()) for each in of_one]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        async with slots.hold("a"):
+            pass
+    many = [slots.hold(f"p-{number}") for number in range(6)]
+    for each in many:
+        await each.__aenter__()
+    with pytest.raises(Overloaded):
+        async with slots.hold("z"):
+            pass
+    for each in held:
+        each.cancel()
+    for each in many:
+        await each.__aexit__(None, None, None)
+    await asyncio.gather(*held, return_exceptions=True)
+    assert slots.held == 1  # the first one did not wait, and holds its slot
+
+
+async def test_what_a_handler_runs_out_of_time_for_is_not_taken_for_a_full_slot():
+    slots = Slots(limit=1, per_patient=1, wait=1)
+    with pytest.raises(TimeoutError):
+        async with slots.hold("a"):
+            raise TimeoutError
+    assert slots.held == 0
+
+
+# --- callers that are slow, or do nothing
+
+
+async def test_a_body_that_comes_a_byte_at_a_time_is_given_up_however_regular_it_is(start):
+    service = await start(body_timeout=0.4, min_rate=1000)
+    reader, writer = await begin_upload(service, "p-1")
+    began = time.monotonic()
+
+    async def trickle():
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"\0")
+                await asyncio.sleep(0.1)
+
+    trickling = asyncio.create_task(trickle())
+    status, _, problem = await answer_of(reader)
+    assert (status, problem["status"]) == (408, 408)
+    assert time.monotonic() - began < 2
+    trickling.cancel()
+    writer.close()
+    await until(lambda: slots_of(service).uploads.held == 0)
+
+
+async def test_a_body_that_is_slow_and_fast_enough_is_taken(start, ct):
+    service = await start(body_timeout=0.4, min_rate=10_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    lines = ("Content-Type: application/dicom", f"Content-Length: {len(ct)}", "Connection: close")
+    writer.write(head_of(service, "POST", "/patient/p-1/dicom", "p-1", *lines))
+    for begin in range(0, len(ct), 8000):
+        await asyncio.sleep(0.2)
+        writer.write(ct[begin : begin + 8000])
+    assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"GET /heal", b"GET / HTTP/1.1\r\nHost: x\r\nAccess-Tok"], ids=["line", "headers"])
+async def test_a_request_whose_head_does_not_come_whole_is_given_up(start, sent):
+    service = await start(header_timeout=0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(sent)
+    await asyncio.sleep(0.2)
+    writer.write(b"t")  # one byte more buys no time
+    status, headers, problem = await answer_of(reader, 1)
+    assert (status, headers["connection"], problem["request_id"]) == (408, "close", headers["x-request-id"])
+    writer.close()
+
+
+async def test_a_connection_that_sends_nothing_ends_and_so_does_one_that_is_kept_for_nothing(start):
+    service = await start(keepalive_timeout=0.3)
+    silent = await asyncio.open_connection("127.0.0.1", service.port)
+    used = await asyncio.open_connection("127.0.0.1", service.port)
+    used[1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /heal")
+    assert await asyncio.wait_for(silent[0].read(), 2) == b""
+    assert (await asyncio.wait_for(used[0].read(), 2)).startswith(b"HTTP/1.1 200")
+    for _, writer in (silent, used):
+        writer.close()
+
+
+async def large_original(service, ct):
+    """Store an original that no socket's buffers hold, and give its path."""
+    whole = await service.ask(
+        "POST",
+        "/patient/p-1/dicom",
+        patient="p-1",
+        headers={"Content-Type": "application/dicom"},
+        data=ct + bytes(12 << 20),
+    )
+    assert whole.status == 200, whole.body
+    return whole.headers["Location"]
+
+
+def ask_and_read_nothing(service, path):
+    connection = socket.create_connection(("127.0.0.1", service.port))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sendall(head_of(service, "GET", path, "p-1", "Accept: application/dicom"))
+    return connection
+
+
+async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(start, ct, monkeypatch):
+    monkeypatch.setattr("service.web.connections.LOOK_SECONDS", 0.1)
+    service = await start(
+        max_upload_bytes=64 << 20, max_requests_per_patient=1, request_wait=0.1, answer_timeout=1, min_rate=10_000
+    )
+    path = await large_original(service, ct)
+    connection = ask_and_read_nothing(service, path)
+    await until(lambda: slots_of(service).others.held == 1)
+    await asyncio.sleep(0.2)
+    answer = await service.ask("GET", path, patient="p-1", headers={"Accept": "application/json"})
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "2")
+    await until(lambda: slots_of(service).others.held == 0, 6)
+    assert (await service.ask("GET", path, patient="p-1", headers={"Accept": "application/json"})).status == 200
+    connection.close()
+
+
+async def test_an_answer_that_is_taken_slowly_is_given_whole(start, ct):
+    service = await start(max_upload_bytes=64 << 20, answer_timeout=1, min_rate=10_000)
+    path = await large_original(service, ct)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 16)
+    lines = ("Accept: application/dicom", "Connection: close")
+    writer.write(head_of(service, "GET", path, "p-1", *lines))
+    taken, began = 0, time.monotonic()
+    while piece := await reader.read(1 << 20):
+        taken += len(piece)
+        await asyncio.sleep(0.025)
+    assert taken > 12 << 20
+    assert time.monotonic() - began > 1.2  # longer than an answer that nobody takes has
+    writer.close()
+
+
+async def test_too_much_that_nobody_takes_is_given_up_sooner(start, ct, monkeypatch):
+    monkeypatch.setattr("service.web.connections.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("service.web.connections.MAX_UNSENT_BYTES", 100_000)
+    monkeypatch.setattr("service.web.connections.STALLED_SECONDS", 0.5)
+    service = await start(max_upload_bytes=64 << 20)  # where an answer has 30 s
+    path = await large_original(service, ct)
+    connections = [ask_and_read_nothing(service, path) for _ in range(3)]
+    await until(lambda: slots_of(service).others.held == 3)
+    await until(lambda: slots_of(service).others.held == 0, 6)
+    for each in connections:
+        each.close()
+
+
+# --- connections
+
+
+async def test_the_connection_that_was_idle_longest_makes_room_for_a_new_one(start):
+    service = await start(max_connections=3)
+    idle = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    fourth = await asyncio.open_connection("127.0.0.1", service.port)
+    assert await asyncio.wait_for(idle[0][0].read(), 2) == b""
+    for _, writer in (*idle, fourth):
+        writer.close()
+
+
+async def test_a_connection_beyond_those_that_work_is_refused_with_a_problem(start):
+    service = await start(max_connections=2)
+    busy = [await begin_upload(service, "p-1") for _ in range(2)]
+    await until(lambda: slots_of(service).uploads.held == 2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    status, headers, problem = await answer_of(reader)
+    assert (status, headers["retry-after"], problem["status"]) == (503, "2", 503)
+    for each in (*(other for _, other in busy), writer):
+        each.close()
+
+
+# --- disk
+
+
+async def test_uploads_leave_room_on_the_disk(start, ct):
+    service = await start(min_free_bytes=1 << 60)
+    answer = await service.upload("p-1", ct)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
+    assert (await service.ask("GET", "/patient/p-1/dicom", patient="p-1")).status == 200
+
+
+# --- many files at once
+
+
+async def test_one_store_request_has_a_bound_of_files_and_of_bytes(start, ct):
+    service = await start(max_store_parts=2, max_store_bytes=1 << 20)
+    kind = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=x'}
+    part = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + ct + b"\r\n"
+
+    async def store(count):
+        return await service.ask(
+            "POST", "/patient/p-1/dicomweb/studies", patient="p-1", headers=kind, data=part * count + b"--x--\r\n"
+        )
+
+    assert (await store(2)).status == 200
+    assert (await store(3)).status == 400
+    assert (await store(30)).status == 413
