@@ -121,7 +121,7 @@ SERIES = {
 META = {
     "bsonType": "object",
     "required": ["_id", "layout", "namespace", "created_at"],
-    "properties": {"layout": INTEGER, "namespace": UUID, "created_at": DATE},
+    "properties": {"layout": INTEGER, "namespace": UUID, "created_at": DATE, "rendered_bytes": INTEGER},
 }
 
 VALIDATORS: Mapping[str, Mapping[str, Any]] = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from service.storage.documents import ENVELOPE, Collections, Document, visible
 from service.storage.gridfs_documents import remove_some
+from service.storage.renditions import remove_matching
 from service.storage.series import SeriesElements, retire_from_series
 
 
@@ -46,7 +47,4 @@ def next_step(collections: Collections, envelope: Mapping[str, Any], elements: S
 
 def remove_renditions(collections: Collections, patient_id: str, dicom_id: str) -> None:
     """Remove the cached pictures of an instance."""
-    of_instance = {"metadata.dicom_id": dicom_id, "metadata.patient_id": patient_id}
-    for file in list(collections.rendered.files.find(of_instance, {"_id": 1})):
-        while remove_some(collections.rendered, file["_id"]):
-            pass
+    remove_matching(collections, {"metadata.dicom_id": dicom_id, "metadata.patient_id": patient_id})

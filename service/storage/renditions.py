@@ -1,4 +1,9 @@
-"""Cached pictures in the bucket `rendered`. It can be dropped whole at any time. Synchronous functions."""
+"""Cached pictures in the bucket `rendered`. It can be dropped whole at any time. Synchronous functions.
+
+How many bytes they are is counted in `meta` as they come and go, so that nobody has to look at all of them; every
+sweep sets it right by what is there. Whoever puts one in beyond the bound removes the oldest. Of several who remove
+the same picture, the one who took its `files` document away counts it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,19 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import ReturnDocument
 
-from service.storage.documents import Collections, visible
+from service.storage.documents import Collections, Document, visible
 from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
 
 MAX_RENDITION_BYTES = 16 * 1024 * 1024
 """A larger picture is not cached."""
+
+OLDEST = 50
+"""How many of the oldest are looked up, and removed where that is needed, in one step."""
+
+SLACK = 20
+"""A step goes on until a twentieth of the bound is free again, so that not every picture that comes needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +65,9 @@ def put_rendition(
     key: RenditionKey,
     rendition: StoredRendition,
     now: datetime,
+    max_bytes: int,
 ) -> bool:
-    """Cache a picture; those of other versions of the renderer go first.
+    """Cache a picture; those of other versions of the renderer go first, and beyond the bound the oldest go.
 
     The instance is looked at again afterwards: a delete that ran meanwhile has looked for pictures already.
 
@@ -63,15 +76,14 @@ def put_rendition(
     bool
         False when it was not kept: it is too large, or the instance is gone.
     """
-    if len(rendition.data) > MAX_RENDITION_BYTES:
+    if len(rendition.data) > min(MAX_RENDITION_BYTES, max_bytes):
         return False
     others = {
         "metadata.dicom_id": dicom_id,
         "metadata.patient_id": patient_id,
         "metadata.renderer": {"$ne": key.renderer},
     }
-    for file in list(collections.rendered.files.find(others, {"_id": 1})):
-        _remove(collections, file["_id"])
+    remove_matching(collections, others)
     file_id = ObjectId()
     insert_chunks(collections.rendered, file_id, rendition.data)
     metadata = {
@@ -83,10 +95,41 @@ def put_rendition(
     }
     name = f"{dicom_id}/{key.frame}"
     insert_file(collections.rendered, file_id, len(rendition.data), name, metadata, now)
+    held = _count(collections, len(rendition.data))
     if collections.instances.find_one(visible(patient_id, dicom_id), {"_id": 1}) is None:
-        _remove(collections, file_id)
+        remove_matching(collections, {"_id": file_id})
         return False
+    if held > max_bytes:
+        trim(collections, max_bytes)
     return True
+
+
+def remove_matching(collections: Collections, wanted: Document) -> None:
+    """Remove the pictures that a filter of their `files` documents finds."""
+    for file in list(collections.rendered.files.find(wanted, {"length": 1})):
+        _remove(collections, file)
+
+
+def trim(collections: Collections, max_bytes: int) -> bool:
+    """Remove some of the oldest pictures if there are more bytes than `max_bytes`. True while there are more."""
+    if _count(collections, 0) <= max_bytes:
+        return False
+    # An ObjectId begins with its time.
+    oldest = list(collections.rendered.files.find({}, {"length": 1}, sort=[("_id", 1)], limit=OLDEST))
+    for file in oldest:
+        if _remove(collections, file) <= max_bytes - max_bytes // SLACK:
+            return False
+    return bool(oldest)
+
+
+def set_right(collections: Collections, held: int, counted: int) -> None:
+    """Correct the number of bytes: `held` was known when `counted` began to be added up."""
+    _count(collections, counted - held)
+
+
+def bytes_held(collections: Collections) -> int:
+    """Tell how many bytes the pictures are, as far as it was counted."""
+    return _count(collections, 0)
 
 
 def _metadata(patient_id: str, dicom_id: str, key: RenditionKey) -> dict[str, Any]:
@@ -98,6 +141,24 @@ def _metadata(patient_id: str, dicom_id: str, key: RenditionKey) -> dict[str, An
     }
 
 
-def _remove(collections: Collections, file_id: ObjectId) -> None:
-    while remove_some(collections.rendered, file_id):
+def _remove(collections: Collections, file: Document) -> int:
+    """Remove a picture, and give the bytes that are left."""
+    taken = collections.rendered.files.delete_one({"_id": file["_id"]}).deleted_count
+    while remove_some(collections.rendered, file["_id"]):
         pass
+    return _count(collections, -file["length"] if taken else 0)
+
+
+def _count(collections: Collections, change: int) -> int:
+    """Change the number of bytes, and give it."""
+    this = {"_id": "store"}
+    if not change:
+        found = collections.meta.find_one(this, {"rendered_bytes": 1})
+    else:
+        found = collections.meta.find_one_and_update(
+            this,
+            {"$inc": {"rendered_bytes": change}},
+            projection={"rendered_bytes": 1},
+            return_document=ReturnDocument.AFTER,
+        )
+    return int((found or {}).get("rendered_bytes", 0))

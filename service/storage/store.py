@@ -22,7 +22,7 @@ from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.search import Hits, Search, find_hits, walk_index
 from service.storage.series import SeriesElements
 from service.storage.sweep import Swept
-from service.storage.sweeper import sweep_all
+from service.storage.sweeper import sweep_all, trim_renditions
 from service.storage.threads import Threads
 
 T = TypeVar("T")
@@ -241,7 +241,7 @@ class Store:
         return await self._threads.run(partial(claims.claim_unfinished, self._sync, state, now, until))
 
     async def sweep(self, older_than: timedelta) -> Swept:
-        """Remove what no instance names: originals, index documents, series, pictures.
+        """Remove what no instance names: originals, index documents, series, pictures; and pictures beyond the bound.
 
         Parameters
         ----------
@@ -249,7 +249,9 @@ class Store:
             What is younger may belong to an upload that is under way, and stays.
         """
         horizon = ObjectId.from_datetime(self._clock() - older_than)
-        return await sweep_all(self._threads, self._sync, self._series_elements, horizon)
+        swept = await sweep_all(self._threads, self._sync, self._series_elements, horizon)
+        await trim_renditions(self._threads, self._sync, self._max_rendered_bytes)
+        return swept
 
     async def set_extraction(self, envelope: Mapping[str, Any], extraction: Mapping[str, Any]) -> bool:
         """Set what is known of an instance's extraction, such as that it failed.
@@ -383,13 +385,8 @@ class Store:
         self, patient_id: str, dicom_id: str, key: RenditionKey, rendition: StoredRendition
     ) -> bool:
         """Cache a picture, in place of those by other versions of the renderer. False when it was not kept."""
-        return await self._threads.run(
-            partial(renditions.put_rendition, self._sync, patient_id, dicom_id, key, rendition, self._clock())
-        )
-
-    async def drop_renditions(self, patient_id: str, dicom_id: str) -> None:
-        """Remove the cached pictures of an instance."""
-        await self._threads.run(partial(deletion.remove_renditions, self._sync, patient_id, dicom_id))
+        put = partial(renditions.put_rendition, self._sync, patient_id, dicom_id, key, rendition)
+        return await self._threads.run(partial(put, self._clock(), self._max_rendered_bytes))
 
     # -- deleting
 

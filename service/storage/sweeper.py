@@ -8,7 +8,7 @@ from functools import partial
 
 from bson import ObjectId
 
-from service.storage import sweep
+from service.storage import renditions, sweep
 from service.storage.documents import Collections, Document
 from service.storage.gridfs_documents import Bucket
 from service.storage.originals import remove_whole
@@ -43,12 +43,25 @@ async def sweep_all(threads: Threads, collections: Collections, elements: Series
         series += await threads.run(partial(sweep.sweep_series, collections, batch, horizon, elements))
     began = await threads.run(partial(sweep.begin, collections))
     buckets = ((collections.originals, sweep.unnamed_originals), (collections.rendered, sweep.unnamed_renditions))
-    originals, renditions = [
+    originals, pictures = [
         await _sweep_bucket(threads, collections, bucket, unnamed, Window(began), horizon)
         for bucket, unnamed in buckets
     ]
     await threads.run(partial(sweep.end, collections, horizon))
-    return Swept(originals, indexes, series, renditions)
+    return Swept(originals, indexes, series, pictures)
+
+
+async def trim_renditions(threads: Threads, collections: Collections, max_bytes: int) -> None:
+    """Count the bytes of the cached pictures anew, and remove the oldest while there are too many."""
+    held = await threads.run(partial(renditions.bytes_held, collections))
+    counted = 0
+    async for batch in _steps(threads, partial(sweep.walk, collections.rendered.files, "length")):
+        counted += sum(file["length"] for file in batch)
+    await threads.run(partial(renditions.set_right, collections, held, counted))
+    more = True
+    while more:
+        more = await threads.run(partial(renditions.trim, collections, max_bytes))
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _sweep_bucket(
