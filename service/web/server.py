@@ -36,6 +36,9 @@ CONNECTION_BOUNDS: dict[str, Any] = {
     "lingering_time": 5.0,  # how long a refused upload is read and dropped, so that its sender sees the answer
 }
 
+UNSENT_BYTES = 1 << 17
+"""What the kernel holds of an answer beyond what is on its way, in bytes; else some megabytes for who reads nothing."""
+
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -229,6 +232,8 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # of its connections too
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind(address)
         listener.setblocking(False)
     except OSError:

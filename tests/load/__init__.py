@@ -1,0 +1,1 @@
+"""What the service does under load; each module prints its figures when it is run."""
