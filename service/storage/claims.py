@@ -33,6 +33,14 @@ def claim_unfinished(collections: Collections, state: str, now: datetime, until:
     """
     due = {"extraction.state": state, "extraction.retry_at": {"$not": {"$gt": now}}}
     claim = {"$set": {"extraction.retry_at": until}, "$inc": {"extraction.attempts": 1}}
-    return collections.instances.find_one_and_update(
-        due, claim, projection=ENVELOPE, return_document=ReturnDocument.AFTER
-    )
+    # In two steps: where the collection is sharded, MongoDB 7.0 changes one document by its shard key alone.
+    while (found := collections.instances.find_one(due, {"patient_id": 1})) is not None:
+        claimed = collections.instances.find_one_and_update(
+            {**due, "_id": found["_id"], "patient_id": found["patient_id"]},
+            claim,
+            projection=ENVELOPE,
+            return_document=ReturnDocument.AFTER,
+        )
+        if claimed is not None:
+            return claimed
+    return None

@@ -1,0 +1,192 @@
+"""What an instance takes in the database: ``python -m tests.load.sizes``.
+
+Documents are built as an upload builds them, from the files of pydicom's wheel and from a 512 x 512 CT slice made of
+one of them, and measured as BSON. Index keys are counted, and their bytes added up as they are before WiredTiger's
+prefix compression. With `--stored N` so many slices are also stored in a local database, and its files measured.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import statistics
+import tempfile
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import bson
+import pydicom
+from bson import ObjectId
+from pydicom.data import get_testdata_file
+
+from service.dicom.extract import extract
+from service.dicom.limits import Limits
+from service.dicom.series import series_elements
+from service.errors import Invalid
+from service.resources import now
+from service.storage.connection import connect, open_database
+from service.storage.local import LocalDatabase
+from service.storage.store import Store
+from service.storage.writes import original_metadata
+
+WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"
+RECORD_ID = 4
+"""Bytes of the place of a document at the end of an index key, about."""
+
+
+@dataclass
+class Sizes:
+    """Bytes of the documents of one instance, and what its index keys are."""
+
+    original: int
+    instance: int
+    tag_index: int
+    series: int
+    files: int
+    paths: int
+    keys: int
+    key_bytes: int
+
+
+def make_slice(number=0):
+    """A CT slice of 512 x 512, with the elements that a scanner writes, private ones too; 530 KB."""
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm", download=False))
+    dataset.Rows = dataset.Columns = 512
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = (
+        f"1.2.826.0.1.3680043.8.498.{10**20 + number}"
+    )
+    dataset.InstanceNumber = number
+    dataset.PixelData = number.to_bytes(8, "little") * (512 * 512 * 2 // 8)
+    written = io.BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
+def envelope_of(content, extraction, number=0):
+    """An envelope as an upload makes it."""
+    return {
+        "_id": f"5b1f0a1c-0000-5000-8000-{number:012x}",
+        "patient_id": "patient-000017",
+        "file_name": "IM-0001-0001.dcm",
+        "size": len(content),
+        "sha256": f"{number:064x}",
+        "original_id": ObjectId(),
+        "received_at": datetime.now(UTC),
+        **extraction.identifiers,
+        "extraction": {"state": "done", "version": 1, "at": datetime.now(UTC), "attempts": 1, "error": None},
+        "problems": extraction.problems,
+        "warnings": extraction.warnings,
+        "truncated_at": extraction.truncated_at,
+        "spilled": extraction.spilled,
+    }
+
+
+def wildcard_keys(index):
+    """Give the keys of the wildcard index on `tags` and `names`: one for each path and value."""
+    for field in ("tags", "names"):
+        for path, values in index[field].items():
+            for value in values or [None]:
+                yield f"{field}.{path}", value
+
+
+def measure(content):
+    """Measure the documents of one file."""
+    extraction = extract(content, Limits())
+    envelope = envelope_of(content, extraction)
+    index = {name: extraction.index[name] for name in ("tags", "names", "vrs", "truncated")}
+    mine = {name: envelope[name] for name in ("_id", "patient_id", "received_at", "original_id")}
+    series = {**mine, "study_instance_uid": "1" * 60, "series_instance_uid": "1" * 60, "dicom_id": envelope["_id"]}
+    files = {
+        "_id": ObjectId(),
+        "length": len(content),
+        "chunkSize": 1 << 20,
+        "uploadDate": datetime.now(UTC),
+        "filename": envelope["_id"],
+        "metadata": original_metadata(envelope),
+    }
+    keys = list(wildcard_keys(index))
+    return Sizes(
+        original=len(content),
+        instance=len(bson.encode({**envelope, "dataset": extraction.dataset})),
+        tag_index=len(bson.encode({**mine, **index})),
+        series=len(bson.encode({**series, "attributes": extraction.series or {}})),
+        files=len(bson.encode(files)),
+        paths=len(index["tags"]) + len(index["names"]),
+        keys=len(keys),
+        key_bytes=sum(len(path) + len(bson.encode({"": value})) - 6 + RECORD_ID for path, value in keys),
+    )
+
+
+def measure_wheel():
+    """Measure every DICOM file of the wheel."""
+    measured = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for path in sorted(each for each in WHEEL.rglob("*") if each.is_file()):
+            try:
+                measured.append(measure(path.read_bytes()))
+            except Invalid:
+                continue
+    return measured
+
+
+async def store_slices(folder, count):
+    """Store slices in a local database, and give the bytes of its files for each, the originals' own left out."""
+    data = Path(folder) / "data"
+    async with LocalDatabase(data) as database:
+        client = connect(database.uri)
+        store = Store(open_database(client, "sizes"), now, series_elements)
+        await store.prepare()
+        base = _bytes_below(data)
+        total = 0
+        for number in range(count):
+            content = make_slice(number)
+            extraction = extract(content, Limits())
+            await store.store_instance(envelope_of(content, extraction, number), extraction, content)
+            total += len(content)
+        store.close()
+        client.close()
+        program = database.program
+    taken = _bytes_below(data) - base
+    return {
+        "program": program,
+        "slices": count,
+        "bytes a slice": round(taken / count),
+        "of that its original": round(total / count),
+    }
+
+
+def _bytes_below(folder):
+    # What the disk has of them: files may be sparse.
+    return sum(each.stat().st_blocks * 512 for each in folder.rglob("*") if each.is_file())
+
+
+def summary(measured):
+    """Give the middle and the mean of each size."""
+    names = Sizes.__dataclass_fields__
+    return {
+        name: {
+            "median": round(statistics.median(getattr(each, name) for each in measured)),
+            "mean": round(statistics.fmean(getattr(each, name) for each in measured)),
+            "most": max(getattr(each, name) for each in measured),
+        }
+        for name in names
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.load.sizes", description=__doc__)
+    parser.add_argument("--stored", type=int, default=0, metavar="N", help="slices to store in a local database")
+    asked = parser.parse_args()
+    wheel = measure_wheel()
+    figures = {"a CT slice": vars(measure(make_slice())), f"{len(wheel)} files of the wheel": summary(wheel)}
+    if asked.stored:
+        with tempfile.TemporaryDirectory() as folder:
+            figures["stored"] = asyncio.run(store_slices(folder, asked.stored))
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
