@@ -133,6 +133,8 @@ class ServiceProcesses:
     command : sequence of str, optional
         What they are. The supervisor's process id and the numbers of two file descriptors follow: the listening
         socket, and a pipe that is written to when the process answers requests.
+    ended : callable, optional
+        Told the process id of each that has ended, so that what it shared with the others can be cleared up.
 
     Attributes
     ----------
@@ -140,11 +142,18 @@ class ServiceProcesses:
         Gets `GaveUp` when one of them cannot be kept.
     """
 
-    def __init__(self, given: bytes, environment: Mapping[str, str], command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        given: bytes,
+        environment: Mapping[str, str],
+        command: Sequence[str] = COMMAND,
+        ended: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._given = given
         self._environment = dict(environment)
         self._command = tuple(command)
+        self._ended = ended
         self._keepers: list[asyncio.Task[None]] = []
         self._running: set[Process] = set()
 
@@ -200,6 +209,7 @@ class ServiceProcesses:
                     return
             status = await process.wait()
             self._running.discard(process)
+            self._ended(process.pid)
             deaths = 0 if time.monotonic() - began > SETTLED_SECONDS else deaths + 1
             if deaths >= ATTEMPTS:
                 sentence = f"A service process ended at once {deaths} times in a row, the last time with status"

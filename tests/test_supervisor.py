@@ -90,13 +90,15 @@ async def test_who_cannot_be_kept_is_given_up_with_a_sentence(monkeypatch):
     monkeypatch.setattr(supervisor, "BACK_OFF_SECONDS", (0.01,))
     # It says that it answers, and dies.
     command = (sys.executable, "-S", "-c", "import os, sys; os.write(int(sys.argv[3]), b'.'); os._exit(7)")
-    processes = ServiceProcesses(b"", os.environ, command)
+    ended = []
+    processes = ServiceProcesses(b"", os.environ, command, ended.append)
     with listen("127.0.0.1", 0, shared=True) as listener:
         await processes.start([listener])
         with pytest.raises(GaveUp, match="3 times in a row, the last time with status 7"):
             await asyncio.wait_for(processes.failed, 20)
         await processes.stop(1)
     assert processes.process_ids == []
+    assert len(set(ended)) == 3
 
 
 async def test_who_never_answers_keeps_the_service_from_starting():

@@ -13,6 +13,9 @@ from pymongo import ReturnDocument
 
 from service.storage.documents import ENVELOPE, Collections, Document
 
+ATTEMPTS = 5
+"""Instances that others may claim between our look and our claim, before it is left to the next round."""
+
 
 def claim_unfinished(collections: Collections, state: str, now: datetime, until: datetime) -> Document | None:
     """Claim an instance in a state, and count the try.
@@ -34,7 +37,10 @@ def claim_unfinished(collections: Collections, state: str, now: datetime, until:
     due = {"extraction.state": state, "extraction.retry_at": {"$not": {"$gt": now}}}
     claim = {"$set": {"extraction.retry_at": until}, "$inc": {"extraction.attempts": 1}}
     # In two steps: where the collection is sharded, MongoDB 7.0 changes one document by its shard key alone.
-    while (found := collections.instances.find_one(due, {"patient_id": 1})) is not None:
+    for _ in range(ATTEMPTS):
+        found = collections.instances.find_one(due, {"patient_id": 1})
+        if found is None:
+            return None
         claimed = collections.instances.find_one_and_update(
             {**due, "_id": found["_id"], "patient_id": found["patient_id"]},
             claim,

@@ -27,6 +27,7 @@ from service.dicom.series import series_elements
 from service.errors import Invalid
 from service.resources import now
 from service.storage.connection import connect, open_database
+from service.storage.layout import INDEXES
 from service.storage.local import LocalDatabase
 from service.storage.store import Store
 from service.storage.writes import original_metadata
@@ -48,6 +49,8 @@ class Sizes:
     paths: int
     keys: int
     key_bytes: int
+    other_keys: int
+    other_key_bytes: int
 
 
 def make_slice(number=0):
@@ -91,6 +94,24 @@ def wildcard_keys(index):
                 yield f"{field}.{path}", value
 
 
+def other_keys(documents):
+    """Give the values of the keys of every other index, those on `_id` included."""
+    for name, document in documents.items():
+        for fields in [["_id"], *([field for field, _ in each.keys] for each in INDEXES if each.collection == name)]:
+            if fields != ["$**"]:
+                yield [_find(document, field) for field in fields]
+
+
+def _find(document, field):
+    for step in field.split("."):
+        document = document.get(step) if isinstance(document, dict) else None
+    return document or None
+
+
+def _key_bytes(*values):
+    return sum(len(bson.encode({"": value})) - 6 for value in values) + RECORD_ID
+
+
 def measure(content):
     """Measure the documents of one file."""
     extraction = extract(content, Limits())
@@ -107,6 +128,12 @@ def measure(content):
         "metadata": original_metadata(envelope),
     }
     keys = list(wildcard_keys(index))
+    chunk = {"_id": ObjectId(), "files_id": files["_id"], "n": 0}
+    others = list(
+        other_keys(
+            {"instances": envelope, "tag_index": {**mine, **index}, "originals.files": files, "originals.chunks": chunk}
+        )
+    )
     return Sizes(
         original=len(content),
         instance=len(bson.encode({**envelope, "dataset": extraction.dataset})),
@@ -115,7 +142,9 @@ def measure(content):
         files=len(bson.encode(files)),
         paths=len(index["tags"]) + len(index["names"]),
         keys=len(keys),
-        key_bytes=sum(len(path) + len(bson.encode({"": value})) - 6 + RECORD_ID for path, value in keys),
+        key_bytes=sum(len(path) + _key_bytes(value) for path, value in keys),
+        other_keys=len(others),
+        other_key_bytes=sum(_key_bytes(*values) for values in others),
     )
 
 
