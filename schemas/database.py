@@ -121,7 +121,13 @@ SERIES = {
 META = {
     "bsonType": "object",
     "required": ["_id", "layout", "namespace", "created_at"],
-    "properties": {"layout": INTEGER, "namespace": UUID, "created_at": DATE, "rendered_bytes": INTEGER},
+    "properties": {
+        "layout": INTEGER,
+        "namespace": UUID,
+        "created_at": DATE,
+        "rendered_bytes": INTEGER,
+        "sweep_claimed_until": DATE,
+    },
 }
 
 VALIDATORS: Mapping[str, Mapping[str, Any]] = {

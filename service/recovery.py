@@ -29,7 +29,7 @@ BACK_OFF = timedelta(seconds=20)
 
 
 SWEEP_EVERY_SECONDS = 3600.0
-"""How often leftovers are swept; the first time a minute after the start."""
+"""How often leftovers are swept by one of the service processes; the first time a minute after a start."""
 
 LEFTOVER_AGE = timedelta(hours=1)
 """How old leftovers are at least: no upload takes so long from its last byte to its answer."""
@@ -40,9 +40,11 @@ async def keep_sweeping(context: Context) -> None:
     await asyncio.sleep(context.settings.recovery_interval)
     while True:
         try:
-            swept = await context.store.sweep(LEFTOVER_AGE)
-            if swept.total:
-                logger.info("Leftovers of crashes were removed: %s", swept)
+            now = context.clock()
+            if await context.store.maintenance.claim_sweep(now, now + timedelta(seconds=SWEEP_EVERY_SECONDS)):
+                swept = await context.store.sweep(LEFTOVER_AGE)
+                if swept.total:
+                    logger.info("Leftovers of crashes were removed: %s", swept)
         except Unavailable:
             logger.info("The database is away; the sweep waits for its next time")
         except Exception as error:  # noqa: BLE001 - the next sweep tries again

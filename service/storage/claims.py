@@ -50,3 +50,9 @@ def claim_unfinished(collections: Collections, state: str, now: datetime, until:
         if claimed is not None:
             return claimed
     return None
+
+
+def claim_sweep(collections: Collections, now: datetime, until: datetime) -> bool:
+    """Claim the sweep of the whole database, which is one process's at a time. False where another has it."""
+    due = {"_id": "store", "sweep_claimed_until": {"$not": {"$gt": now}}}
+    return bool(collections.meta.update_one(due, {"$set": {"sweep_claimed_until": until}}).matched_count)

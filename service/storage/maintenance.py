@@ -17,6 +17,7 @@ from bson import ObjectId
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
+from service.storage.claims import claim_sweep
 from service.storage.connection import Database
 from service.storage.documents import ENVELOPE, Collections, Document, visible
 from service.storage.migrations import STEPS, Migrated, Step, migrate
@@ -196,6 +197,10 @@ class Maintenance:
     async def read_meta(self) -> Document:
         """Read the layout number, the id namespace, and what the commands have noted."""
         return await self._threads.run(partial(self._sync.meta.find_one, {"_id": "store"})) or {}
+
+    async def claim_sweep(self, now: datetime, until: datetime) -> bool:
+        """Claim the sweep until then, so that no other process does the same work. False where another has it."""
+        return await self._threads.run(partial(claim_sweep, self._sync, now, until))
 
     async def join_run(self, scope: str, version: int, now: datetime, *, fresh: bool = False) -> datetime:
         """Give the time at which the unfinished run of this scope began; without one, a run begins now."""

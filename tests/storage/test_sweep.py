@@ -87,3 +87,10 @@ async def test_many_are_swept_in_steps_without_a_gap(
     assert await store.sweep(HOUR) == Swept(originals=30, indexes=10)
     assert await store._database["instances"].count_documents({}) == 10
     assert await store._database["originals.files"].count_documents({}) == 10
+
+
+async def test_one_process_at_a_time_sweeps(store: Store, clock: Clock) -> None:
+    now = clock()
+    assert await store.maintenance.claim_sweep(now, now + HOUR)
+    assert not await store.maintenance.claim_sweep(now + HOUR / 2, now + 2 * HOUR)
+    assert await store.maintenance.claim_sweep(now + HOUR, now + 2 * HOUR)
