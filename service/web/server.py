@@ -10,12 +10,13 @@ import asyncio
 import logging
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from service.web.connections import BUSY, SLOW_HEAD, ConnectionBounds, Unread, Unsent, written_problem
 from service.web.keys import REQUEST_ID, SETTINGS
@@ -26,6 +27,14 @@ log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 8190
 """The longest request target, and the longest header, in bytes."""
+
+MAX_HEAD_BYTES = 1 << 15
+"""A request's headers all together, in bytes. Each connection may have some requests waiting."""
+
+LONG_HEAD = (
+    f"The request's target or one of its headers is over {MAX_LINE_BYTES} bytes, or all of them are over "
+    f"{MAX_HEAD_BYTES}."
+)
 
 CONNECTION_BOUNDS: dict[str, Any] = {
     "access_log": None,  # it has whole paths; the middleware logs route templates
@@ -45,12 +54,13 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class DiscreetRequestHandler(RequestHandler):
     """A connection whose errors say nothing of what was sent, and which ends where its caller does nothing."""
 
-    __slots__ = ("_head_timer", "unsent")
+    __slots__ = ("_head_bytes", "_head_timer", "unsent")
 
     def __init__(self, manager: DiscreetServer, **options: Any) -> None:
         super().__init__(manager, **options)
         self.unsent: Unsent | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it where there are too many."""
@@ -70,12 +80,20 @@ class DiscreetRequestHandler(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; a request that has begun has some seconds to show its headers whole."""
+        """Take what came; a request that has begun has some seconds, and some bytes, to show its headers whole."""
         super().data_received(data)
+        for number, (message, _) in enumerate(self._messages):
+            if not isinstance(message, _ErrInfo) and _head_bytes(message.raw_headers) > MAX_HEAD_BYTES:
+                self._messages[number] = (_ErrInfo(400, LineTooLong(b"", MAX_HEAD_BYTES), ""), EMPTY_PAYLOAD)
         if not self.is_idle:
             self._end_head_timer()
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._give_up_head(431, LONG_HEAD)
         elif data and self._head_timer is None and isinstance(self._manager, DiscreetServer):
-            self._head_timer = self._loop.call_later(self._manager.bounds.header_timeout, self._give_up_head)
+            seconds = self._manager.bounds.header_timeout
+            self._head_timer = self._loop.call_later(seconds, self._give_up_head, 408, SLOW_HEAD)
 
     def resume_writing(self) -> None:
         """Note that the caller takes what is written."""
@@ -93,15 +111,16 @@ class DiscreetRequestHandler(RequestHandler):
         return self._next_keepalive_close_time
 
     def _end_head_timer(self) -> None:
+        self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _give_up_head(self) -> None:
-        self._head_timer = None
+    def _give_up_head(self, status: int, sentence: str) -> None:
+        self._end_head_timer()
         if self.is_idle and self.transport is not None:
-            log.info("gave up a request whose headers did not come")
-            self.transport.write(written_problem(408, SLOW_HEAD))
+            log.info("gave up a request whose headers did not come, or did not end")
+            self.transport.write(written_problem(status, sentence))
             self.force_close()
 
     def handle_error(
@@ -123,8 +142,7 @@ class DiscreetRequestHandler(RequestHandler):
             response = problem_response(500, SENTENCES[500], request_id)
         elif isinstance(exc, LineTooLong):
             log.info("refused a request with an over-long line, %s", request_id)
-            detail = f"The request's target or one of its headers is over {MAX_LINE_BYTES} bytes."
-            response = problem_response(431, detail, request_id)
+            response = problem_response(431, LONG_HEAD, request_id)
         else:
             log.info("refused a request that is not HTTP (%s), %s", type(exc).__name__, request_id)
             response = problem_response(400, "This is not a request as HTTP/1.1 has it.", request_id)
@@ -146,6 +164,10 @@ class DiscreetRequestHandler(RequestHandler):
 
     def log_debug(self, *args: Any, **kw: Any) -> None:
         """Say nothing: these lines hold tracebacks of requests."""
+
+
+def _head_bytes(raw_headers: Sequence[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in raw_headers)
 
 
 class DiscreetServer(web.Server):

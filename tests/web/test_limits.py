@@ -11,6 +11,7 @@ import time
 import pytest
 
 from service.errors import Overloaded, TooManyRequests
+from service.web.connections import room_for
 from service.web.slots import Slots
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -177,6 +178,20 @@ async def test_a_request_whose_head_does_not_come_whole_is_given_up(start, sent)
     writer.close()
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "without an end"])
+async def test_headers_that_are_too_much_together_are_refused(start, whole):
+    service = await start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    for number in range(5):
+        writer.write(b"X-%d: " % number + b"x" * 8000 + b"\r\n")
+    if whole:
+        writer.write(b"\r\n")
+    status, headers, _ = await answer_of(reader)
+    assert (status, headers["connection"]) == (431, "close")
+    writer.close()
+
+
 async def test_a_connection_that_sends_nothing_ends_and_so_does_one_that_is_kept_for_nothing(start):
     service = await start(keepalive_timeout=0.3)
     silent = await asyncio.open_connection("127.0.0.1", service.port)
@@ -302,3 +317,18 @@ async def test_one_store_request_has_a_bound_of_files_and_of_bytes(start, ct):
     assert (await store(2)).status == 200
     assert (await store(3)).status == 400
     assert (await store(30)).status == 413
+
+
+@pytest.mark.parametrize(
+    ("allowed", "most", "room", "asked_for"),
+    [(20_000, 20_000, 1000, None), (1024, 20_000, 1000, 1256), (1024, 1024, 768, 1024), (256, 256, 128, 256)],
+    ids=["enough", "enough when asked for", "less", "very few"],
+)
+async def test_there_are_no_more_connections_than_the_system_has_descriptors_for(
+    monkeypatch, allowed, most, room, asked_for
+):
+    set_to = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (allowed, most))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limits: set_to.append(limits[0]))
+    assert room_for(1000) == room
+    assert set_to[-1:] == ([] if asked_for is None else [asked_for])
