@@ -17,8 +17,8 @@ from tests.faults.stores import make_file
 from tests.load.callers import HOSTILE, Behaved, Figures, Stalling
 from tests.running_service import RunningService
 
-LARGE_FRAMES = 1000
-"""Of 32 KiB: 32 MB."""
+LARGE_FRAMES = 250
+"""Of 32 KiB: 8 MB, more than sockets hold."""
 
 
 def count_descriptors(service):

@@ -19,8 +19,8 @@ def check(figures, seconds):
 
 
 def test_a_hundred_stalling_connections_do_not_keep_a_hundred_others_waiting(tmp_path):
-    figures = run_stalls(tmp_path / "data", 200, 4, hold=3, **SHORT)
-    assert figures["stalling connections opened"] > 150
+    figures = run_stalls(tmp_path / "data", 200, 3, hold=2.5, **SHORT)
+    assert figures["stalling connections opened"] > 120
     check(figures, 2)  # so few answers that the 99th percentile is the slowest
 
 
