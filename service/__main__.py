@@ -20,7 +20,7 @@ from service.app import create_app
 from service.auth import keep_dev_secret
 from service.errors import DatabaseUnavailable, ServiceError
 from service.settings import Settings, SettingsError, default_text, dev_mode_refusal, is_loopback, variable
-from service.supervisor import supervise
+from service.supervisor import GaveUp, supervise
 from service.web.server import DiscreetRunner, address_of, listen
 
 log = logging.getLogger("service")
@@ -158,6 +158,8 @@ def until_it_ends(settings: Settings, work: Callable[[], Coroutine[Any, Any, int
         return _refuse(f"{error}{hint}", 1)
     except SettingsError as error:
         return _refuse(str(error), 2)
+    except GaveUp as error:
+        return _refuse(str(error), max(error.status, 1))
     except ServiceError as error:
         return _refuse(str(error), 1)
     except OSError as error:

@@ -44,7 +44,19 @@ CLOSING_SECONDS = 15.0
 
 
 class GaveUp(ServiceError):
-    """A service process cannot be kept; the message says so to a person at the console."""
+    """A service process cannot be kept; the message says so to a person at the console.
+
+    Parameters
+    ----------
+    detail : str
+        The message.
+    status : int
+        The exit status of the process: negative for the signal that ended it.
+    """
+
+    def __init__(self, detail: str, status: int) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 async def supervise(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
@@ -170,13 +182,14 @@ class ServiceProcesses:
         GaveUp
             One of them ended instead.
         """
-        answers = [asyncio.get_running_loop().create_future() for _ in listeners]
+        answers: list[asyncio.Future[int | None]] = [asyncio.get_running_loop().create_future() for _ in listeners]
         self._keepers += [
             asyncio.create_task(self._keep(listener, answer))
             for listener, answer in zip(listeners, answers, strict=True)
         ]
-        if not all(await asyncio.gather(*answers)):
-            raise GaveUp("A service process ended while it started; what it said stands above.")
+        for status in await asyncio.gather(*answers):
+            if status is not None:
+                raise GaveUp("A service process ended while it started; what it said stands above.", status)
 
     async def stop(self, grace: float) -> None:
         """Ask all to stop, and end those that have not after so many seconds."""
@@ -195,18 +208,18 @@ class ServiceProcesses:
                 await asyncio.wait(ending, timeout=seconds)
             self._running = {process for process in self._running if process.returncode is None}
 
-    async def _keep(self, listener: socket.socket, first: asyncio.Future[bool]) -> None:
-        """Have a process on a socket, and another when it ends."""
+    async def _keep(self, listener: socket.socket, first: asyncio.Future[int | None]) -> None:
+        """Have a process on a socket, and another when it ends; `first` gets the status of one that never answered."""
         deaths = 0
         while True:
             began = time.monotonic()
             process, answers = await self._start_one(listener)
             if not first.done():
-                first.set_result(await answers)
-                if not first.result():  # whoever waits for the first one stops all
-                    await process.wait()
+                if not await answers:  # whoever waits for the first one stops all
+                    first.set_result(await process.wait())
                     self._running.discard(process)
                     return
+                first.set_result(None)
             status = await process.wait()
             self._running.discard(process)
             self._ended(process.pid)
@@ -214,7 +227,7 @@ class ServiceProcesses:
             if deaths >= ATTEMPTS:
                 sentence = f"A service process ended at once {deaths} times in a row, the last time with status"
                 if not self.failed.done():
-                    self.failed.set_exception(GaveUp(f"{sentence} {status}. The service stops."))
+                    self.failed.set_exception(GaveUp(f"{sentence} {status}. The service stops.", status))
                 return
             log.error("a service process ended with status %d; it is started again", status)
             await asyncio.sleep(BACK_OFF_SECONDS[min(max(deaths - 1, 0), len(BACK_OFF_SECONDS) - 1)])

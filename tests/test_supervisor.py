@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -15,7 +16,7 @@ from pydicom.data import get_testdata_file
 from service import supervisor
 from service.supervisor import GaveUp, ServiceProcesses, share
 from service.web.server import listen
-from tests.running_service import RunningService
+from tests.running_service import ROOT, RunningService
 from tests.test_service_process import wait_until_gone
 
 
@@ -156,3 +157,20 @@ def test_ctrl_c_in_a_terminal_stops_it_as_sigterm_does(tmp_path):
         family = running.family()
         assert running.stop(signal.SIGINT) == 0
         assert wait_until_gone(family) == []
+
+
+@pytest.mark.long
+def test_what_keeps_a_process_from_starting_is_told_once_with_its_exit_status(tmp_path):
+    environment = os.environ | {"MONGODB_URI": "mongodb://127.0.0.1:1/"}
+    started = subprocess.run(
+        [sys.executable, "-m", "service", "--dev", "--port", "0", "--data-dir", str(tmp_path), "--workers", "3"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert started.returncode == 1
+    assert started.stderr.count("Is it running, and is MONGODB_URI right?") == 1
+    assert "Traceback" not in started.stderr

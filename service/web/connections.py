@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from service.settings import Settings
+from service.web.middleware import SAFE_HEADERS
 from service.web.problems import CONTENT_TYPE, problem_body
 
 log = logging.getLogger(__name__)
@@ -158,15 +159,14 @@ def written_problem(status: int, detail: str, *, retry_after: int | None = None)
     """Write the answer to what is no request yet, and the end of its connection."""
     request_id = uuid.uuid4().hex
     body = problem_body(status, detail, request_id)
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        f"Content-Type: {CONTENT_TYPE}",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "Connection: close",
-        "X-Content-Type-Options: nosniff",
-        f"X-Request-ID: {request_id}",
-    ]
+    headers = {
+        **SAFE_HEADERS,
+        "Content-Type": CONTENT_TYPE,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "X-Request-ID": request_id,
+    }
     if retry_after is not None:
-        lines.append(f"Retry-After: {retry_after}")
+        headers["Retry-After"] = str(retry_after)
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
