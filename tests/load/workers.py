@@ -9,8 +9,10 @@ The local database is one process without parallel reads, and may well be the bo
 
 import argparse
 import asyncio
+import functools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import aiohttp
+import psutil
 
 from service.storage.local import LocalDatabase
 from tests.faults.stores import make_file
@@ -27,92 +29,153 @@ from tests.running_service import ROOT, RunningService
 KINDS = ("uploads", "tags")
 
 
-async def client(number, url, token, seconds, connections):
-    """Upload for so many seconds, then ask for tags for as long, over some connections; give how many of each."""
-    headers = {"access-token": token}
-    connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-        content = make_file()  # its last pixels make each upload another file
-        done = dict.fromkeys(KINDS, 0)
-        ids = []
+class Lane(asyncio.Protocol):
+    """One connection that sends a request when the last one is answered, and takes no more than that of a processor.
 
-        async def upload(serial):
-            mark = f"{number:03d}{serial:013d}".encode()
-            async with session.post(
-                url, data=content[:-16] + mark, headers={"Content-Type": "application/dicom"}
-            ) as answer:
-                if answer.status != 200:
-                    raise RuntimeError(await answer.text())
-                ids.append(json.loads(await answer.read()))
+    Parameters
+    ----------
+    requests : iterator of bytes
+        What to send; at its end the connection is closed.
+    answered : callable
+        Told the body of each answer.
+    """
 
-        async def ask(serial):
-            async with session.get(f"{url}/{ids[serial % len(ids)]}/tag/Modality") as answer:
-                if answer.status != 200:
-                    raise RuntimeError(await answer.text())
-                await answer.read()
+    def __init__(self, requests, answered):
+        self.over = asyncio.get_running_loop().create_future()
+        self._requests = requests
+        self._answered = answered
+        self._came = b""
 
-        for kind, work in zip(KINDS, (upload, ask), strict=True):
-            ends = time.monotonic() + seconds
-            serials = iter(range(10**9))
+    def connection_made(self, transport):
+        self._transport = transport
+        self._send()
 
-            async def lane(kind=kind, work=work, ends=ends, serials=serials):
-                while time.monotonic() < ends:
-                    await work(next(serials))
-                    done[kind] += 1
+    def data_received(self, data):
+        self._came += data
+        head, ended, body = self._came.partition(b"\r\n\r\n")
+        if not ended or len(body) < int(re.search(rb"(?i)content-length: (\d+)", head)[1]):
+            return
+        self._came = b""
+        if head.split(b" ", 2)[1] != b"200":
+            self.over.set_exception(RuntimeError(body.decode()))
+            self._transport.close()
+            return
+        self._answered(body)
+        self._send()
 
-            await asyncio.gather(*(lane() for _ in range(connections)))
-        return done
+    def connection_lost(self, _):
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _send(self):
+        request = next(self._requests, None)
+        if request is None:
+            self._transport.close()
+        else:
+            self._transport.write(request)
 
 
-def measure(data_dir, uri, workers, clients, connections, seconds, serial):
-    """Give the uploads and tags a second of a service with so many processes."""
-    variables = {"MONGODB_URI": uri, "MONGODB_DATABASE": f"load_{serial}", "MAX_UPLOADS": "256"}
+async def client(number, kind, port, path, token, seconds, connections, ids):
+    """Upload or ask for tags for so many seconds over some connections; give what was answered."""
+    content = make_file()  # its last pixels make each upload another file
+    serials = iter(range(10**9))
+    answers = []
+
+    def request(method, target, body=b""):
+        lines = [f"{method} {target} HTTP/1.1", "Host: x", f"access-token: {token}"]
+        lines += ["Content-Type: application/dicom", f"Content-Length: {len(body)}"] if body else []
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+    def uploads():
+        return request("POST", path, content[:-16] + f"{number:03d}{next(serials):013d}".encode())
+
+    def tags():
+        return request("GET", f"{path}/{ids[next(serials) % len(ids)]}/tag/Modality")
+
+    ends = time.monotonic() + seconds
+
+    def requests():
+        while time.monotonic() < ends:
+            yield {"uploads": uploads, "tags": tags}[kind]()
+
+    make = functools.partial(asyncio.get_running_loop().create_connection, host="127.0.0.1", port=port)
+    lanes = [await make(lambda: Lane(requests(), answers.append)) for _ in range(connections)]
+    await asyncio.gather(*(lane.over for _, lane in lanes))
+    return [json.loads(answer) for answer in answers] if kind == "uploads" else len(answers)
+
+
+def run_clients(service, kind, seconds, connections, ids):
+    """Have a client process for each patient of `ids`; give what each was answered."""
+    started = []
+    for number, known in enumerate(ids):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.load.workers", "--client"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        patient = f"p-{number}"
+        asked = [number, kind, service.port, f"/patient/{patient}/dicom", service.token(patient), seconds, connections]
+        process.stdin.write(json.dumps([*asked, known]) + "\n")
+        process.stdin.close()
+        started.append(process)
+    answers = []
+    for process in started:
+        answers.append(json.loads(process.stdout.read()))
+        process.stdout.close()
+        process.wait()
+    return answers
+
+
+def processor_seconds(processes):
+    """What processes have taken of the processors."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def measure(data_dir, uri, database, workers, clients, connections, seconds):
+    """Give what a service with so many processes does in a second, and what that takes of the processors."""
+    variables = {"MONGODB_URI": uri, "MONGODB_DATABASE": f"load_{data_dir.name}", "MAX_UPLOADS": "256"}
+    figures = {}
     with RunningService(data_dir, "--workers", str(workers), **variables) as service:
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.load.workers", "--client", str(number)],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(clients)
-        ]
-        for number, process in enumerate(started):
-            patient = f"p-{number}"
-            url = f"{service.url}/patient/{patient}/dicom"
-            process.stdin.write(json.dumps([url, service.token(patient), seconds, connections]) + "\n")
-            process.stdin.close()
-        done = [json.loads(process.stdout.read()) for process in started]
-        for process in started:
-            process.stdout.close()
-            process.wait()
-        return {kind: sum(each[kind] for each in done) / seconds for kind in KINDS}
+        ids = [[] for _ in range(clients)]
+        for kind in KINDS:
+            family = [service.process, *service.family()]
+            before = [processor_seconds(each) for each in (family, database)]
+            answers = run_clients(service, kind, seconds, connections, ids)
+            took = [processor_seconds(each) - was for each, was in zip((family, database), before, strict=True)]
+            done = sum(len(each) if kind == "uploads" else each for each in answers)
+            ids = answers if kind == "uploads" else ids
+            figures[kind] = done / seconds
+            figures[f"{kind}: service, ms of processor each"] = took[0] * 1000 / done
+            figures[f"{kind}: database, ms of processor each"] = took[1] * 1000 / done
+    return figures
 
 
-def compare(folder, uri, rounds, clients, connections, seconds):
+def compare(folder, uri, database, rounds, clients, connections, seconds):
     """Measure one and two processes in turn, and give medians and ratios."""
     load = os.getloadavg()[0]
-    figures = {1: {kind: [] for kind in KINDS}, 2: {kind: [] for kind in KINDS}}
+    found = {1: [], 2: []}
     for turn in range(rounds):
         for workers in (1, 2) if turn % 2 == 0 else (2, 1):
-            serial = f"{turn}_{workers}"
-            found = measure(folder / serial, uri, workers, clients, connections, seconds, serial)
-            for kind in KINDS:
-                figures[workers][kind].append(found[kind])
-    median = {workers: {kind: statistics.median(found[kind]) for kind in KINDS} for workers, found in figures.items()}
+            place = folder / f"{turn}_{workers}"
+            found[workers].append(measure(place, uri, database, workers, clients, connections, seconds))
+    median = {
+        workers: {name: round(statistics.median(each[name] for each in of), 2) for name in of[0]}
+        for workers, of in found.items()
+    }
     return {
         "processors": os.cpu_count(),
         "load average before": round(load, 1),
-        "a second, one process": {kind: round(value, 1) for kind, value in median[1].items()},
-        "a second, two processes": {kind: round(value, 1) for kind, value in median[2].items()},
+        "a second, one process": median[1],
+        "a second, two processes": median[2],
         "two beside one": {kind: round(median[2][kind] / median[1][kind], 2) for kind in KINDS},
     }
 
 
 async def compare_on_local(folder, *arguments):
     async with LocalDatabase(folder / "shared") as database:
-        return await asyncio.to_thread(compare, folder, database.uri, *arguments)
+        return await asyncio.to_thread(compare, folder, database.uri, [psutil.Process(database.pid)], *arguments)
 
 
 def main():
@@ -122,15 +185,15 @@ def main():
     parser.add_argument("--clients", type=int, default=2, help="client processes")
     parser.add_argument("--connections", type=int, default=8, help="of each client")
     parser.add_argument("--seconds", type=float, default=5, help="of uploads, and again of tags, each time")
-    parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.client is not None:
-        print(json.dumps(asyncio.run(client(asked.client, *json.loads(sys.stdin.readline())))))
+    if asked.client:
+        print(json.dumps(asyncio.run(client(*json.loads(sys.stdin.readline())))))
         return
     with tempfile.TemporaryDirectory() as folder:
         arguments = (asked.rounds, asked.clients, asked.connections, asked.seconds)
         if asked.uri:
-            figures = compare(Path(folder), asked.uri, *arguments)
+            figures = compare(Path(folder), asked.uri, [], *arguments)
         else:
             figures = asyncio.run(compare_on_local(Path(folder), *arguments))
     print(json.dumps(figures, indent=2))
