@@ -16,6 +16,9 @@ MAX_PATHS = 50_000
 MAX_SHOWN = 20
 """Distinct values of a path that are shown."""
 
+MAX_SHOWN_CHARACTERS = 32_000_000
+"""What all shown texts together may have; beyond it paths show fewer values."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -42,6 +45,7 @@ class Catalogue:
     beginning: str = ""
     complete: bool = True
     _entries: dict[str, _Entry] = field(default_factory=dict)
+    _room: int = MAX_SHOWN_CHARACTERS
 
     @classmethod
     def of(cls, indexes: Iterable[Mapping[str, Any]], beginning: str = "") -> Catalogue:
@@ -73,7 +77,22 @@ class Catalogue:
                 entry.more = True
             for value in values:
                 if value not in entry.values:
-                    _add_value(entry, value)
+                    self._add_value(entry, value)
+
+    def _add_value(self, entry: _Entry, value: Any) -> None:
+        if len(entry.values) < MAX_SHOWN and self._room > 0:
+            entry.values[value] = None
+            self._room -= len(value) if isinstance(value, str) else 1
+        else:
+            entry.more = True
+        if isinstance(value, Decimal128):
+            value = int(value.to_decimal())
+        if value != value:
+            return
+        if entry.least is None or (isinstance(entry.least, str) and not isinstance(value, str)):
+            entry.least = entry.greatest = value
+        elif isinstance(entry.least, str) is isinstance(value, str):
+            entry.least, entry.greatest = min(entry.least, value), max(entry.greatest, value)
 
     def rows(self, limit: int, offset: int) -> tuple[list[dict[str, Any]], bool]:
         """Give the paths by their names, and whether there are more.
@@ -88,21 +107,6 @@ class Catalogue:
         """
         keys = sorted(self._entries)
         return [_row(key, self._entries[key]) for key in keys[offset : offset + limit]], len(keys) > offset + limit
-
-
-def _add_value(entry: _Entry, value: Any) -> None:
-    if len(entry.values) < MAX_SHOWN:
-        entry.values[value] = None
-    else:
-        entry.more = True
-    if isinstance(value, Decimal128):
-        value = int(value.to_decimal())
-    if value != value:
-        return
-    if entry.least is None or (isinstance(entry.least, str) and not isinstance(value, str)):
-        entry.least = entry.greatest = value
-    elif isinstance(entry.least, str) is isinstance(value, str):
-        entry.least, entry.greatest = min(entry.least, value), max(entry.greatest, value)
 
 
 def _row(key: str, entry: _Entry) -> dict[str, Any]:
