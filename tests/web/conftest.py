@@ -6,7 +6,7 @@ import asyncio
 import io
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class Service:
     store: Store
     settings: Settings
     session: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
     patients: Any = field(default_factory=lambda: (f"p-{number}" for number in itertools.count()))
 
     @property
@@ -184,7 +185,12 @@ async def start(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Calla
             runners.append(runner)
             listener = listen("127.0.0.1", 0)
             await web.SockSite(runner, listener).start()
-            return Service(listener.getsockname()[1], app, store, settings, session)
+
+            async def stop() -> None:
+                runners.remove(runner)
+                await runner.cleanup()
+
+            return Service(listener.getsockname()[1], app, store, settings, session, stop)
 
         yield go
         for runner in runners:
