@@ -213,16 +213,9 @@ class ServiceProcesses:
         deaths = 0
         while True:
             began = time.monotonic()
-            process, answers = await self._start_one(listener)
-            if not first.done():
-                if not await answers:  # whoever waits for the first one stops all
-                    first.set_result(await process.wait())
-                    self._running.discard(process)
-                    return
-                first.set_result(None)
-            status = await process.wait()
-            self._running.discard(process)
-            self._ended(process.pid)
+            status = await self._live(listener, first)
+            if first.done() and first.result() is not None:  # whoever waits for the first one stops all
+                return
             deaths = 0 if time.monotonic() - began > SETTLED_SECONDS else deaths + 1
             if deaths >= ATTEMPTS:
                 sentence = f"A service process ended at once {deaths} times in a row, the last time with status"
@@ -231,6 +224,27 @@ class ServiceProcesses:
                 return
             log.error("a service process ended with status %d; it is started again", status)
             await asyncio.sleep(BACK_OFF_SECONDS[min(max(deaths - 1, 0), len(BACK_OFF_SECONDS) - 1)])
+
+    async def _live(self, listener: socket.socket, first: asyncio.Future[int | None]) -> int:
+        """Have a process on a socket from its start to its end, and give its exit status."""
+        try:
+            process, answers = await self._start_one(listener)
+        except OSError as error:
+            log.error("a service process could not be started: %s", error.strerror)  # noqa: TRY400
+            if not first.done():
+                first.set_result(1)
+            return 1
+        try:
+            if not first.done() and await answers:
+                first.set_result(None)
+            status = await process.wait()
+        finally:
+            if process.returncode is not None:
+                self._running.discard(process)
+                self._ended(process.pid)
+        if not first.done():
+            first.set_result(status)
+        return status
 
     async def _start_one(self, listener: socket.socket) -> tuple[Process, asyncio.Future[bool]]:
         reading, writing = os.pipe()

@@ -110,6 +110,18 @@ async def test_who_never_answers_keeps_the_service_from_starting():
         await processes.stop(1)
 
 
+async def test_a_system_without_room_for_a_process_is_no_reason_to_wait_for_it(monkeypatch):
+    def no_room(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("asyncio.create_subprocess_exec", no_room)
+    processes = ServiceProcesses(b"", os.environ)
+    with listen("127.0.0.1", 0, shared=True) as listener:
+        with pytest.raises(GaveUp):
+            await asyncio.wait_for(processes.start([listener]), 20)
+        await processes.stop(1)
+
+
 async def test_who_does_not_stop_when_asked_is_ended():
     deaf = "import os, signal, sys, time; signal.signal(15, signal.SIG_IGN);"
     deaf += "os.write(int(sys.argv[3]), b'.'); time.sleep(60)"
