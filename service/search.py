@@ -57,19 +57,21 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
     if check is not None:
         steps += top_level_steps(conditions)
     elements = dict.fromkeys(key for step in steps for key in lookup_keys(step))
-    return await context.store.search(
-        Search(
-            patient_id=patient_id,
-            conditions=index_filter(conditions),
-            left_out=incomplete_filter(conditions),
-            order=None if page.order is None else f"tags.{index_key(page.order)}",
-            descending=page.descending,
-            limit=page.limit,
-            offset=page.offset,
-            elements=tuple(elements),
-            check=check,
-        )
+    wanted = Search(
+        patient_id=patient_id,
+        conditions=index_filter(conditions),
+        left_out=incomplete_filter(conditions),
+        order=None if page.order is None else f"tags.{index_key(page.order)}",
+        descending=page.descending,
+        limit=page.limit,
+        offset=page.offset,
+        elements=tuple(elements),
+        check=check,
     )
+    if not elements:
+        return await context.store.search(wanted)
+    async with context.whole_trees:  # what is shown may be as large as a tree
+        return await context.store.search(wanted)
 
 
 def show_fields(dataset: Mapping[str, Any], fields: Mapping[str, TagPath]) -> dict[str, Any]:
