@@ -28,7 +28,7 @@ def refused(capsys, status, *arguments):
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch, tmp_path):
-    def started(settings, _):  # it would run until somebody stops it
+    def started(settings, *_):  # it would run until somebody stops it
         create_app(settings)
         raise AssertionError("the service would have started")
 

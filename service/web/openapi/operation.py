@@ -23,22 +23,22 @@ REFUSALS: Mapping[int, str] = {
     403: "The token is valid, and its scope is not enough.",
     404: "There is no such thing, or not for this patient.",
     406: "None of the media types that `Accept` names can be given; the sentence says which can.",
-    408: "The body stopped arriving.",
+    408: "The request, or its body, stopped arriving.",
     409: "Nothing was stored; the dataset says why.",
     413: "It is larger than the service accepts.",
     415: "The type of what was sent is not one that is taken.",
     416: "The file has no such range.",
     422: "What was asked or sent cannot be worked with; the sentence says why.",
     429: "One patient has as much under way as it may; `Retry-After` says when another try is worth it.",
-    431: "The request's target or one of its headers is over 8,190 bytes.",
+    431: "The request's target or one of its headers is over 8,190 bytes, or all of them are over 32 KiB.",
     503: "It cannot be done now; `Retry-After` says when another try is worth it.",
 }
 """What each refusal means, where a route has no other word for it."""
 
-PUBLIC_REFUSALS = frozenset({431})
+PUBLIC_REFUSALS = frozenset({408, 431, 503})
 """What every route may answer."""
 
-PRIVATE_REFUSALS = PUBLIC_REFUSALS | frozenset({401, 403, 422, 429, 503})
+PRIVATE_REFUSALS = PUBLIC_REFUSALS | frozenset({401, 403, 422, 429})
 """What every route that takes a token may answer."""
 
 
