@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
+from service import logs
 from service.app import create_app
 from service.auth import keep_dev_secret
 from service.errors import DatabaseUnavailable, ServiceError
@@ -136,12 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def set_up_logging(settings: Settings) -> None:
     """Have the log of this process written."""
-    logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # These name documents and addresses at DEBUG.
-    for name in ("pymongo", "asyncio", "aiohttp", "PIL", "pydicom"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    logs.configure(settings.log_level, settings.log_format or ("text" if settings.dev_mode else "json"))
 
 
 def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:

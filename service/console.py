@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import logging
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from service import logs
 from service.errors import ServiceError
 from service.settings import Settings, SettingsError
 
@@ -156,7 +156,7 @@ def run_command(
     hint : str, optional
         What to do when it was interrupted.
     """
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure("WARNING", "text")
     try:
         settings = read_settings(arguments, environ)
         return asyncio.run(_until_told(work(settings)))

@@ -22,6 +22,7 @@ GIB = 1 << 30
 
 MIN_SECRET_BYTES = 32
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS = ("json", "text")
 
 
 class SettingsError(ValueError):
@@ -117,6 +118,12 @@ def _setting(default: Any, text: str, *, parse: Callable[[str], Any] = str, flag
     What is secret has none: a command line can be read by every user of the machine.
     """
     return field(default=default, repr=flag, metadata={"help": text, "parse": parse, "flag": flag})
+
+
+def _log_format(text: str) -> str:
+    if text.lower() not in LOG_FORMATS:
+        raise ValueError(f"is not one of {', '.join(LOG_FORMATS)}")
+    return text.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +240,9 @@ class Settings:
     )
 
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", parse=_level)
+    log_format: str | None = _setting(
+        None, "json for machines, text for people; unset: json, and text in dev mode", parse=_log_format
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -186,7 +186,7 @@ def read_conditions(query: Iterable[tuple[str, str]], options: Options) -> tuple
     Raises
     ------
     Invalid
-        A name is no path, a value cannot be read, or there are too many. The sentence names the parameter.
+        A name is no path, a value cannot be read, or there are too many. The sentence does not repeat what was sent.
     """
     conditions: list[Condition] = []
     for name, value in query:
@@ -201,7 +201,7 @@ def read_condition(name: str, value: str, options: Options) -> tuple[Condition, 
     from service.dicom.matching_values import read_tests  # it needs the tests that stand here
 
     path = read_path(name)
-    check_value(name, value)
+    check_value(value)
     return tuple(Condition(path, test) for test in read_tests(path[-1], value, options))
 
 
@@ -211,16 +211,15 @@ def read_path(name: str) -> TagPath:
     Raises
     ------
     Invalid
-        It is none. The sentence names the parameter.
+        It is none. The sentence does not repeat it: what stands in the wrong place may be a patient's name.
     """
     try:
         return parse_index_path(name)
     except (Invalid, NotFound) as error:
-        shown = name if len(name) <= 64 and name.isprintable() else "with this name"
-        raise Invalid(f"The parameter {shown} is not known here, and it is no tag: {error.detail}") from None
+        raise Invalid(f"A parameter is not known here, and it is no tag: {error.detail}") from None
 
 
-def check_value(name: str, value: str) -> None:
+def check_value(value: str) -> None:
     """Refuse a value that no database can be asked for.
 
     Raises
@@ -229,9 +228,9 @@ def check_value(name: str, value: str) -> None:
         It is too long, or has characters that are none.
     """
     if len(value) > MAX_VALUE:
-        raise Invalid(f"The value of {name} is longer than {MAX_VALUE} characters.")
+        raise Invalid(f"The value of a parameter is longer than {MAX_VALUE} characters.")
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise Invalid(f"The value of {name} has characters that are not text.")
+        raise Invalid("The value of a parameter has characters that are not text.")
 
 
 def _with_moments(conditions: Sequence[Condition]) -> tuple[Condition, ...]:

@@ -189,6 +189,8 @@ def build_index(database: Database[Document], index: Index) -> bool:
     except (OperationFailure, NotImplementedError) as error:
         if not index.optional:
             raise
-        logger.warning("This server refuses the index %s of %s: %s", index.name, index.collection, error)
+        # Not with the server's sentence, which may quote a document.
+        code = error.code if isinstance(error, OperationFailure) else None
+        logger.warning("This server refuses the index %s of %s (code %s)", index.name, index.collection, code)
         return False
     return True

@@ -84,6 +84,7 @@ class LocalDatabase:
         self._child: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._port = 0
+        self._log_begins = 0
         self._program = ""
         self._path = ""
 
@@ -206,6 +207,7 @@ class LocalDatabase:
         launcher = Path(__file__).with_name("launcher.py")
         self._rotate_log()
         with self._log_file.open("ab") as log:
+            self._log_begins = log.seek(0, os.SEEK_END)
             self._child = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
@@ -244,7 +246,7 @@ class LocalDatabase:
             try:
                 await self._bring_up()
             except (LocalDatabaseError, OSError):
-                logger.exception("The local database could not be started again")
+                logger.error("The local database could not be started again; its log is beside its files")  # noqa: TRY400
             up_since = time.monotonic()
 
     def _end_child(self, grace: float) -> None:
@@ -271,8 +273,9 @@ class LocalDatabase:
         self._log_file.touch(mode=0o600)
 
     def _log_tail(self, lines: int = 15) -> str:
+        """Give the end of what the child has printed. Not of an earlier one: that may have spoken of documents."""
         with suppress(OSError), self._log_file.open("rb") as log:
-            log.seek(max(0, self._log_file.stat().st_size - 8192))
+            log.seek(max(self._log_begins, self._log_file.stat().st_size - 8192))
             return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-lines:])
         return "(nothing)"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from service import errors
+from service.logs import trace_without_values
 
 log = logging.getLogger(__name__)
 
@@ -150,16 +150,3 @@ def _headers(error: errors.ServiceError) -> dict[str, str]:
 def log_unknown(error: BaseException, request_id: str) -> None:
     """Log an error that nobody foresaw: where it came from, and never its message, which may quote a patient's file."""
     log.error("unforeseen error in request %s\n%s", request_id, trace_without_values(error))
-
-
-def trace_without_values(error: BaseException) -> str:
-    """Give the traceback of an error and of those behind it, with their types and without their messages."""
-    lines: list[str] = []
-    link: BaseException | None = error
-    while link is not None and len(lines) < 1000:
-        lines.append(f"{type(link).__module__}.{type(link).__qualname__}")
-        lines.extend(
-            f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(link.__traceback__)
-        )
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return "\n".join(lines)

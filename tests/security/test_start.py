@@ -123,7 +123,7 @@ def test_a_file_of_keys_that_cannot_be_used_is_told_in_a_sentence(capsys, tmp_pa
     path = tmp_path / "keys.json"
     if content is not None:
         path.write_bytes(content)
-    printed = refused(capsys, 2, "--jwt-jwks", str(path))
+    printed = refused(capsys, 2, "--jwt-jwks", str(path), "--jwt-issuer", "i", "--jwt-audience", "a")
     assert str(path) in printed
     assert "c2VjcmV0" not in printed
 
