@@ -130,10 +130,45 @@ META = {
     },
 }
 
+AUDIT = {
+    "bsonType": "object",
+    "required": [
+        "_id",
+        "at",
+        "action",
+        "outcome",
+        "status",
+        "method",
+        "route",
+        "request_id",
+        "patient_id",
+        "subject",
+        "token_id",
+        "dicom_ids",
+    ],
+    "properties": {
+        "_id": OBJECT_ID,
+        "at": DATE,
+        "action": NON_EMPTY,
+        "outcome": {"enum": ["intended", "done", "denied", "failed"]},
+        "status": {"bsonType": ["int", "long", "null"]},
+        "method": NON_EMPTY,
+        "route": NON_EMPTY,
+        "request_id": NON_EMPTY,
+        "patient_id": PATIENT,
+        "subject": OPTIONAL_TEXT,
+        "token_id": OPTIONAL_TEXT,
+        "dicom_ids": {"bsonType": "array", "items": UUID},
+    },
+    # No field for a value, a query or a file name.
+    "additionalProperties": False,
+}
+
 VALIDATORS: Mapping[str, Mapping[str, Any]] = {
     "instances": {"$jsonSchema": INSTANCE},
     "tag_index": {"$jsonSchema": TAG_INDEX},
     "series": {"$jsonSchema": SERIES},
     "meta": {"$jsonSchema": META},
+    "audit": {"$jsonSchema": AUDIT},
 }
 """The validator of each collection by the collection's name."""

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from service.audit import Audit
 from service.auth import Authenticator
 from service.jwks import SetUnavailable
 from service.key_source import KeySource, published_keys
 from service.keys import KeySet, UnusableKeys, shared_secret
+from service.measuring import Measuring
 from service.recovery import keep_recovering, keep_sweeping
 from service.resources import open_context
 from service.settings import Settings, SettingsError
@@ -18,16 +20,18 @@ from service.storage.store import Store
 from service.web.cors import mark_origin, preflight
 from service.web.keys import (
     API_DOCUMENT,
+    AUDIT,
     AUTHENTICATOR,
     CONTEXT,
     KEY_SOURCE,
+    MEASURING,
     PUBLIC_ROUTES,
     ROUTE_SCOPES,
     SETTINGS,
     SLOTS,
 )
-from service.web.middleware import authenticate, mark_response, problems, trace
-from service.web.openapi.document import create_document
+from service.web.middleware import authenticate, mark_response, problems
+from service.web.openapi.document import VERSION, create_document
 from service.web.openapi.handler import encode
 from service.web.routes import add_routes, all_routes, route_scopes
 from service.web.slots import admit, open_slots
@@ -48,7 +52,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     SettingsError
         Where there is no key to verify tokens with.
     """
-    app = web.Application(middlewares=[trace, problems, preflight, authenticate, admit])
+    app = web.Application(middlewares=[problems, preflight, authenticate, admit])
     app[SETTINGS] = settings
     app[SLOTS] = open_slots(settings)
     keys = find_keys(settings)
@@ -62,12 +66,22 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with open_context(settings, store) as context:
-            app[CONTEXT] = context
-            background = [asyncio.create_task(task(context)) for task in (keep_recovering, keep_sweeping)]
+            context.metrics.build(VERSION)
+            app[CONTEXT], app[AUDIT] = context, Audit(context.store.audit, context.metrics)
+            app[MEASURING] = Measuring(context, keys if isinstance(keys, KeySource) else None)
+            work = (
+                keep_recovering(context),
+                keep_sweeping(context),
+                app[AUDIT].keep_writing(),
+                app[MEASURING].keep(),
+            )
+            background = [asyncio.create_task(each) for each in work]
             yield
             for each in background:
                 each.cancel()
             await asyncio.wait(background)
+            await app[MEASURING].close()
+            await app[AUDIT].close()
 
     if isinstance(keys, KeySource):
         app[KEY_SOURCE] = keys

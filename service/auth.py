@@ -21,7 +21,7 @@ from typing import Any
 
 import jwt
 
-from service.errors import Forbidden, Unauthorized
+from service.errors import Forbidden, Unauthorized, WrongPatient
 from service.key_source import KeySource
 from service.keys import KeySet, VerificationKey
 
@@ -172,7 +172,7 @@ class Authenticator:
             self._verified.move_to_end(fingerprint)
             self._check_times(claims)
         if claims.patient_id != patient_id:
-            raise Unauthorized("The token is not for this patient.")
+            raise WrongPatient("The token is not for this patient.", claims.subject, claims.token_id)
         return claims
 
     def _current(self) -> KeySet:

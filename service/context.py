@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from service.metrics import Metrics
+
 if TYPE_CHECKING:
     from service.settings import Settings
     from service.storage.store import Store
@@ -35,6 +37,8 @@ class Context:
         Set where something is left to recovery, so that it does not wait for its next round.
     renderings : dict
         The pictures that are being made for the cache, so that nobody makes one of them a second time.
+    metrics : Metrics
+        Where it is counted and measured what happens.
     whole_trees : asyncio.Semaphore
         Held while a whole tree is in memory: one may take a hundred times the bytes that it has in the database.
     """
@@ -45,4 +49,5 @@ class Context:
     clock: Callable[[], datetime]
     unfinished: asyncio.Event = field(default_factory=asyncio.Event)
     renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
     whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))

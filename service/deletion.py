@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from service.audit import Entry
 from service.context import Context
-from service.errors import NotFound
+from service.errors import NotFound, Unavailable
 
 
-async def delete(context: Context, patient_id: str, dicom_id: str) -> None:
+async def delete(context: Context, patient_id: str, dicom_id: str, intent: Entry) -> None:
     """Remove an instance: its index, renditions, original bytes, and the document last.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    intent : Entry
+        Who wants it. It is written to the audit first, and nothing is deleted where it cannot be.
 
     Raises
     ------
     NotFound
         Where the patient has no such instance.
-    DatabaseUnavailable
-        Where the database does not answer; what was begun is finished by recovery.
+    Unavailable
+        Where the intent cannot be written, or the database does not answer; what was begun is finished by recovery.
     """
+    if await context.store.audit.append([intent]):
+        context.metrics.audit("lost")
+        raise Unavailable("A delete must be audited, and the audit cannot be written.", retry_after=5)
+    context.metrics.audit("written")
     if not await context.store.delete_instance(patient_id, dicom_id):
         raise NotFound("There is no such instance.")

@@ -4,7 +4,8 @@
 
     ServiceError
     ├── NotFound                 unknown id, another patient's id, absent tag: all alike
-    ├── Unauthorized             no valid token, or one for another patient
+    ├── Unauthorized             no valid token
+    │   └── WrongPatient         a valid one, for another patient
     ├── Forbidden                a valid token whose scope is not enough
     ├── BadParameter             the same where PS3.18 has it answered with 400
     ├── Invalid                  what was asked or sent cannot be worked with
@@ -60,6 +61,23 @@ class Unauthorized(ServiceError):
     def __init__(self, detail: str, *, presented: bool = True) -> None:
         super().__init__(detail)
         self.presented = presented
+
+
+class WrongPatient(Unauthorized):
+    """The token is valid, and names another patient.
+
+    Parameters
+    ----------
+    detail : str
+        A sentence for the caller.
+    subject, token_id : str or None
+        Whose token it is, for the audit.
+    """
+
+    def __init__(self, detail: str = "", subject: str | None = None, token_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.subject = subject
+        self.token_id = token_id
 
 
 class Forbidden(ServiceError):

@@ -6,7 +6,8 @@ index, and the whole instance last. That insert is the commit point, so an insta
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from bson import ObjectId
 from service.context import Context
 from service.dicom.extract import EXTRACTOR_VERSION, Extraction, extract, extract_packed, unpack
 from service.dicom.limits import Limits, OverBudget
-from service.errors import LimitExceeded, Unavailable, WorkerLost
+from service.errors import LimitExceeded, ServiceError, Unavailable, WorkerLost
 from service.receiving import Received, receive
 
 IN_PROCESS_ELEMENTS = 2000
@@ -80,6 +81,35 @@ async def store_upload(
     Unavailable
         The database is away, or there is no room.
     """
+    with _counted(context):
+        return await _store(context, patient_id, file_name, chunks, respond_async=respond_async, check=check)
+
+
+@contextlib.contextmanager
+def _counted(context: Context) -> Iterator[None]:
+    """Count an upload that is not stored."""
+    try:
+        yield
+    except Unavailable:
+        context.metrics.upload("unavailable")
+        raise
+    except ServiceError:
+        context.metrics.upload("refused")
+        raise
+    except BaseException:  # its sender went away, or something is wrong here
+        context.metrics.upload("broken")
+        raise
+
+
+async def _store(
+    context: Context,
+    patient_id: str,
+    file_name: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    respond_async: bool,
+    check: Callable[[Mapping[str, str | None]], None] | None,
+) -> Stored:
     settings = context.settings
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
     async with receive(chunks, *spooling) as received:
@@ -95,6 +125,7 @@ async def store_upload(
         if not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
             present = await _find_present(context, envelope)
             if present is not None:
+                context.metrics.upload("present")
                 return present
         extraction = None if respond_async else await _extract_or_leave(context, received)
         if extraction is None:
@@ -108,10 +139,12 @@ async def store_upload(
             committed = await context.store.store_instance(envelope, extraction, content)
             stored = Stored(envelope["_id"], True, "done", extraction.problems, extraction.truncated_at)
         if committed:
+            context.metrics.upload("pending" if extraction is None else "stored", received.size)
             return stored
         present = await _find_present(context, envelope)
         if present is None:
             raise Unavailable("The same file is being deleted. Send it again when that is over.")
+        context.metrics.upload("present")
         return present
 
 
@@ -154,7 +187,8 @@ async def extract_in_worker(context: Context, source: bytes | str) -> Extraction
         The worker crashed, or ran out of time.
     """
     limits = Limits(max_inflated_bytes=context.settings.max_inflated_bytes)
-    packed = await context.workers.run(extract_packed, source, limits, timeout=context.settings.extraction_timeout)
+    with context.metrics.work("extraction", "worker"):
+        packed = await context.workers.run(extract_packed, source, limits, timeout=context.settings.extraction_timeout)
     return unpack(packed)
 
 
@@ -167,7 +201,8 @@ async def _extract_or_leave(context: Context, received: Received) -> Extraction 
             max_elements=IN_PROCESS_ELEMENTS,
         )
         try:
-            return extract(source, limits)
+            with context.metrics.work("extraction", "service"):
+                return extract(source, limits)
         except (OverBudget, LimitExceeded):
             pass  # a worker has more time and room, and its word is the last
     try:

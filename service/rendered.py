@@ -49,6 +49,7 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
         return await _render(context, envelope, request)
     key = RenditionKey(request.frame, RENDERER_VERSION)
     cached = await context.store.find_rendition(patient_id, dicom_id, key)
+    context.metrics.rendered_cache(hit=cached is not None)
     if cached is not None:
         return Rendition(data=cached.data, **cached.metadata)
     # Whoever asks for the same picture meanwhile waits for this one; the task outlives a caller that goes away.
@@ -89,16 +90,17 @@ async def _render(context: Context, envelope: Mapping[str, Any], request: Render
     reading = Limits(max_inflated_bytes=settings.max_inflated_bytes)
     ranges = await _find_ranges(context, envelope, request.frame, limits)
     async with local_original(context, envelope, ranges) as source:
-        made: Rendition = await ask_worker(
-            context,
-            render,
-            source,
-            request,
-            limits,
-            reading,
-            seconds=settings.render_timeout,
-            refusal=NotRenderable("This frame takes more time or memory than a picture may."),
-        )
+        with context.metrics.work("rendering", "worker"):
+            made: Rendition = await ask_worker(
+                context,
+                render,
+                source,
+                request,
+                limits,
+                reading,
+                seconds=settings.render_timeout,
+                refusal=NotRenderable("This frame takes more time or memory than a picture may."),
+            )
     return made
 
 

@@ -61,6 +61,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         )
         stack.callback(store.close)
         await store.prepare()
+        await store.audit.keep_for(settings.audit_days)
         yield store
 
 

@@ -239,6 +239,10 @@ class Settings:
         10.0, "seconds that requests have to be answered when the service is told to stop", parse=_seconds
     )
 
+    audit_days: int | None = _setting(
+        None, "days after which entries of the audit collection are removed; unset: never", parse=_positive
+    )
+
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", parse=_level)
     log_format: str | None = _setting(
         None, "json for machines, text for people; unset: json, and text in dev mode", parse=_log_format

@@ -23,8 +23,10 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from service.errors import ServiceError
+from service.metrics import forget_process, share_metrics
 from service.settings import Settings
 from service.storage.local import LocalDatabase
 from service.web.server import listen
@@ -97,7 +99,9 @@ async def supervise(settings: Settings, listener: socket.socket, ready: Callable
                 return 0
             settings = replace(settings, mongodb_uri=starting.result().uri)
         settings = replace(settings, pool_processes=max(1, settings.pool_size // settings.workers))
-        processes = ServiceProcesses(pickle.dumps(settings), child_environment())
+        environment = child_environment() | share_metrics(settings.data_dir)
+        ended = partial(forget_process, settings.data_dir)
+        processes = ServiceProcesses(pickle.dumps(settings), environment, ended=ended)
         stack.push_async_callback(processes.stop, settings.shutdown_grace + CLOSING_SECONDS)
         # The first one alone: it makes the database's collections, and what keeps it from starting is told once.
         for some in (listeners[:1], listeners[1:]):

@@ -1,4 +1,4 @@
-// Bring a mongod that was just started to where the service can use it: a replica set of one member, and three users.
+// Bring a mongod that was just started to where the service can use it: a replica set of one member, a role, and three users.
 // Every step looks first, so that it can run again after any of them, and a changed password takes effect.
 
 const wanted = (name) => {
@@ -11,15 +11,36 @@ const wanted = (name) => {
 
 const database = wanted("MONGODB_DATABASE");
 const rootPassword = wanted("MONGODB_ROOT_PASSWORD");
+
+// What the service may do, collection by collection: MongoDB has no way to take something out of readWrite. It makes its
+// collections, validators and indexes itself. The audit it may only read and add to. (It may index it, and so it could
+// have the server remove entries by their age, as AUDIT_DAYS does. To take that away too: start it once, then leave
+// createIndex out.)
+const collections = ["instances", "tag_index", "series", "meta"];
+const buckets = ["originals", "rendered"];
+const stored = [...collections, ...buckets.flatMap((name) => [`${name}.files`, `${name}.chunks`])];
+const everything = [
+  "find", "insert", "update", "remove",
+  "createCollection", "collMod", "createIndex", "dropIndex", "listIndexes", "collStats",
+];
+const serviceRole = {
+  role: "documentStore",
+  privileges: [
+    { resource: { db: database, collection: "" }, actions: ["listCollections"] },
+    ...stored.map((collection) => ({ resource: { db: database, collection }, actions: everything })),
+    {
+      resource: { db: database, collection: "audit" },
+      actions: ["find", "insert", "createCollection", "createIndex", "listIndexes"],
+    },
+  ],
+  roles: [],
+};
+
 const users = [
-  // The service brings its validators up to date itself (collMod), which readWrite alone does not allow.
   {
     user: "service",
     pwd: wanted("MONGODB_SERVICE_PASSWORD"),
-    roles: [
-      { role: "readWrite", db: database },
-      { role: "dbAdmin", db: database },
-    ],
+    roles: [{ role: serviceRole.role, db: "admin" }],
   },
   // People who ask questions in mongosh.
   { user: "analyst", pwd: wanted("MONGODB_ANALYST_PASSWORD"), roles: [{ role: "read", db: database }] },
@@ -78,6 +99,13 @@ try {
   print("The user root is created.");
 }
 
+if (admin.getRole(serviceRole.role)) {
+  const { role, ...change } = serviceRole;
+  admin.updateRole(role, change);
+} else {
+  admin.createRole(serviceRole);
+  print(`The role ${serviceRole.role} is created.`);
+}
 for (const { user, pwd, roles } of users) {
   if (admin.getUser(user)) {
     admin.updateUser(user, { pwd, roles });

@@ -53,12 +53,15 @@ class Outcome:
         Items of the Other Failures Sequence: what has no UIDs.
     studies : set of str
         Of what was stored.
+    dicom_ids : list of str
+        The ids of what was stored, also of what the response has to call a failure.
     """
 
     stored: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     others: list[dict[str, Any]] = field(default_factory=list)
     studies: set[str] = field(default_factory=set)
+    dicom_ids: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -128,6 +131,7 @@ async def store_part(
 
     try:
         stored = await ingest.store_upload(context, patient_id, "stow.dcm", chunks, check=check)
+        outcome.dicom_ids.append(stored.dicom_id)
         envelope = await context.store.find_envelope(patient_id, stored.dicom_id)
         if envelope is None:  # deleted a moment ago
             outcome.fail(PROCESSING_FAILURE)

@@ -42,6 +42,7 @@ class Collections:
     tag_index: Collection[Document]
     series: Collection[Document]
     meta: Collection[Document]
+    audit: Collection[Document]
     originals: Bucket
     rendered: Bucket
 
@@ -53,6 +54,7 @@ def open_collections(database: Database[Document]) -> Collections:
         tag_index=database["tag_index"],
         series=database["series"],
         meta=database["meta"],
+        audit=database["audit"],
         originals=open_bucket(database, "originals"),
         rendered=open_bucket(database, "rendered"),
     )

@@ -13,8 +13,10 @@ from bson import ObjectId
 
 from service.errors import ServiceError
 from service.storage import claims, deletion, dicomweb, elements, layout, recency, renditions, writes
+from service.storage.audit import AuditTrail
 from service.storage.connection import Database, answering
 from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
+from service.storage.figures import Figures
 from service.storage.gridfs_documents import Buffer
 from service.storage.maintenance import NAMESPACE_SECONDS, Maintenance
 from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
@@ -66,6 +68,8 @@ class Store:
         self._clock = clock
         self._series_elements = series_elements
         self._threads = Threads(queue=queue)
+        self.audit = AuditTrail(self._sync.audit, self._threads)  # who asked for whose data
+        self.figures = Figures(self._sync, self._threads)  # what can be measured
         # Walks over all that a patient has take long; they wait for each other and for nobody else.
         self._walks = Threads(4, queue=8)
         self._max_rendered_bytes = max_rendered_bytes

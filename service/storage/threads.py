@@ -27,10 +27,16 @@ class Threads:
         How many sequences run at once. They wait for the database nearly all of their time.
     queue : int
         How many may wait for a thread.
+
+    Attributes
+    ----------
+    size, running : int
+        How many threads there may be, and how many sequences have one or wait for one.
     """
 
     def __init__(self, count: int = 32, queue: int = 256) -> None:
-        self._taken = 0
+        self.size = count
+        self.running = 0
         self._limit = count + queue
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="storage")
 
@@ -54,7 +60,7 @@ class Threads:
         Overloaded
             If too many wait already.
         """
-        if self._taken >= self._limit:
+        if self.running >= self._limit:
             raise Overloaded("Too much waits for the database.", retry_after=2)
         ends = None if seconds is None else time.monotonic() + seconds
 
@@ -66,8 +72,8 @@ class Threads:
                 return sequence()
 
         future = asyncio.get_running_loop().run_in_executor(self._executor, limited)
-        self._taken += 1
-        future.add_done_callback(self._let_go)
+        self.running += 1
+        future.add_done_callback(self._ended)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -80,8 +86,8 @@ class Threads:
                 future.exception()  # looked at, so that it is not reported as forgotten
             raise
 
-    def _let_go(self, _ended: object) -> None:
-        self._taken -= 1
+    def _ended(self, _: object) -> None:
+        self.running -= 1
 
     def close(self) -> None:
         """Let the threads end. Sequences under way are finished."""

@@ -18,9 +18,10 @@ from service.errors import NotFound
 from service.web import segments
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
 from service.web.envelopes import aware, describe
-from service.web.keys import CALLER, CONTEXT, REQUEST_ID
+from service.web.keys import ACTION, AUDITED, CALLER, CONTEXT, REQUEST_ID
 from service.web.negotiation import DICOM, JSON, PNG, choose_document
 from service.web.problems import problem_response
+from service.web.records import entry_of
 from service.web.streams import stream
 
 HEADERS = {
@@ -37,7 +38,9 @@ async def get_document(request: web.Request) -> web.StreamResponse:
     accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ())) or None
     media_type = choose_document(accept, request.headers.get(hdrs.CONTENT_TYPE))
     if media_type == PNG:
+        request[ACTION] = "read_picture"
         return await _picture(request)
+    request[ACTION] = "read_envelope" if media_type == JSON else "read_original"
     NO_PARAMETERS.read(request.query.items())
     if media_type == JSON:
         envelope = await find_envelope(request)
@@ -47,7 +50,9 @@ async def get_document(request: web.Request) -> web.StreamResponse:
 
 async def delete_document(request: web.Request) -> web.Response:
     """Delete an instance and all that came from it."""
-    await deletion.delete(request.app[CONTEXT], request[CALLER].patient_id, segments.dicom_id(request))
+    dicom_id = segments.dicom_id(request)
+    intent = entry_of(request.app, request, request[AUDITED], None)
+    await deletion.delete(request.app[CONTEXT], request[CALLER].patient_id, dicom_id, intent)
     return web.Response(status=204)
 
 

@@ -1,29 +1,33 @@
-"""What surrounds every handler: an id and a log line, one shape for errors, and a closed door.
+"""What surrounds every handler: an id, one shape for errors, and a closed door.
 
-The order in `create_app` is `trace`, `problems`, `authenticate`, `admit` (of `slots`), from the outside in.
+The order in `create_app` is `problems`, `authenticate`, `admit` (of `slots`), from the outside in.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 import uuid
 from collections.abc import Mapping
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from service.errors import Unauthorized
+from service.errors import Unauthorized, Unavailable, WrongPatient
 from service.web import segments
-from service.web.keys import AUTHENTICATOR, CALLER, PUBLIC_ROUTES, REQUEST_ID, ROUTE_SCOPES, Caller
+from service.web.keys import (
+    AUDIT,
+    AUDITED,
+    AUTHENTICATOR,
+    CALLER,
+    PUBLIC_ROUTES,
+    REQUEST_ID,
+    ROUTE_SCOPES,
+    Audited,
+    Caller,
+)
 from service.web.problems import log_unknown, translate
 
-access_log = logging.getLogger("service.access")
-
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_METHODS = hdrs.METH_ALL
-NO_ROUTE = "(no route)"
 
 SAFE_HEADERS: Mapping[str, str] = {
     "Cache-Control": "private, no-store",
@@ -40,34 +44,6 @@ def request_id_of(request: web.BaseRequest) -> str:
     """Give the id that the caller sent where it can stand in a log, else a new one."""
     sent = request.headers.get("X-Request-ID", "")
     return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
-
-
-def route_template(request: web.Request) -> str:
-    """Give the route's path with the names of its variable parts, which says nothing of a patient."""
-    resource = request.match_info.route.resource
-    return NO_ROUTE if resource is None else resource.canonical
-
-
-@web.middleware
-async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id, and the log a line without patient data."""
-    if REQUEST_ID not in request:
-        request[REQUEST_ID] = request_id_of(request)
-    started = time.perf_counter()
-    status = 499  # the caller went away
-    try:
-        response = await handler(request)
-        status = response.status
-        return response
-    finally:
-        access_log.info(
-            "%s %s %d %.1f ms %s",
-            request.method if request.method in _METHODS else "(unknown method)",
-            route_template(request),
-            status,
-            (time.perf_counter() - started) * 1000,
-            request[REQUEST_ID],
-        )
 
 
 @web.middleware
@@ -99,7 +75,17 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         return await handler(request)
     token = find_token(request)
     patient = segments.patient_id(request)
-    claims = await request.app[AUTHENTICATOR].admit(token, patient)
+    try:
+        claims = await request.app[AUTHENTICATOR].admit(token, patient)
+    except WrongPatient as error:
+        request[AUDITED] = Audited(patient, error.subject, error.token_id, verified=True)
+        raise
+    except Unauthorized:
+        request[AUDITED] = Audited(patient)
+        raise
+    if not request.app[AUDIT].has_room:
+        raise Unavailable("What is done here is audited, and the audit cannot be written now.", retry_after=5)
+    request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True)
     request[CALLER] = Caller(patient, claims)
     claims.require(request.app[ROUTE_SCOPES][method, resource.canonical])
     return await handler(request)

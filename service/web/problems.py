@@ -38,6 +38,7 @@ class Problem:
 PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotFound: Problem(404, "not-found"),
     errors.Unauthorized: Problem(401, "unauthorized"),
+    errors.WrongPatient: Problem(401, "unauthorized"),
     errors.Forbidden: Problem(403, "forbidden"),
     errors.BadParameter: Problem(400, "bad-parameter"),
     errors.Invalid: Problem(422, "invalid"),

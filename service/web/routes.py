@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 
 from service.auth import DELETE, READ, SCOPES, WRITE
 from service.settings import Settings
-from service.web import bulkdata, documents, health, listing, page, tags, tokens, uploads
+from service.web import bulkdata, documents, health, listing, metrics, page, tags, tokens, uploads
 from service.web.bodies import expect_nothing
 from service.web.dicomweb import frames, metadata, pictures, query, retrieve, store
 from service.web.openapi.handler import give_document
@@ -53,6 +53,7 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", "/openapi.json", give_document, public=True),
         Route("GET", "/healthz", health.is_alive, public=True),
         Route("GET", "/readyz", health.is_ready, public=True),
+        Route("GET", "/metrics", metrics.tell, public=True),
         Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE),
         Route("GET", f"{PATIENT}/dicom", listing.list_documents, READ),
         Route("GET", f"{PATIENT}/tags", listing.list_tags, READ),

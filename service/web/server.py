@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -18,10 +20,12 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from service import logs
 from service.web.connections import BUSY, SLOW_HEAD, ConnectionBounds, Unread, Unsent, written_problem
-from service.web.keys import REQUEST_ID, SETTINGS
+from service.web.keys import CONTEXT, REQUEST_ID, ROUTE, SETTINGS, STARTED
 from service.web.middleware import SAFE_HEADERS, problems, request_id_of
 from service.web.problems import SENTENCES, log_unknown, problem_response
+from service.web.records import CLIENT_GONE, NO_ROUTE, NOT_HTTP, route_template, write_down
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ LONG_HEAD = (
 )
 
 CONNECTION_BOUNDS: dict[str, Any] = {
-    "access_log": None,  # it has whole paths; the middleware logs route templates
+    "access_log": None,  # it has whole paths; `records` logs route templates
     "auto_decompress": False,  # it would inflate on the event loop
     "read_bufsize": 1 << 16,
     "max_line_size": MAX_LINE_BYTES,
@@ -49,18 +53,30 @@ UNSENT_BYTES = 1 << 17
 """What the kernel holds of an answer beyond what is on its way, in bytes; else some megabytes for who reads nothing."""
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+WriteDown = Callable[[web.BaseRequest, int], None]
 
 
 class DiscreetRequestHandler(RequestHandler):
-    """A connection whose errors say nothing of what was sent, and which ends where its caller does nothing."""
+    """A connection whose errors say nothing of what was sent, and which ends where its caller does nothing.
 
-    __slots__ = ("_head_bytes", "_head_timer", "unsent")
+    Parameters
+    ----------
+    write_down : callable
+        Takes a request, and the status of its answer once that is out.
+    """
 
-    def __init__(self, manager: DiscreetServer, **options: Any) -> None:
+    __slots__ = ("_head_bytes", "_head_timer", "_write_down", "unsent")
+
+    def __init__(self, manager: DiscreetServer, write_down: WriteDown, **options: Any) -> None:
         super().__init__(manager, **options)
+        self._write_down = write_down
         self.unsent: Unsent | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002
+        """Write the request down: aiohttp calls this when the answer is out."""
+        self._write_down(request, response.status)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it where there are too many."""
@@ -133,7 +149,9 @@ class DiscreetRequestHandler(RequestHandler):
         """Answer what the parser refused, or what went wrong outside the middlewares."""
         if isinstance(exc, ConnectionError):  # nobody is there any more, or the answer was cut on purpose
             raise exc
-        request_id = request_id_of(request)
+        request_id = request[REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request)
+        if ROUTE not in request:
+            request[ROUTE] = NOT_HTTP
         if status >= 500:
             if exc is not None:
                 log_unknown(exc, request_id)
@@ -141,10 +159,8 @@ class DiscreetRequestHandler(RequestHandler):
                 raise ConnectionAbortedError
             response = problem_response(500, SENTENCES[500], request_id)
         elif isinstance(exc, LineTooLong):
-            log.info("refused a request with an over-long line, %s", request_id)
             response = problem_response(431, LONG_HEAD, request_id)
         else:
-            log.info("refused a request that is not HTTP (%s), %s", type(exc).__name__, request_id)
             response = problem_response(400, "This is not a request as HTTP/1.1 has it.", request_id)
         response.headers["X-Request-ID"] = request_id
         for name, value in SAFE_HEADERS.items():
@@ -160,7 +176,7 @@ class DiscreetRequestHandler(RequestHandler):
         if isinstance(error, BaseException):
             log_unknown(error, uuid.uuid4().hex)
         else:
-            self.logger.error("aiohttp could not answer a request (%d arguments withheld)", len(args))
+            log.error("aiohttp could not answer a request (%d arguments withheld)", len(args))
 
     def log_debug(self, *args: Any, **kw: Any) -> None:
         """Say nothing: these lines hold tracebacks of requests."""
@@ -177,6 +193,8 @@ class DiscreetServer(web.Server):
     ----------
     handler : callable
         Answers requests.
+    write_down : callable
+        Takes a request, and the status of its answer once that is out.
     bounds : ConnectionBounds
         What connections may do.
     keepalive_timeout : float
@@ -186,9 +204,15 @@ class DiscreetServer(web.Server):
     """
 
     def __init__(
-        self, handler: Answer, bounds: ConnectionBounds, keepalive_timeout: float, request_factory: Any
+        self,
+        handler: Answer,
+        write_down: WriteDown,
+        bounds: ConnectionBounds,
+        keepalive_timeout: float,
+        request_factory: Any,
     ) -> None:
         super().__init__(handler, request_factory=request_factory)
+        self._write_down = write_down
         self.bounds = bounds
         self._options = {**CONNECTION_BOUNDS, "keepalive_timeout": keepalive_timeout}
         self._unread = Unread(bounds, lambda: self._connections)
@@ -206,7 +230,7 @@ class DiscreetServer(web.Server):
 
     def __call__(self) -> RequestHandler:
         """Make the handler of one connection."""
-        return DiscreetRequestHandler(self, loop=self._loop, **self._options)
+        return DiscreetRequestHandler(self, self._write_down, loop=self._loop, **self._options)
 
 
 class DiscreetRunner(web.AppRunner):
@@ -218,15 +242,32 @@ class DiscreetRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         answer = plain.request_handler
+        metrics = self.app[CONTEXT].metrics
+        write = partial(write_down, self.app)
 
         async def guarded(request: web.BaseRequest) -> web.StreamResponse:
-            # aiohttp looks at `Expect` before any middleware; whatever fails there has the same shape too.
             assert isinstance(request, web.Request)  # noqa: S101 - the application's own request factory made it
+            request[STARTED] = time.perf_counter()
             request[REQUEST_ID] = request_id_of(request)
-            return await problems(request, answer)
+            request[ROUTE] = NO_ROUTE
+            logs.request_id.set(request[REQUEST_ID])  # each request has a task, and so a context, of its own
+            try:
+                with metrics.answering():
+                    # aiohttp looks at `Expect` before any middleware; whatever fails there has the same shape too.
+                    return await problems(request, routed)
+            except (asyncio.CancelledError, ConnectionError):
+                write(request, CLIENT_GONE)
+                raise
+
+        async def routed(request: web.Request) -> web.StreamResponse:
+            try:
+                return await answer(request)
+            finally:  # the application has found its route
+                request[ROUTE] = route_template(request)
 
         settings = self.app[SETTINGS]
-        return DiscreetServer(guarded, ConnectionBounds.of(settings), settings.keepalive_timeout, plain.request_factory)
+        bounds = ConnectionBounds.of(settings)
+        return DiscreetServer(guarded, write, bounds, settings.keepalive_timeout, plain.request_factory)
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

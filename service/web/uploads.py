@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from service import ingest
 from service.errors import Invalid, UnsupportedMediaType
 from service.web import bodies
-from service.web.keys import CALLER, CONTEXT
+from service.web.keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of, parse_parameters
 from service.web.negotiation import DICOM
 
@@ -47,6 +47,7 @@ async def upload(request: web.Request) -> web.Response:
     stored = await ingest.store_upload(
         context, patient_id, file_name, chunks, respond_async=prefers_async(request.headers.getall("Prefer", ()))
     )
+    request[DICOM_IDS] = (stored.dicom_id,)
     return _answer(request, stored)
 
 

@@ -4,7 +4,7 @@ const fs = require("fs");
 const vm = require("vm");
 
 const [setup, stateFile] = process.argv.slice(2);
-const state = { answersAfter: 0, initiated: false, electionSeconds: 2, loadingSeconds: 0, users: {}, calls: [], ...JSON.parse(fs.readFileSync(stateFile)) };
+const state = { answersAfter: 0, initiated: false, electionSeconds: 2, loadingSeconds: 0, users: {}, roles: {}, calls: [], ...JSON.parse(fs.readFileSync(stateFile)) };
 const refuse = (code, message) => {
   throw Object.assign(new Error(message), { code });
 };
@@ -32,11 +32,20 @@ class Mongo {
         if (!primary() || state.users[user]?.pwd !== password) refuse(18, "Authentication failed.");
         this.caller = user;
       },
+      getRole: (role) => allowed() && (state.roles[role] ?? null),
+      createRole: ({ role, ...rest }) => {
+        allowed();
+        if (state.roles[role]) refuse(51002, "role exists");
+        state.roles[role] = rest;
+      },
+      updateRole: (role, change) => allowed() && Object.assign(state.roles[role], change),
       getUser: (user) => allowed() && (state.users[user] ?? null),
       createUser: ({ user, pwd, roles }) => {
         allowed();
         if (!primary()) refuse(10107, "not primary");
         if (state.users[user]) refuse(51003, "user exists");
+        const unknown = roles.find(({ role, db }) => db === "admin" && !state.roles[role]);
+        if (unknown) refuse(31, `no role ${unknown.role}`);
         state.calls.push(`create ${user}`);
         state.users[user] = { pwd, roles };
         if (state.dieAfter === user) throw new Error("killed");

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.database import VALIDATORS
 from service.settings import Settings, variable
+from service.storage.layout import INDEXES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
@@ -48,7 +50,29 @@ def test_a_fresh_database_gets_its_replica_set_and_three_users(tmp_path):
     roles = {
         name: {(role["role"], role["db"]) for role in after["users"][name]["roles"]} for name in ("service", "analyst")
     }
-    assert roles == {"service": {("readWrite", "dicom"), ("dbAdmin", "dicom")}, "analyst": {("read", "dicom")}}
+    assert roles == {"service": {("documentStore", "admin")}, "analyst": {("read", "dicom")}}
+
+
+def test_the_service_may_do_what_it_does_with_each_collection_and_with_the_audit_only_read_and_add(tmp_path):
+    privileges = set_up({}, tmp_path)["roles"]["documentStore"]["privileges"]
+    assert {each["resource"]["db"] for each in privileges} == {"dicom"}
+    actions = {each["resource"]["collection"]: set(each["actions"]) for each in privileges}
+    kept = set(VALIDATORS) | {index.collection for index in INDEXES}
+    kept |= {f"{bucket}.{kind}" for bucket in ("originals", "rendered") for kind in ("files", "chunks")}
+    assert set(actions) == kept | {""}
+    assert actions.pop("") == {"listCollections"}
+    assert actions.pop("audit") == {"find", "insert", "createCollection", "createIndex", "listIndexes"}
+    for name, allowed in actions.items():
+        assert {"find", "insert", "update", "remove", "createIndex", "collMod"} <= allowed, name
+
+
+def test_a_database_of_an_earlier_version_gets_the_role(tmp_path):
+    first = set_up({}, tmp_path)
+    first["users"]["service"]["roles"] = [{"role": "readWrite", "db": "dicom"}]
+    after = set_up({**first, "roles": {}, "calls": []}, tmp_path)
+    assert after["error"] is None
+    assert after["users"]["service"]["roles"] == [{"role": "documentStore", "db": "admin"}]
+    assert set(after["roles"]) == {"documentStore"}
 
 
 def test_a_second_run_changes_nothing_but_a_changed_password(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ FILES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "examples_rgb_color.dcm",
 def database(service):
     for name in FILES:
         service.upload(Path(str(get_testdata_file(name, download=False))).read_bytes(), "p-17")
+    gone = service.upload(Path(str(get_testdata_file("MR_small_RLE.dcm", download=False))).read_bytes(), "p-17")
+    assert service.request("DELETE", f"/patient/p-17/dicom/{gone}", patient="p-17")[0] == 204
+    time.sleep(1)  # the audit is written soon after the answer
     uri = find_running(Path(service.process.cmdline()[service.process.cmdline().index("--data-dir") + 1]))
     assert uri is not None, "a script beside the service does not find its database"
     return uri.replace("/?", "/dicom?")
@@ -35,8 +39,9 @@ def ask(mongosh, database, query, home):
     )
 
 
-def test_the_readme_has_three_queries():
-    assert len(QUERIES) >= 3
+def test_the_readme_has_queries_of_files_and_of_the_audit():
+    assert len(QUERIES) >= 6
+    assert sum("db.audit" in query for query in QUERIES) == 3
 
 
 @pytest.mark.parametrize("query", QUERIES)

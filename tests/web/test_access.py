@@ -22,6 +22,7 @@ PUBLIC = {
     ("GET", "/openapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/metrics"),
     ("GET", "/patient/{patient_id}/token"),
 }
 

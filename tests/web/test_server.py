@@ -5,9 +5,18 @@ import logging
 
 import pytest
 
+from service.errors import DatabaseUnavailable
+from service.web.keys import AUDIT
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MARK = "MARK7KRAM"
+
+
+async def halting(*_):
+    for _ in range(20):
+        yield bytes(1000)
+        await asyncio.sleep(0.1)
 
 
 @pytest.fixture
@@ -83,6 +92,50 @@ async def test_ordinary_requests_leave_no_trace_of_the_patient_in_the_log(servic
     assert "GET /patient/{patient_id}/dicom/{dicom_id}/tag/{tag} 200" in text
     assert "GET (no route) 404" in text
     assert MARK not in text
+
+
+async def test_each_request_has_one_line_with_its_figures_and_a_level_that_fits(
+    service, everything_logged, patient, ct, monkeypatch
+):
+    uploaded = await service.upload(patient, ct)
+
+    async def away(*_):
+        raise DatabaseUnavailable("The database does not answer.")
+
+    async def broken(*_):
+        raise ValueError
+
+    for failing in (away, broken):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(service.store), "list_envelopes", failing)
+            url = f"{service.url}/patient/{patient}/dicom"
+            async with service.session.get(url, headers={"access-token": service.token(patient)}) as response:
+                assert response.status >= 500
+    lines = [record for record in everything_logged.records if record.name == "service.access"]
+    assert [record.levelname for record in lines] == ["INFO", "WARNING", "ERROR"]
+    first = lines[0].fields
+    assert first["request_id"] == uploaded.headers["X-Request-ID"]
+    assert (first["method"], first["route"], first["status"]) == ("POST", "/patient/{patient_id}/dicom", 200)
+    assert first["bytes_in"] > len(ct)
+    assert 0 < len(uploaded.body) < first["bytes_out"] < 1000
+    assert 0 < first["duration_ms"] < 20_000
+
+
+async def test_a_caller_that_goes_away_in_the_middle_of_an_answer_is_written_down(service, patient, ct, monkeypatch):
+    uploaded = await service.upload(patient, ct)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    monkeypatch.setattr("service.storage.originals.StoredOriginal.iter_range", halting)
+    token = service.token(patient)
+    writer.write(f"GET {uploaded.headers['Location']} HTTP/1.1\r\nHost: x\r\naccess-token: {token}\r\n\r\n".encode())
+    await reader.readexactly(1000)
+    writer.transport.abort()
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        await service.app[AUDIT].write()
+        found = await service.store._database["audit"].find_one({"patient_id": patient, "status": 499})
+        if found:
+            break
+    assert (found["action"], found["outcome"]) == ("read_original", "done")
 
 
 async def test_a_connection_goes_on_after_a_refusal_without_a_body(service):

@@ -22,7 +22,7 @@ from service.web.dicomweb.media_types import (
 )
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
-from service.web.keys import CONTEXT
+from service.web.keys import CONTEXT, DICOM_IDS
 
 MAX_FRAMES = 10_000
 """Frames that one request may name."""
@@ -41,6 +41,7 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     numbers = frame_list(request)
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)
+    request[DICOM_IDS] = (member.dicom_id,)
     stored = member.transfer_syntax_uid or EXPLICIT_LITTLE_ENDIAN
     chosen, decoded = choose_frames(accept_of(request), stored, single=len(numbers) == 1)
     frames = iter_frames(

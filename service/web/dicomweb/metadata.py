@@ -20,7 +20,7 @@ from service.web.dicomweb.frames import send_pixel_data
 from service.web.dicomweb.media_types import OCTETS, Offer, accept_of, choose_offer, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
-from service.web.keys import CONTEXT
+from service.web.keys import CONTEXT, DICOM_IDS
 from service.web.negotiation import DICOM_JSON, JSON
 from service.web.streams import stream
 
@@ -38,6 +38,7 @@ async def get_metadata(request: web.Request) -> web.StreamResponse:
     chosen = choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
+    request[DICOM_IDS] = [member.dicom_id for member in members]
     pieces = _json_pieces(context, scope, members, root_url(request))
     response = web.StreamResponse(headers=HEADERS)
     response.headers[hdrs.CONTENT_TYPE] = chosen.media_type
@@ -83,6 +84,7 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     read_parameters(request, NO_PARAMETERS)
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)
+    request[DICOM_IDS] = (member.dicom_id,)
     path = segments.path_segment(request, "path")
     if parse_tag_path(path) == PIXEL_DATA and image_types(member.transfer_syntax_uid or ""):
         return await send_pixel_data(request, scope, member)

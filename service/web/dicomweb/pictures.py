@@ -21,7 +21,7 @@ from service.web.dicomweb.frames import frame_list
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.multipart import send_parts
 from service.web.dicomweb.requests import HEADERS, answers, scope_of
-from service.web.keys import CONTEXT
+from service.web.keys import CONTEXT, DICOM_IDS
 
 JPEG, PNG = "image/jpeg", "image/png"
 THUMBNAIL_SIZE = 128
@@ -62,6 +62,7 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
     if numbers and len(numbers) > MAX_PICTURES:
         raise Invalid(f"One request has at most {MAX_PICTURES} frames rendered.")
     member = await _shown(context, scope)
+    request[DICOM_IDS] = (member.dicom_id,)
     offers = [Offer(kind, multipart=True) for kind in (JPEG, PNG)]
     if numbers is None or len(numbers) == 1:
         offers = [Offer(JPEG), Offer(PNG), *offers]
@@ -71,6 +72,7 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
         fitted = await _fit(context, scope, member, wanted, [number])
         return _picture(await _render(context, scope, member, fitted, number, chosen.media_type))
     shown = [(member, numbers)] if numbers else await _all_frames(context, scope)
+    request[DICOM_IDS] = [each.dicom_id for each, _ in shown]
     # Looked at before the first is rendered: an answer that has begun cannot be taken back.
     fittings = [(each, await _fit(context, scope, each, wanted, listed), listed) for each, listed in shown]
 
@@ -91,6 +93,7 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     context, scope = request.app[CONTEXT], scope_of(request)
     numbers = frame_list(request) if "frames" in request.match_info else [1]
     member = await _shown(context, scope)
+    request[DICOM_IDS] = (member.dicom_id,)
     small = replace(wanted, viewport=wanted.viewport or (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
     small = await _fit(context, scope, member, small, numbers[:1])
     return _picture(await _render(context, scope, member, small, numbers[0], chosen.media_type))

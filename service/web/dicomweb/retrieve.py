@@ -17,7 +17,7 @@ from service.errors import NotFound
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
-from service.web.keys import CONTEXT
+from service.web.keys import CONTEXT, DICOM_IDS
 from service.web.negotiation import DICOM
 from service.web.streams import stream
 
@@ -31,6 +31,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     read_parameters(request, NO_PARAMETERS)
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
+    request[DICOM_IDS] = [member.dicom_id for member in members]
     # Files are given as they are stored, so a transfer syntax can be asked for where all of them have it.
     syntaxes = {member.transfer_syntax_uid or "" for member in members}
     common = frozenset(syntaxes if len(syntaxes) == 1 else ())

@@ -11,7 +11,7 @@ from service.errors import Invalid, UnsupportedMediaType
 from service.web import bodies
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.requests import answers, read_parameters, root_url, scope_of
-from service.web.keys import CONTEXT
+from service.web.keys import CONTEXT, DICOM_IDS
 from service.web.multipart import MultipartParser, boundary_of, parse_parameters
 from service.web.negotiation import DICOM, DICOM_JSON, JSON
 
@@ -29,6 +29,7 @@ async def store(request: web.Request) -> web.StreamResponse:
         raise UnsupportedMediaType(f'Instances are stored as multipart/related; type="{DICOM}".')
     context, scope, root = request.app[CONTEXT], scope_of(request), root_url(request)
     outcome = Outcome()
+    request[DICOM_IDS] = outcome.dicom_ids
     settings = context.settings
     # Each file in the body has the bound of an upload; nothing of the body is held.
     body = bodies.iter_body(request, settings.max_store_bytes, settings.body_timeout, settings.min_rate)

@@ -84,6 +84,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         {200: Response("It answers.", {"application/json": Readiness})},
         frozenset({503}),
     ),
+    ("GET", "/metrics"): Operation(
+        "getMetrics",
+        "Service",
+        "Figures for Prometheus",
+        {200: Response("The figures, in Prometheus's text format.", {"text/plain": {"type": "string"}})},
+    ),
     ("GET", f"{PATIENT}/token"): Operation(
         "getToken",
         "Tokens",

@@ -1,0 +1,16 @@
+"""GET /metrics: the figures of the service, for Prometheus."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from service.metrics import CONTENT_TYPE
+from service.web.keys import MEASURING
+
+
+async def tell(request: web.Request) -> web.Response:
+    """Give the figures; without a token, as they say nothing of anybody."""
+    body = await request.app[MEASURING].exposition()
+    response = web.Response(body=body)
+    response.headers[hdrs.CONTENT_TYPE] = CONTENT_TYPE
+    return response
