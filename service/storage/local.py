@@ -214,7 +214,7 @@ class LocalDatabase:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._home,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+                env=child_environment(),
                 start_new_session=True,
             )
         self._tell(self._child.pid, ready=False)
@@ -326,6 +326,12 @@ def database_command(program: str, path: str, home: Path, port: int) -> list[str
         flags += ["--sync-on-commit", "--oplog-max-entries", "1000", "--cache-size", "256M", "--log-level", "WARNING"]
     files.mkdir(exist_ok=True, mode=0o700)
     return [path, *flags, "--port", str(port)]
+
+
+def child_environment() -> dict[str, str]:
+    """Give what a child sees of the environment, and what Python reads where the child is a Python program."""
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {**passed_on, "PYTHONPATH": str(Path(__file__).with_name("child_python"))}
 
 
 def find_free_port() -> int:

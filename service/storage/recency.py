@@ -8,7 +8,7 @@ without an instance, which a crash may leave, makes it wider and never wrong. Sy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from service.storage.documents import ENVELOPE, Collections, Document
 # The local database leaves the very end of a range out where an index is descending.
 _MARGIN = timedelta(milliseconds=1)
 _CANDIDATES = 32
+_MAX_SERIES = 500
 
 
 def list_envelopes(collections: Collections, patient_id: str, limit: int, offset: int) -> list[Document]:
@@ -60,8 +61,31 @@ def newest_of_series(collections: Collections, envelope: Mapping[str, Any]) -> D
 
 def _date_of_file(collections: Collections, patient_id: str, number: int) -> datetime | None:
     """Give the date of a patient's newest original but `number` - 1; None when there are fewer."""
+    of_patient: Document = {"metadata.patient_id": patient_id}
+    for since in _dates_of_series(collections, patient_id):
+        near = {**of_patient, "uploadDate": {"$gte": since - _MARGIN}}
+        if (date := _date_among(collections, near, number)) is not None:
+            return date
+    return _date_among(collections, of_patient, number)
+
+
+def _dates_of_series(collections: Collections, patient_id: str) -> Iterator[datetime]:
+    """Give the dates at which some of the series ended, further back each time.
+
+    What is newer than such a date is whole series as a rule, and few files; where it is not, more of them are looked
+    at, and the date that is found is the same.
+    """
+    series = collections.series.find({"patient_id": patient_id}, {"received_at": 1}, limit=_MAX_SERIES)
+    dates = sorted((one["received_at"] for one in series), reverse=True)
+    position = 1
+    while position < len(dates):
+        yield dates[position]
+        position *= 4
+
+
+def _date_among(collections: Collections, wanted: Document, number: int) -> datetime | None:
     file = collections.originals.files.find_one(
-        {"metadata.patient_id": patient_id}, {"uploadDate": 1}, sort=[("uploadDate", -1)], skip=max(number - 1, 0)
+        wanted, {"uploadDate": 1}, sort=[("uploadDate", -1)], skip=max(number - 1, 0)
     )
     return None if file is None else file["uploadDate"]
 

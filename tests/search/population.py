@@ -1,95 +1,169 @@
-"""Twenty patients with a thousand instances each: varied copies of real files, written as uploads write them."""
+"""Twenty patients with a thousand CT slices each: real headers, UIDs of their own, written as uploads write them.
+
+A patient has five studies of two series of a hundred slices. A header is that of pydicom's CT without part of its
+private elements, and with the sequences that a modality writes.
+"""
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import random
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+import pydicom
 from bson import ObjectId
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 
-from service.dicom.extract import Extraction, extract
+from service.dicom.extract import extract
 from service.dicom.limits import Limits
 from service.storage.documents import Collections
+from service.storage.series import put_series
 from service.storage.store import Store
+from service.storage.writes import original_metadata
 
-FILES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "examples_rgb_color.dcm", "CT_small.dcm", "CT_small.dcm")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+ROOT = "1.2.826.0.1.3680043.9.77"
+SLICES = 100
+"""Of a series."""
+
+SERIES = 2
+"""Of a study."""
 
 
-def extractions() -> list[Extraction]:
-    """Extract each of the files once."""
-    return [extract(Path(str(get_testdata_file(name, download=False))).read_bytes(), Limits()) for name in FILES]
+def sop_instance_uid(patient: int, number: int) -> str:
+    """Give the UID of a slice."""
+    return f"{ROOT}.3.{patient}.{number}"
 
 
-def varied(store: Store, made: Extraction, patient: str, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Make the documents of one instance: its envelope with the tree, and its index."""
-    chance = random.Random(f"{patient}/{number}")
-    content = f"{patient}/{number}".encode()
+def step_id(patient: int, number: int) -> str:
+    """Give what stands in the requests of the slice's study, and in no other's."""
+    return f"SPS{patient}-{number // (SLICES * SERIES)}"
+
+
+def slices(patient: int, instances: int) -> Iterator[bytes]:
+    """Give a patient's files, the first first."""
+    dataset = _header()
+    for number in range(instances):
+        series, study = number // SLICES, number // (SLICES * SERIES)
+        dataset.PatientName, dataset.PatientID = f"Example^Number {patient}", f"ID{patient}"
+        dataset.StudyInstanceUID = f"{ROOT}.1.{patient}.{study}"
+        dataset.SeriesInstanceUID = f"{ROOT}.2.{patient}.{series}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = sop_instance_uid(patient, number)
+        dataset.StudyDate = dataset.SeriesDate = f"2025{study % 12 + 1:02}15"
+        dataset.AccessionNumber = f"A{patient}-{study}"
+        dataset.SeriesNumber, dataset.InstanceNumber = series + 1, number % SLICES + 1
+        dataset.SliceThickness = (number % SLICES + 1) / 10
+        dataset.SliceLocation = -100 + number % SLICES * 2.5
+        dataset.ImagePositionPatient = [-158.1, -179.0, dataset.SliceLocation]
+        dataset[0x0019, 0x1002].value = number
+        request = dataset.RequestAttributesSequence[0]
+        request.ScheduledProcedureStepID = step_id(patient, number)
+        for reference, item in zip((number - 1, number + 1), dataset.ReferencedImageSequence, strict=True):
+            item.ReferencedSOPInstanceUID = sop_instance_uid(patient, reference % instances)
+        target = io.BytesIO()
+        dataset.save_as(target)
+        yield target.getvalue()
+
+
+def populate(store: Store, collections: Collections, patients: int, instances: int) -> Iterator[int]:
+    """Store them, and give the patients one by one as they are there."""
+    limits = Limits()
+    for patient in range(patients):
+        documents = [
+            _documents(store, f"p-{patient}", content, number, limits)
+            for number, content in enumerate(slices(patient, instances))
+        ]
+        for begin in range(0, len(documents), SLICES):
+            _insert(collections, documents[begin : begin + SLICES])
+        yield patient
+
+
+def _header() -> Dataset:
+    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
+    for element in [element for element in dataset if element.tag.group in {0x0021, 0x0023, 0x0027, 0x0043}]:
+        del dataset[element.tag]
+    dataset.Rows = dataset.Columns = 2
+    dataset.PixelData = bytes(8)
+    dataset.RequestAttributesSequence = [
+        _item(
+            RequestedProcedureID="RP1",
+            RequestedProcedureDescription="CT of the head",
+            ScheduledProcedureStepDescription="Head, plain",
+            ScheduledProtocolCodeSequence=[_code("P5-0801A", "CT of the head")],
+        )
+    ]
+    dataset.ReferencedImageSequence = [
+        _item(
+            ReferencedSOPClassUID=dataset.SOPClassUID,
+            PurposeOfReferenceCodeSequence=[_code("121311", "Localizer")],
+        )
+        for _ in range(2)
+    ]
+    dataset.ProcedureCodeSequence = [_code("24725-4", "CT Head")]
+    dataset.AnatomicRegionSequence = [_code("69536005", "Head")]
+    dataset.CTDIPhantomTypeCodeSequence = [_code("113690", "IEC Head Dosimetry Phantom")]
+    return dataset
+
+
+def _item(**values: Any) -> Dataset:
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    return _item(CodeValue=value, CodingSchemeDesignator="99EXAMPLE", CodeMeaning=meaning)
+
+
+def _documents(
+    store: Store, patient: str, content: bytes, number: int, limits: Limits
+) -> tuple[dict[str, Any], dict[str, Any], bytes, Any]:
+    """Make the documents of one upload: its envelope with the tree, its index, its bytes, its series."""
+    made = extract(content, limits)
     sha256 = hashlib.sha256(content).hexdigest()
-    dicom_id = store.instance_id(patient, sha256)
     received = BEGIN + timedelta(seconds=number)
-    dataset, tags = copy.deepcopy(dict(made.dataset)), dict(made.index["tags"])
-    uid = f"1.2.3.{chance.getrandbits(60)}"
-    thickness = chance.randrange(1, 100) / 10
-    for key, vr, value in (("SOPInstanceUID", "UI", uid), ("SliceThickness", "DS", thickness)):
-        dataset[key] = {"vr": vr, "Value": [value]}
-        tags[key] = [value]
     envelope: dict[str, Any] = {
-        "_id": dicom_id,
+        "_id": store.instance_id(patient, sha256),
         "patient_id": patient,
         "file_name": f"{number}.dcm",
-        "size": 39206,
+        "size": len(content),
         "sha256": sha256,
         "original_id": ObjectId(),
         "received_at": received,
         **made.identifiers,
-        "sop_instance_uid": uid,
         "extraction": {"state": "done", "version": 1, "at": received, "attempts": 1, "error": None},
-        "problems": 0,
-        "warnings": [],
+        "problems": made.problems,
+        "warnings": made.warnings,
         "truncated_at": None,
         "spilled": False,
-        "dataset": dataset,
+        "dataset": made.dataset,
     }
-    index = {
-        **{name: envelope[name] for name in ("_id", "patient_id", "received_at", "original_id")},
-        **made.index,
-        "tags": tags,
-    }
-    return envelope, index
+    index = {name: envelope[name] for name in ("_id", "patient_id", "received_at", "original_id")}
+    return envelope, {**index, **made.index}, content, made.series
 
 
-def populate(store: Store, collections: Collections, patients: int, instances: int) -> Iterator[str]:
-    """Store them, and give the patients one by one as they are there."""
-    made = extractions()
-    for patient in (f"p-{number}" for number in range(patients)):
-        for begin in range(0, instances, 100):
-            documents = [
-                varied(store, made[number % len(made)], patient, number)
-                for number in range(begin, min(begin + 100, instances))
-            ]
-            collections.tag_index.insert_many([index for _, index in documents])
-            collections.instances.insert_many([envelope for envelope, _ in documents])
-            collections.originals.files.insert_many(
-                [
-                    {
-                        "_id": envelope["original_id"],
-                        "length": envelope["size"],
-                        "chunkSize": 1 << 20,
-                        "uploadDate": envelope["received_at"],
-                        "metadata": {
-                            "patient_id": patient,
-                            "dicom_id": envelope["_id"],
-                            "sha256": envelope["sha256"],
-                        },
-                    }
-                    for envelope, _ in documents
-                ]
-            )
-        yield patient
+def _insert(collections: Collections, documents: list[tuple[dict[str, Any], dict[str, Any], bytes, Any]]) -> None:
+    collections.tag_index.insert_many([index for _, index, _, _ in documents])
+    collections.instances.insert_many([envelope for envelope, *_ in documents])
+    collections.originals.chunks.insert_many(
+        [{"files_id": envelope["original_id"], "n": 0, "data": content} for envelope, _, content, _ in documents]
+    )
+    collections.originals.files.insert_many(
+        [
+            {
+                "_id": envelope["original_id"],
+                "length": envelope["size"],
+                "chunkSize": 1 << 20,
+                "uploadDate": envelope["received_at"],
+                "filename": envelope["_id"],
+                "metadata": original_metadata(envelope),
+            }
+            for envelope, *_ in documents
+        ]
+    )
+    envelope, _, _, series = documents[-1]
+    put_series(collections, envelope, series)

@@ -182,3 +182,14 @@ def test_the_program_that_made_the_files_is_chosen_again(tmp_path: Path, monkeyp
     found.clear()
     with pytest.raises(LocalDatabaseError, match="set MONGODB_URI"):
         choose_program(tmp_path)
+
+
+def test_the_child_collects_cycles_seldom_and_sees_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", "x" * 32)
+    environment = module.child_environment()
+    assert "JWT_SECRET" not in environment
+    asked = subprocess.run(
+        [sys.executable, "-c", "import gc; print(gc.get_threshold()[0])"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(asked.stdout) >= 10_000

@@ -38,6 +38,19 @@ async def test_the_list_is_newest_first_in_pages(store: Store, clock: Clock) -> 
     assert await store.list_envelopes("nobody", 3) == ([], False)
 
 
+async def test_pages_are_the_same_however_series_come_together(store: Store, clock: Clock) -> None:
+    series = ["1.1", "1.1", "1.2", "1.3", None, "1.3", "1.1", "1.4", "1.5", "1.6", "1.6", "1.7"]
+    made = [envelope(store, clock, make_bytes(9, seed), series=uid) for seed, uid in enumerate(series)]
+    for seed, each in enumerate(made):
+        extracted = extraction()
+        extracted.series = extracted.series if each["series_instance_uid"] else None
+        await store.store_instance(each, extracted, make_bytes(9, seed))
+    for limit in (1, 2, 5, 11, 12):
+        for offset in range(0, 13, 3):
+            expected = made[::-1][offset : offset + limit]
+            assert await store.list_envelopes("p-1", limit, offset) == (expected, offset + limit < len(made))
+
+
 async def test_originals_without_an_instance_do_not_shorten_the_list(store: Store, clock: Clock) -> None:
     made = [envelope(store, clock, make_bytes(9, seed)) for seed in range(6)]
     for seed, each in enumerate(made):
