@@ -1,5 +1,6 @@
 """The README's queries, run by mongosh on the database of a running service."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,7 +12,8 @@ from pydicom.data import get_testdata_file
 
 from service.storage.local import find_running
 
-README = (Path(__file__).resolve().parent.parent.parent / "README.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
 QUERIES = re.findall(r"^```js\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 FILES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "examples_rgb_color.dcm", "JPEG2000.dcm", "waveform_ecg.dcm")
 
@@ -56,3 +58,40 @@ def test_a_tag_is_found_by_its_typed_value(mongosh, database, tmp_path):
         'db.tag_index.countDocuments({"tags.Modality": "CT", "tags.SliceThickness": {$elemMatch: {$gt: 4, $lt: 6}}})'
     )
     assert ask(mongosh, database, query, tmp_path).stdout.strip() == "1"
+
+
+def catalogue(mongosh, database, home, options):
+    done = subprocess.run(
+        [mongosh, "--quiet", "--norc", database, "--eval", f"var options = {options}", "scripts/catalogue.js"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        capture_output=True,
+        timeout=60,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {row["path"]: row for row in map(json.loads, done.stdout.splitlines())}, done.stderr
+
+
+def test_the_catalogue_of_all_patients_says_what_that_of_each_says(mongosh, database, service, tmp_path):
+    status, _, body = service.request("GET", "/patient/p-17/tags?limit=1000", patient="p-17")
+    assert status == 200
+    expected = {row["path"].replace(".", "/"): row for row in json.loads(body)["tags"]}
+    rows, progress = catalogue(mongosh, database, tmp_path, "{}")
+    assert set(rows) == set(expected)
+    assert list(rows) == sorted(rows)
+    assert f"{len(FILES)} files" in progress
+    for path, row in rows.items():
+        there = expected[path]
+        assert set(row["vrs"]) <= set(there["vrs"])
+        for name in ("files", "more_values", "min", "max"):
+            assert row[name] == there[name], path
+        if not row["more_values"]:
+            assert sorted(row["values"], key=str) == sorted(there["values"], key=str)
+
+
+def test_the_catalogue_is_narrowed_by_options(mongosh, database, tmp_path):
+    rows, _ = catalogue(mongosh, database, tmp_path, '{patient: "p-17", prefix: "M", limit: 2}')
+    assert rows["Modality"]["files"] == 2
+    assert all(path.startswith("M") for path in rows)
