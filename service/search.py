@@ -11,8 +11,8 @@ from service.context import Context
 from service.dicom.catalogue import Catalogue
 from service.dicom.matching import Condition
 from service.dicom.matching_filter import incomplete_filter, index_filter, needs_check
-from service.dicom.matching_tree import matches, top_level_steps
-from service.dicom.paths import BelowSpilled, Step, TagPath, candidate_keys, index_key, lookup_keys
+from service.dicom.matching_tree import may_match, top_level_steps
+from service.dicom.paths import Step, TagPath, candidate_keys, index_key, lookup_keys
 from service.dicom.private import creator_of
 from service.dicom.simplified import simplify_element
 from service.storage.search import Hits, Search
@@ -52,7 +52,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
     DatabaseUnavailable
         The database is away.
     """
-    check = partial(_may_match, conditions=conditions) if needs_check(conditions) else None
+    check = partial(may_match, conditions=conditions) if needs_check(conditions) else None
     steps = [path[0] for path in page.fields.values()]
     if check is not None:
         steps += top_level_steps(conditions)
@@ -104,13 +104,6 @@ async def catalogue(context: Context, patient_id: str, beginning: str) -> Catalo
     """
     read = partial(Catalogue.of, beginning=beginning)
     return await context.store.read_index(patient_id, read, CATALOGUE_SECONDS)
-
-
-def _may_match(dataset: Mapping[str, Any], conditions: Sequence[Condition]) -> bool:
-    try:
-        return matches(dataset, conditions)
-    except BelowSpilled:
-        return True  # the index says that each holds; only the original could say whether they do in one item
 
 
 def _elements(level: Mapping[str, Any], path: Sequence[Step]) -> list[dict[str, Any]]:

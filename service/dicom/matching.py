@@ -157,11 +157,14 @@ class Options:
         ``emptyvaluematching``: ``""`` matches what is there without a value.
     multiple : bool
         ``multiplevaluematching``: a backslash divides values of which one must match.
+    standard : bool
+        Only what the Standard has: no ``!``, ``!!`` and numeric ranges, and a value that its VR cannot have is refused.
     """
 
     fuzzy: bool = False
     empty: bool = True
     multiple: bool = False
+    standard: bool = False
 
 
 # --- from the text of a request -------------------------------------------------------------------------------------

@@ -53,6 +53,14 @@ def matches(dataset: Mapping[str, Any], conditions: Iterable[Condition]) -> bool
     return _hold(dataset, [(0, condition) for condition in conditions])
 
 
+def may_match(dataset: Mapping[str, Any], conditions: Sequence[Condition]) -> bool:
+    """Say as `matches` whether all conditions hold; yes where only the original file could say it."""
+    try:
+        return matches(dataset, conditions)
+    except BelowSpilled:
+        return True
+
+
 def matches_entries(entries: Mapping[str, Any], conditions: Iterable[Condition]) -> bool:
     """Say whether each condition for itself holds for an index of a file, as `index_entries` makes it."""
     return all(_holds(entries, 0, condition) for condition in conditions)

@@ -6,6 +6,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -22,6 +23,8 @@ _BYTES = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN", "ox"))
 _NUMBERS = frozenset(("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"))
 _WITH_WILDCARDS = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"))
 _MOMENTS = frozenset(("DA", "DT", "TM"))
+
+_PRESENCE: dict[str, Test] = {"!": Absent(), "!!": Present()}
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,64}\.?[0-9]{0,64}|\.[0-9]{1,64})(?:[eE][+-]?[0-9]{1,3})?")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -56,21 +59,26 @@ def read_tests(step: Step, value: str, options: Options) -> tuple[Test, ...]:
     Raises
     ------
     Invalid
-        Ranges in a list of values.
+        Ranges in a list of values; by the Standard alone also what is no number or date.
     """
     vr = vr_of_step(step)
     if not value.strip("*"):
         return ()
-    if value == "!":
-        return (Absent(),)
-    if value == "!!":
-        return (Present(),)
     if value == '""' and options.empty:
         return (Empty(sequence=vr == "SQ"),)
+    if not options.standard and value in _PRESENCE:
+        return (_PRESENCE[value],)
     if vr == "UI":
         return (OneOf(tuple(dict.fromkeys(uid for uid in re.split(r"[,\\\s]+", value) if uid)) or (value,)),)
-    if options.multiple and "\\" in value:
-        return _one_of_several(vr, value.split("\\"), options)
+    parts = [value]
+    if options.multiple:
+        # A CS has no comma of its own, and clients divide modalities by it.
+        parts = re.split(r"[\\,]" if vr == "CS" else r"\\", value)
+    if options.standard:
+        for part in filter(None, parts):
+            _check_form(vr, part)
+    if len(parts) > 1:
+        return _one_of_several(vr, parts, options)
     return _single(vr, value, options)
 
 
@@ -97,12 +105,14 @@ def _one_of_several(vr: str | None, parts: list[str], options: Options) -> tuple
     patterns: list[str] = []
     ignore_case = False
     for part in filter(None, parts):
-        for test in _single(vr, part, Options(fuzzy=False, empty=options.empty)):
+        for test in _single(vr, part, replace(options, fuzzy=False)):
             if isinstance(test, OneOf):
                 values += test.values
             elif isinstance(test, Like):
                 patterns.append(test.pattern.removeprefix("^"))
                 ignore_case = test.ignore_case
+            elif isinstance(test, During) and test.first is test.last is None:
+                patterns.append(re.escape(test.low))  # one moment, as exact as it is written
             else:
                 raise Invalid("A list of values cannot have ranges in it.")
     if not patterns:
@@ -116,7 +126,7 @@ def _single(vr: str | None, value: str, options: Options) -> tuple[Test, ...]:
         return _name(value, options)
     if vr in _MOMENTS:
         return (_moment(str(vr), value),)
-    if (vr is None or vr in _NUMBERS or vr == "SQ") and (between := _between(vr, value)):
+    if (vr is None or vr in _NUMBERS or vr == "SQ") and not options.standard and (between := _between(vr, value)):
         return (between,)
     if (vr is None or vr in _WITH_WILDCARDS) and ("*" in value or "?" in value):
         return (Like(wildcard_pattern(value)),)
@@ -214,11 +224,21 @@ def _between(vr: str | None, value: str) -> Between | None:
     return Between(*ends)
 
 
+def _check_form(vr: str | None, value: str) -> None:
+    """Refuse what a VR cannot have (PS3.18 8.3.4.1: a bad request)."""
+    if vr in _NUMBERS and not _NUMBER.fullmatch(value.strip(" ")):
+        raise Invalid("An attribute that is a number is searched by a number.")
+    if vr == "DA" and not _WHOLE_DATES.fullmatch(value.strip(" ")):
+        raise Invalid("A date is YYYYMMDD, a range of dates YYYYMMDD-YYYYMMDD with one end or both.")
+
+
 # --- dates and times ------------------------------------------------------------------------------------------------
 
 # A hyphen and four digits up to 1200 are an offset from UTC, and no year that anybody searches (PS3.5 6.2).
 _DATE_TIME = r"[0-9]{4,14}(?:\.[0-9]{1,6})?(?:\+[0-9]{4}|-(?:0[0-9]|1[0-2])[0-9]{2}(?![0-9]))?"
 _FORMS = {"DA": r"[0-9]{4,8}", "TM": r"[0-9]{2,6}(?:\.[0-9]{1,6})?", "DT": _DATE_TIME}
+_WHOLE_DATE = r"[0-9]{4}\.?[0-9]{2}\.?[0-9]{2}"
+_WHOLE_DATES = re.compile(rf"{_WHOLE_DATE}(?:-{_WHOLE_DATE})?|{_WHOLE_DATE}-|-{_WHOLE_DATE}")
 _SINGLE = {vr: re.compile(form) for vr, form in _FORMS.items()}
 _RANGES = {vr: re.compile(rf"(?P<first>{form})?-(?P<last>{form})?") for vr, form in _FORMS.items()}
 _NORMALISED: dict[str, Callable[[str], str | None]] = {
@@ -235,7 +255,11 @@ def _moment(vr: str, value: str) -> Test:
     text = text.replace(":", "") if vr == "TM" else str(normalised_date(text)) if vr == "DA" else text
     match = None if _SINGLE[vr].fullmatch(text) else _RANGES[vr].fullmatch(re.sub(r"\s*-\s*", "-", text))
     if match is None or not (match["first"] or match["last"]):
-        return OneOf((str(_NORMALISED[vr](text)),))
+        moment = str(_NORMALISED[vr](text))
+        if vr == "DA" or not _SINGLE[vr].fullmatch(text):
+            return OneOf((moment,))
+        # A time is as exact as it is written: 22 is any time from then to 23.
+        return During(low=moment, end=_end_of(vr, text))
     first, last = match["first"], match["last"]
     return During(
         low=str(_NORMALISED[vr](first)) if first else _BEFORE_DIGITS,

@@ -1,22 +1,26 @@
 """QIDO-RS (PS3.18 10.6): a patient's studies, series and instances by what they say of themselves.
 
-Studies and series are answered from the `series` documents, and counted from documents that are small. Trees are read
-for the instances of a page, and where a condition asks for what no series document has.
+Studies and series are answered from the `series` documents, and counted from documents that are small. What no series
+document has is looked up in the tag index; trees are read for the instances of a page, and where the index alone does
+not say whether they match.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from service.context import Context
 from service.dicom.dictionary import KEYWORD_TAGS, vr_of
 from service.dicom.jsonmodel import dicom_json
+from service.dicom.matching import Condition, OneOf
+from service.dicom.matching_filter import incomplete_filter, index_filter, needs_check
+from service.dicom.matching_tree import may_match, top_level_steps
 from service.dicom.paths import Step, candidate_keys, lookup_keys
+from service.dicom.private import creator_key
 from service.dicom.series import SERIES_KEYWORDS, STUDY_KEYWORDS
-from service.dicomweb.matching import Condition, find, matches
 from service.dicomweb.scope import Member, Scope, iter_visible, member_url
 
 STUDY_RETURNS = (
@@ -58,6 +62,7 @@ WHERE_THERE = {
 """In the answer where they are known (PS3.18 Tables 10.6.3-3 to 10.6.3-5)."""
 
 _OF_SERIES = frozenset(STUDY_KEYWORDS + SERIES_KEYWORDS)
+_EMPTY = {keyword: {"vr": vr_of(KEYWORD_TAGS[keyword]) or "UN"} for keyword in STUDY_KEYWORDS + SERIES_KEYWORDS}
 _OF_MEMBER = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "AvailableTransferSyntaxUID")
 _MADE = frozenset({"ModalitiesInStudy", "SOPClassesInStudy"})
 _TAG_KEYWORDS = {tag: keyword for keyword, tag in KEYWORD_TAGS.items()}
@@ -78,7 +83,7 @@ class Search:
     conditions : tuple of Condition
         All must hold.
     include : tuple of Step
-        Attributes that are wanted beside the usual ones.
+        Attributes that are wanted beside the usual ones: those that are included, and those that are matched.
     everything : bool
         ``includefield=all``.
     limit, offset : int
@@ -112,11 +117,13 @@ class Page:
 
 @dataclass(slots=True)
 class _Series:
-    """One series, with its attributes and its instances."""
+    """One series, with its attributes, its instances that matched, and what is said of its study."""
 
     attributes: Mapping[str, Any]
     dicom_id: str
     members: list[Member]
+    count: int = 0
+    of_study: Elements = field(default_factory=dict)
 
 
 async def search(context: Context, wanted: Search, root: str) -> Page:
@@ -165,14 +172,11 @@ async def _matching_series(context: Context, wanted: Search) -> list[_Series]:
         if series is not None:
             series.members.append(member)
     present = [series for series in found.values() if series.members]
-    made = _made_of_studies(present)
-    on_series = [each for each in wanted.conditions if _keyword(each) in _OF_SERIES | _MADE]
-    on_instances = [each for each in wanted.conditions if _keyword(each) not in _OF_SERIES | _MADE]
-    chosen = [
-        series
-        for series in present
-        if matches({**series.attributes, **made[series.members[0].study_instance_uid]}, on_series)
-    ]
+    _count(present)
+    on_series = [each for each in wanted.conditions if _is_of_series(each)]
+    on_instances = [each for each in wanted.conditions if not _is_of_series(each)]
+    # What a study or series does not say is empty there, as the answer has it.
+    chosen = [series for series in present if may_match({**_EMPTY, **series.attributes, **series.of_study}, on_series)]
     if on_instances:
         chosen = await _keep_matching(context, wanted, chosen, on_instances)
     if wanted.level != "study":
@@ -188,24 +192,38 @@ async def _keep_matching(
     context: Context, wanted: Search, series: Sequence[_Series], conditions: Sequence[Condition]
 ) -> list[_Series]:
     """Keep the instances that match, and of the series those that have one; at study and series level whole."""
-    keys = [key for each in conditions if _keyword(each) not in _OF_MEMBER for key in lookup_keys(each.path[0])]
+    on_members = [each for each in conditions if _keyword(each) in _OF_MEMBER]
+    on_trees = [each for each in conditions if _keyword(each) not in _OF_MEMBER]
+    members = [member for each in series for member in each.members]
+    if on_members:
+        members = [member for member in members if may_match(_of_member(member), on_members)]
+    if on_trees:
+        members = await _with_matching_trees(context, wanted.scope.patient_id, members, on_trees)
+    ids = {member.dicom_id for member in members}
     kept: list[_Series] = []
     for each in series:
-        members = [member for member in each.members if matches(_of_member(member), [*_plain(conditions)])]
-        if keys and members:
-            rest = [condition for condition in conditions if _keyword(condition) not in _OF_MEMBER]
-            members = [
-                member
-                async for member, envelope in iter_visible(context, wanted.scope.patient_id, members, keys)
-                if matches(envelope.get("dataset") or {}, rest)
-            ]
-        if members:
-            kept.append(_Series(each.attributes, each.dicom_id, members) if wanted.level == "instance" else each)
+        found = [member for member in each.members if member.dicom_id in ids]
+        if found:
+            kept.append(replace(each, members=found) if wanted.level == "instance" else each)
     return kept
 
 
-def _plain(conditions: Iterable[Condition]) -> Iterable[Condition]:
-    return (condition for condition in conditions if _keyword(condition) in _OF_MEMBER)
+async def _with_matching_trees(
+    context: Context, patient_id: str, members: Sequence[Member], conditions: Sequence[Condition]
+) -> list[Member]:
+    """Keep the instances that the index finds; where it cannot say it all, their trees decide."""
+    hits, left_out = await asyncio.gather(
+        context.store.find_ids(patient_id, index_filter(conditions)),
+        context.store.find_ids(patient_id, incomplete_filter(conditions)),
+    )
+    doubtful = hits | left_out if needs_check(conditions) else left_out
+    sure = hits - doubtful
+    unsure = [member for member in members if member.dicom_id in doubtful]
+    keys = dict.fromkeys(key for step in top_level_steps(conditions) for key in lookup_keys(step))
+    async for member, envelope in iter_visible(context, patient_id, unsure, list(keys)):
+        if may_match(envelope.get("dataset") or {}, conditions):
+            sure.add(member.dicom_id)
+    return [member for member in members if member.dicom_id in sure]
 
 
 async def _instances(context: Context, wanted: Search, series: Sequence[_Series], root: str) -> Page:
@@ -231,8 +249,8 @@ async def _instances(context: Context, wanted: Search, series: Sequence[_Series]
 
 
 async def _extra_elements(context: Context, wanted: Search, dicom_ids: list[str]) -> dict[str, Elements]:
-    """Read what was asked for and no series document has, from the instance that each study or series shows."""
-    keys = [key for step in _asked(wanted) for key in lookup_keys(step) if key not in _OF_SERIES]
+    """Read the private elements that were asked for, from the instance that each study or series shows."""
+    keys = [key for step in _asked(wanted) if step.tag >> 16 & 1 for key in lookup_keys(step)]
     if not keys:
         return {}
     found = await context.store.find_members(wanted.scope.patient_id, dicom_ids, list(dict.fromkeys(keys)))
@@ -240,30 +258,24 @@ async def _extra_elements(context: Context, wanted: Search, dicom_ids: list[str]
 
 
 def _asked(wanted: Search) -> list[Step]:
-    """Give the attributes that the caller names: included, or as a condition, which is returned too."""
+    """Give the attributes that the caller names and that are not made of the UIDs."""
     made = _MADE | set(_OF_MEMBER)
-    steps = [*wanted.include, *(condition.path[0] for condition in wanted.conditions)]
-    return [step for step in steps if _TAG_KEYWORDS.get(step.tag) not in made]
+    return [step for step in wanted.include if _TAG_KEYWORDS.get(step.tag) not in made]
 
 
 def _describe_study(wanted: Search, group: Sequence[_Series], extra: Elements, root: str) -> dict[str, Any]:
-    study = group[0].members[0].study_instance_uid
     shown = _show(wanted, "study", group[0].attributes, extra, STUDY_KEYWORDS)
-    shown |= _made_of_studies(group)[study]
-    shown["StudyInstanceUID"] = _value("UI", study)
-    shown["NumberOfStudyRelatedSeries"] = _value("IS", len(group))
-    shown["NumberOfStudyRelatedInstances"] = _value("IS", sum(len(series.members) for series in group))
+    shown |= group[0].of_study
     return _finish(shown, member_url(root, group[0].members[0]).rsplit("/series/", 1)[0])
 
 
 def _describe_series(wanted: Search, group: Sequence[_Series], extra: Elements, root: str) -> dict[str, Any]:
     series = group[0]
-    shown = _show(wanted, "series", series.attributes, extra, SERIES_KEYWORDS)
+    shown = _show(wanted, "series", series.attributes, extra, STUDY_KEYWORDS + SERIES_KEYWORDS)
     if wanted.scope.study is None:
-        shown |= _show(wanted, "study", series.attributes, {}, STUDY_KEYWORDS)
+        shown |= _show(wanted, "study", series.attributes, {}, STUDY_KEYWORDS) | series.of_study
     shown["StudyInstanceUID"] = _value("UI", series.members[0].study_instance_uid)
-    shown["SeriesInstanceUID"] = _value("UI", series.members[0].series_instance_uid)
-    shown["NumberOfSeriesRelatedInstances"] = _value("IS", len(series.members))
+    shown |= _of_series(series)
     return _finish(shown, member_url(root, series.members[0]).rsplit("/instances/", 1)[0])
 
 
@@ -272,9 +284,9 @@ def _describe_instance(
 ) -> dict[str, Any]:
     shown: Elements = {}
     if wanted.scope.study is None:
-        shown |= _show(wanted, "study", series.attributes, {}, ())
+        shown |= _show(wanted, "study", series.attributes, {}, ()) | series.of_study
     if wanted.scope.series is None:
-        shown |= _show(wanted, "series", series.attributes, {}, ())
+        shown |= _show(wanted, "series", series.attributes, {}, ()) | _of_series(series)
     shown |= _show(wanted, "instance", tree, tree, tuple(tree))
     for keyword, uid in _of_member(member).items():
         if uid["Value"][0] is not None:
@@ -288,45 +300,56 @@ def _show(
     level: str,
     attributes: Mapping[str, Any],
     extra: Elements | Mapping[str, Any],
-    all_keys: Iterable[str],
+    of_level: Collection[str],
 ) -> Elements:
-    """Select what is returned at a level: the usual, and what is asked for."""
+    """Select what is returned at a level: the usual, and of what is asked for the private and what is of the level.
+
+    A private element comes with the creator that rules over it (PS3.18 10.6.3.3).
+    """
     always = {"study": STUDY_RETURNS, "series": SERIES_RETURNS, "instance": INSTANCE_RETURNS}[level]
     shown: Elements = {
         keyword: attributes.get(keyword) or {"vr": vr_of(KEYWORD_TAGS[keyword]) or "UN"} for keyword in always
     }
-    chosen = [*WHERE_THERE[level], *(all_keys if wanted.everything else ())]
+    chosen = [*WHERE_THERE[level], *(of_level if wanted.everything else ())]
     shown |= {keyword: attributes[keyword] for keyword in chosen if keyword in attributes}
     for step in _asked(wanted):
-        element = find(attributes, step) or find(extra, step)
-        if element is not None:
-            key = next(key for key in _keys_of(attributes, extra, step))
-            shown[key] = element
+        is_private = step.tag >> 16 & 1
+        tree = extra if is_private else attributes
+        for key in candidate_keys(tree, step):
+            if key in tree and (is_private or key in of_level):
+                shown[key] = tree[key]
+                if is_private and (creator := creator_key(int(key, 16))) in tree:
+                    shown[creator] = tree[creator]
+                break
     return shown
 
 
-def _keys_of(attributes: Mapping[str, Any], extra: Mapping[str, Any], step: Step) -> Iterable[str]:
-    for tree in (attributes, extra):
-        yield from (key for key in candidate_keys(tree, step) if key in tree)
-
-
-def _made_of_studies(series: Iterable[_Series]) -> dict[str, Elements]:
-    """Give for each study what follows from its series: their modalities and the SOP classes of their instances."""
-    modalities: dict[str, dict[str, None]] = {}
-    classes: dict[str, dict[str, None]] = {}
+def _count(series: Iterable[_Series]) -> None:
+    """Note of each series how large it is, and what of its study follows from all its series and their instances."""
+    studies: dict[str, list[_Series]] = {}
     for each in series:
-        study = each.members[0].study_instance_uid
-        values = each.attributes.get("Modality", {}).get("Value") or ()
-        modalities.setdefault(study, {}).update(dict.fromkeys(value for value in values if value))
-        classes.setdefault(study, {}).update(
-            dict.fromkeys(member.sop_class_uid for member in each.members if member.sop_class_uid)
-        )
-    return {
-        study: {
-            "ModalitiesInStudy": {"vr": "CS", "Value": sorted(found)} if found else {"vr": "CS"},
-            "SOPClassesInStudy": {"vr": "UI", "Value": sorted(classes[study])} if classes[study] else {"vr": "UI"},
+        each.count = len(each.members)
+        studies.setdefault(each.members[0].study_instance_uid, []).append(each)
+    for study, group in studies.items():
+        modalities = {
+            value for each in group for value in each.attributes.get("Modality", {}).get("Value") or () if value
         }
-        for study, found in modalities.items()
+        classes = {member.sop_class_uid for each in group for member in each.members if member.sop_class_uid}
+        of_study = {
+            "ModalitiesInStudy": {"vr": "CS", "Value": sorted(modalities)} if modalities else {"vr": "CS"},
+            "SOPClassesInStudy": {"vr": "UI", "Value": sorted(classes)} if classes else {"vr": "UI"},
+            "StudyInstanceUID": _value("UI", study),
+            "NumberOfStudyRelatedSeries": _value("IS", len(group)),
+            "NumberOfStudyRelatedInstances": _value("IS", sum(each.count for each in group)),
+        }
+        for each in group:
+            each.of_study = of_study
+
+
+def _of_series(series: _Series) -> Elements:
+    return {
+        "SeriesInstanceUID": _value("UI", series.members[0].series_instance_uid),
+        "NumberOfSeriesRelatedInstances": _value("IS", series.count),
     }
 
 
@@ -357,10 +380,13 @@ def _keyword(condition: Condition) -> str | None:
     return _TAG_KEYWORDS.get(step.tag) if step.creator is None else None
 
 
+def _is_of_series(condition: Condition) -> bool:
+    return _keyword(condition) in _OF_SERIES | _MADE
+
+
 def _single_uid(conditions: Iterable[Condition], keyword: str) -> str | None:
     """Give the one UID that a condition asks for, so that nothing else need be looked at."""
     for condition in conditions:
-        value = condition.value
-        if _keyword(condition) == keyword and value and not set(value) & set(',\\*?"'):
-            return value
+        if _keyword(condition) == keyword and isinstance(condition.test, OneOf) and len(condition.test.values) == 1:
+            return str(condition.test.values[0])
     return None

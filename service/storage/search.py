@@ -93,6 +93,11 @@ def find_hits(collections: Collections, search: Search) -> Hits:
             return Hits(found, position if len(ids) > wanted else None, left_out, unchecked=False)
 
 
+def find_ids(collections: Collections, patient_id: str, conditions: Mapping[str, Any]) -> set[str]:
+    """Find the ids of all hits of a filter of `tag_index`."""
+    return {hit["_id"] for hit in collections.tag_index.find({"patient_id": patient_id, **conditions}, {"_id": 1})}
+
+
 def walk_index(collections: Collections, patient_id: str) -> Iterator[Document]:
     """Give ``tags``, ``vrs`` and ``truncated`` of every index document of a patient."""
     projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}

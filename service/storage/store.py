@@ -21,7 +21,7 @@ from service.storage.gridfs_documents import Buffer
 from service.storage.maintenance import NAMESPACE_SECONDS, Maintenance
 from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
 from service.storage.renditions import RenditionKey, StoredRendition
-from service.storage.search import Hits, Search, find_hits, walk_index
+from service.storage.search import Hits, Search, find_hits, find_ids, walk_index
 from service.storage.series import SeriesElements
 from service.storage.sweep import Swept
 from service.storage.sweeper import sweep_all, trim_renditions
@@ -267,9 +267,7 @@ class Store:
         """
         known = envelope["extraction"]
         named = {
-            "_id": envelope["_id"],
-            "patient_id": envelope["patient_id"],
-            "original_id": envelope["original_id"],
+            **{name: envelope[name] for name in ("_id", "patient_id", "original_id")},
             "extraction.state": known["state"],
             "extraction.retry_at": known.get("retry_at"),
         }
@@ -278,7 +276,6 @@ class Store:
         return bool(done.matched_count)
 
     # -- reading
-
     async def find_envelope(self, patient_id: str, dicom_id: str) -> Document | None:
         """Find an instance, without its tree."""
         with answering():
@@ -298,6 +295,10 @@ class Store:
     async def search(self, search: Search) -> Hits:
         """Find a page of a patient's instances by what stands in their trees."""
         return await self._threads.run(partial(find_hits, self._sync, search))
+
+    async def find_ids(self, patient_id: str, conditions: Mapping[str, Any]) -> set[str]:
+        """Find the ids of a patient's files by a filter of `tag_index`, whether or not their instances are seen."""
+        return await self._threads.run(partial(find_ids, self._sync, patient_id, conditions))
 
     async def read_index(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
         """Have all index documents of a patient read one by one, in a thread, within so many seconds."""

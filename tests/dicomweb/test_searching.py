@@ -64,6 +64,15 @@ def studies(patient, query):
         ("SliceThickness=5", "12"),
         ("SliceThickness=5.0&InstanceNumber=2&StudyDate=20240320", "2"),
         ("SliceThickness=4", ""),
+        ("InstanceNumber=1%5C7&multiplevaluematching=true", "12"),
+        ("StudyDate=20240114-20240116&StudyTime=1000-1020", "1"),
+        ("StudyDate=20240115-20240320&StudyTime=1016-2200", "2"),  # one range of moments
+        ("StudyTime=10%5C22&multiplevaluematching=true", "12"),
+        ("OtherPatientIDsSequence.PatientID=ABCD1234&OtherPatientIDsSequence.TypeOfPatientID=TEXT", "12"),
+        ("OtherPatientIDsSequence.PatientID=ABCD1234&OtherPatientIDsSequence.TypeOfPatientID=RFID", ""),
+        ("StudyDescription=!", ""),  # a text as any other here
+        ('SeriesDate=""&emptyvaluematching=true', ""),
+        ('RequestingPhysician=""&emptyvaluematching=true', "12"),  # what is not there has no value either
         ("GEMS_IDEN_01:0009xx01=GE_GENESIS_FF", "12"),
         ("StudyDate=20240115&AccessionNumber=A2", ""),
     ],
@@ -76,7 +85,8 @@ def test_studies_that_match(library, query, expected):
     "query",
     [
         "NoSuchKeyword=1", "limit=x", "limit=-1", "offset=1.5", "limit=1&limit=2", "fuzzymatching=yes",
-        "SeriesNumber=abc", "StudyDate=2024", "StudyDate=-", "includefield=NoSuchKeyword", "StudyDate=" + "1" * 2000,
+        "SeriesNumber=abc", "InstanceNumber=1..2", "SliceThickness=1%5Cx&multiplevaluematching=true",
+        "StudyDate=2024", "StudyDate=-", "includefield=NoSuchKeyword", "StudyDate=" + "1" * 2000,
     ],
 )  # fmt: skip
 def test_what_cannot_be_searched_is_a_bad_request(library, query):
@@ -134,10 +144,32 @@ def test_fields_are_included_when_asked_for(library):
     assert {"00180050", "00080070"} <= tags("includefield=SliceThickness&includefield=00080070")
     assert {"00180050", "00080070"} <= tags("includefield=SliceThickness,Manufacturer")
     assert {"00091001", "00180050", "7FE00010"} <= tags("includefield=all")
-    assert "00080070" in set(library.get("/studies?includefield=Manufacturer").json()[0])
-    assert "00180050" in set(library.get("/series?includefield=SliceThickness").json()[0])
+    assert "00081010" in set(library.get("/series?includefield=StationName").json()[0])
     assert "00081030" in set(library.get("/studies?includefield=StudyDescription").json()[0])
     assert "00180050" in tags("SliceThickness=5")  # what is matched is returned too
+    assert "00180050" in tags("SliceThickness=")
+    # of the levels below a study or series has none of its own
+    assert "00080070" not in set(library.get("/studies?includefield=Manufacturer").json()[0])
+    assert "00180050" not in set(library.get("/series?includefield=SliceThickness").json()[0])
+
+
+@pytest.mark.parametrize("level", ["studies", "series", "instances"])
+def test_a_private_element_comes_with_its_creator(library, level):
+    for name in ("GEMS_IDEN_01:0009xx01", "00091001"):
+        found = library.get(f"/{level}?includefield={name}").json()[0]
+        assert found["00091001"]["Value"] == ["GE_GENESIS_FF"]
+        assert found["00090010"]["Value"] == ["GEMS_IDEN_01"]
+    assert "00091001" in library.get(f"/{level}?GEMS_IDEN_01:0009xx01=GE*").json()[0]
+
+
+def test_what_stands_above_is_said_with_all_series_and_all_instances(library):
+    counts = {"00201206": 2, "00201208": 6, "00201209": 3}
+    for path, told in (("/series", counts), ("/instances", counts), (f"/studies/{FIRST}/instances", ["00201209"])):
+        found = library.get(path).json()[0]
+        assert {tag: found[tag]["Value"][0] for tag in counts if tag in found} == {tag: counts[tag] for tag in told}
+        assert ("00080061" in found) is (len(told) == 3)
+    # of a series not only what matched
+    assert library.get("/instances?InstanceNumber=2").json()[0]["00201209"]["Value"] == [3]
 
 
 def test_pages_hold_every_result_once(library):

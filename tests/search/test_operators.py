@@ -50,7 +50,12 @@ def filter_of(*query, **options):
         ("StudyDate", "2024.01.05", {"tags.StudyDate": "20240105"}),
         ("StudyDate", "20240101-", {"tags.StudyDate": {"$elemMatch": {"$gte": "20240101", "$lt": ":"}}}),
         ("StudyTime", "-11", {"tags.StudyTime": {"$elemMatch": {"$gte": "0", "$lt": "11:"}}}),
-        ("AcquisitionDateTime", "20240101-0500", {"tags.AcquisitionDateTime": "202401010500"}),
+        (
+            "AcquisitionDateTime",
+            "20240101-0500",
+            {"tags.AcquisitionDateTime": {"$elemMatch": {"$gte": "202401010500", "$lt": "202401020500"}}},
+        ),
+        ("StudyTime", "10:15", {"tags.StudyTime": {"$elemMatch": {"$gte": "1015", "$lt": "1015:"}}}),
         (
             "AcquisitionDateTime",
             "-202401+0100",

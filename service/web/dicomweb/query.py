@@ -8,8 +8,8 @@ import re
 import orjson
 from aiohttp import hdrs, web
 
+from service.dicom.matching import Options, read_conditions, read_path
 from service.dicom.paths import Step, parse_index_path
-from service.dicomweb.matching import Condition, Rules, read_condition
 from service.dicomweb.searching import Search, search
 from service.errors import Invalid
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
@@ -68,8 +68,8 @@ def read_search(request: web.Request, level: str) -> Search:
     """
     if len(request.query) > MAX_PARAMETERS:
         raise Invalid(f"A search has at most {MAX_PARAMETERS} parameters.")
-    rules = Rules(**{name: _switch(request, word) for word, name in _SWITCHES.items()})
-    conditions: list[Condition] = []
+    options = Options(**{name: _switch(request, word) for word, name in _SWITCHES.items()}, standard=True)
+    asked: list[tuple[str, str]] = []
     include: list[Step] = []
     everything = False
     for name, value in request.query.items():
@@ -82,11 +82,12 @@ def read_search(request: web.Request, level: str) -> Search:
                 else:
                     include.append(parse_index_path(part)[0])
             continue
-        conditions.append(read_condition(name, value, rules))
+        asked.append((name, value.strip(" ")))
+        include.append(read_path(name)[0])  # what is matched is returned too, also where any value will do
     return Search(
         level=level,
         scope=scope_of(request),
-        conditions=tuple(conditions),
+        conditions=read_conditions(asked, options),
         include=tuple(include),
         everything=everything,
         limit=min(_whole(request, "limit", MAX_RESULTS), MAX_RESULTS),
