@@ -90,7 +90,17 @@ def test_fuzzy_matching_has_one_condition_for_each_word():
 
 def test_several_values_are_one_of_them_where_that_is_asked():
     assert filter_of(("Modality", "CT\\MR"), multiple=True) == {"tags.Modality": {"$in": ["CT", "MR"]}}
+    assert filter_of(("Modality", "CT,MR"), multiple=True) == {"tags.Modality": {"$in": ["CT", "MR"]}}
+    assert filter_of(("StudyTime", "10\\22"), multiple=True) == {"tags.StudyTime": {"$regex": "^(?:10|22)"}}
     assert filter_of(("Modality", "CT\\MR")) == {"tags.Modality": "CT\\MR"}
+
+
+def test_the_standard_alone_has_fewer_operators_and_refuses_what_a_vr_cannot_have():
+    assert filter_of(("StudyDescription", "!"), standard=True) == {"tags.StudyDescription": "!"}
+    assert filter_of(("StudyDate", "20240101-"), standard=True) == filter_of(("StudyDate", "20240101-"))
+    for name, value in (("SliceThickness", "1..2"), ("SliceThickness", "!"), ("StudyDate", "2024"), ("StudyDate", "-")):
+        with pytest.raises(Invalid):
+            filter_of((name, value), standard=True)
 
 
 @pytest.mark.parametrize("name", ["Modallity", "limits", "0008", "ReferencedImageSequence[0].00081155", "$where", ""])
