@@ -20,6 +20,7 @@ from service.reindex import Selection, reindex
 from service.resources import now, open_store
 from service.settings import Settings
 from service.storage.local import find_running
+from service.storage.writes import IDENTIFIERS
 from tests.running_service import ROOT, RunningService
 
 NAMES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "JPEG2000.dcm", "liver_1frame.dcm", "reportsi.dcm")
@@ -70,7 +71,7 @@ async def in_process(source, sha256, limits):
 async def everything(store):
     """All that is derived, without the times at which it was."""
     found = {}
-    for name in ("instances", "tag_index", "series"):
+    for name in ("instances", "tag_index", "series", "originals.files"):
         for each in await store._database[name].find({}).to_list(None):
             if name == "instances":
                 each["extraction"].pop("at")
@@ -96,6 +97,9 @@ async def make_worse(store, **fields):
     await instances.update_many({}, {"$set": fields, "$unset": {"dataset.Modality": ""}})
     await store._database["tag_index"].update_many({}, {"$set": {"tags": {}}})
     await store._database["series"].delete_many({})
+    # as originals were stored before DICOMweb looked for the identifiers there
+    gone = {f"metadata.{name}": "" for name in IDENTIFIERS}
+    await store._database["originals.files"].update_many({}, {"$unset": gone})
 
 
 async def test_what_an_older_extractor_made_is_made_again_and_the_series_too(filled):

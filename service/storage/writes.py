@@ -126,8 +126,8 @@ def replace_derived(
     )
     put_series(collections, envelope, extracted.series)
     fields = {name: value for name, value in envelope.items() if name != "_id"}
-    identifiers = {f"metadata.{name}": envelope.get(name) for name in IDENTIFIERS}
-    collections.originals.files.update_one({"_id": envelope["original_id"]}, {"$set": identifiers})
+    about = {"$set": {"metadata": original_metadata(envelope)}}
+    collections.originals.files.update_one({"_id": envelope["original_id"]}, about)
     done = collections.instances.update_one(living, {"$set": {**fields, "dataset": extracted.dataset}})
     if done.matched_count:
         return True
