@@ -17,7 +17,7 @@ from service.storage.documents import ENVELOPE, Collections, Document
 # The local database leaves the very end of a range out where an index is descending.
 _MARGIN = timedelta(milliseconds=1)
 _CANDIDATES = 32
-_MAX_SERIES = 500
+_MAX_SERIES = 200
 
 
 def list_envelopes(collections: Collections, patient_id: str, limit: int, offset: int) -> list[Document]:

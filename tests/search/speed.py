@@ -39,6 +39,7 @@ QUESTIONS = {
     "newest 100": "dicom",
     "studies": "dicomweb/studies",
     "studies by a date": "dicomweb/studies?StudyDate=20250315",
+    "studies by a slice": "dicomweb/studies?SliceThickness=0.5",
     "series of all studies": "dicomweb/series",
     "instances of a series": f"dicomweb/studies/1.2.826.0.1.3680043.9.77.1.{PATIENT}.2/series/"
     f"1.2.826.0.1.3680043.9.77.2.{PATIENT}.5/instances",

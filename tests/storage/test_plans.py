@@ -170,7 +170,13 @@ async def ask(wire_uri: str, tmp_path: Path) -> AsyncIterator[Ask]:
     database = open_database(client, f"test_{tmp_path.name[:40]}")
     store = Store(database, now, series_elements)
     await store.prepare()
-    settings = Settings(data_dir=tmp_path, spool_dir=tmp_path / "spool", jwt_secret=SECRET, pool_processes=1)
+    settings = Settings(
+        data_dir=tmp_path,
+        spool_dir=tmp_path / "spool",
+        jwt_secret=SECRET,
+        pool_processes=1,
+        recovery_interval=3600.0,  # what it asks belongs to no request
+    )
     runner = DiscreetRunner(create_app(settings, store=store))
     await runner.setup()
     listener = listen("127.0.0.1", 0)
