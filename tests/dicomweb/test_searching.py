@@ -1,6 +1,7 @@
 """QIDO-RS: with every kind of filter, at every level."""
 
 import datetime
+import json
 
 import pytest
 import requests
@@ -71,6 +72,10 @@ def studies(patient, query):
         ("OtherPatientIDsSequence.PatientID=ABCD1234&OtherPatientIDsSequence.TypeOfPatientID=TEXT", "12"),
         ("OtherPatientIDsSequence.PatientID=ABCD1234&OtherPatientIDsSequence.TypeOfPatientID=RFID", ""),
         ("StudyDescription=!", ""),  # a text as any other here
+        ("SpecificCharacterSet=ISO_IR 100", "12"),  # is never matched
+        ("NumberOfStudyRelatedInstances=6&NumberOfStudyRelatedSeries=2", "12"),
+        ("NumberOfSeriesRelatedInstances=6", ""),
+        ("InstanceAvailability=ONLINE", "12"),
         ('SeriesDate=""&emptyvaluematching=true', ""),
         ('RequestingPhysician=""&emptyvaluematching=true', "12"),  # what is not there has no value either
         ("GEMS_IDEN_01:0009xx01=GE_GENESIS_FF", "12"),
@@ -151,6 +156,25 @@ def test_fields_are_included_when_asked_for(library):
     # of the levels below a study or series has none of its own
     assert "00080070" not in set(library.get("/studies?includefield=Manufacturer").json()[0])
     assert "00180050" not in set(library.get("/series?includefield=SliceThickness").json()[0])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Modality=PT", "StudyDate=20240101-20240201", "PatientName=m*", "PatientName=ann&fuzzymatching=true",
+        "InstanceNumber=2", "SliceThickness=5", "GEMS_IDEN_01:0009xx01=GE*", "StudyTime=22", "Modality=P?",
+        "OtherPatientIDsSequence.PatientID=ABCD1234&OtherPatientIDsSequence.TypeOfPatientID=TEXT",
+        "OtherPatientIDsSequence.PatientID=ABCD1234&OtherPatientIDsSequence.TypeOfPatientID=RFID",
+        "SeriesInstanceUID=1.2.826.0.1.3680043.9.2.101,1.2.826.0.1.3680043.9.2.200",
+        'StudyDescription=""&emptyvaluematching=true', "Modality=PT%5CMR&multiplevaluematching=true",
+        "StudyDate=20240115-20240320&StudyTime=1016-2200", "AcquisitionNumber=1&Rows=128",
+    ],
+)  # fmt: skip
+def test_instances_are_those_that_the_other_search_finds(library, query):
+    status, _, body = library.service.request("GET", f"/patient/{library.name}/dicom?{query}", patient=library.name)
+    assert status == 200
+    expected = {hit["sop_instance_uid"] for hit in json.loads(body)["instances"]}
+    assert {each["00080018"]["Value"][0] for each in library.get(f"/instances?{query}").json()} == expected
 
 
 @pytest.mark.parametrize("level", ["studies", "series", "instances"])

@@ -10,7 +10,8 @@ from aiohttp import hdrs, web
 
 from service.dicom.matching import Options, read_conditions, read_path
 from service.dicom.paths import Step, parse_index_path
-from service.dicomweb.searching import Search, search
+from service.dicomweb.results import Search
+from service.dicomweb.searching import search
 from service.errors import Invalid
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.requests import HEADERS, answers, root_url, scope_of
@@ -21,6 +22,9 @@ MAX_RESULTS = 1000
 """Results of one answer, asked for or not; where there are more, a Warning says so."""
 
 MAX_PARAMETERS = 100
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+"""Is never matched (PS3.4 C.2.2.2)."""
 
 _SWITCHES = {"fuzzymatching": "fuzzy", "emptyvaluematching": "empty", "multiplevaluematching": "multiple"}
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -82,8 +86,10 @@ def read_search(request: web.Request, level: str) -> Search:
                 else:
                     include.append(parse_index_path(part)[0])
             continue
-        asked.append((name, value.strip(" ")))
-        include.append(read_path(name)[0])  # what is matched is returned too, also where any value will do
+        path = read_path(name)
+        include.append(path[0])  # what is matched is returned too, also where any value will do
+        if path[0].tag != SPECIFIC_CHARACTER_SET:
+            asked.append((name, value.strip(" ")))
     return Search(
         level=level,
         scope=scope_of(request),
