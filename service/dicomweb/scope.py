@@ -15,7 +15,7 @@ __all__ = ["UIDS", "Member", "Scope", "find_members", "find_one", "instance_url"
 
 UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
-BATCH = 64
+BATCH = 25
 """Envelopes that are looked at in one command."""
 
 

@@ -15,6 +15,7 @@ MAX_CHECKED = 1_000
 """Trees that one search tries at most, where the index alone cannot say whether all conditions hold."""
 
 _BATCH = 50
+_AT_ONCE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +137,11 @@ def _ids(collections: Collections, search: Search, skip: int, limit: int) -> lis
 
 def _envelopes(collections: Collections, search: Search, ids: Sequence[str]) -> list[Document]:
     """Give the envelopes of hits in their order, without those that are gone."""
-    if not ids:
-        return []
     projection = {**ENVELOPE, **{f"dataset.{key}": 1 for key in search.elements}}
-    among = {"_id": {"$in": list(ids)}, "patient_id": search.patient_id, "extraction.state": "done"}
-    found = {envelope["_id"]: envelope for envelope in collections.instances.find(among, projection)}
+    found: dict[str, Document] = {}
+    # A few at a time: the local database compares each document with each id of a list.
+    for begin in range(0, len(ids), _AT_ONCE):
+        some = list(ids[begin : begin + _AT_ONCE])
+        among = {"_id": {"$in": some}, "patient_id": search.patient_id, "extraction.state": "done"}
+        found |= {envelope["_id"]: envelope for envelope in collections.instances.find(among, projection)}
     return [found[each] for each in ids if each in found]
