@@ -146,7 +146,7 @@ def describe_study(wanted: Search, group: Sequence[FoundSeries], extra: Elements
 def describe_series(wanted: Search, group: Sequence[FoundSeries], extra: Elements, root: str) -> dict[str, Any]:
     """Give what is said of the one series of a group, and where no study is named of its study; as `describe_study`."""
     series = group[0]
-    shown = _show(wanted, "series", series.attributes, extra, STUDY_KEYWORDS + SERIES_KEYWORDS)
+    shown = _show(wanted, "series", series.attributes, extra, SERIES_KEYWORDS, STUDY_KEYWORDS)
     if wanted.scope.study is None:
         shown |= _show(wanted, "study", series.attributes, {}, STUDY_KEYWORDS) | series.of_study
     shown["StudyInstanceUID"] = _value("UI", series.members[0].study_instance_uid)
@@ -177,8 +177,9 @@ def _show(
     attributes: Mapping[str, Any],
     extra: Elements | Mapping[str, Any],
     of_level: Collection[str],
+    of_levels_above: Collection[str] = (),
 ) -> Elements:
-    """Select what is returned at a level: the usual, and of what is asked for the private and what is of the level.
+    """Select what is returned at a level: the usual, and of what is asked for the private and what it or one above has.
 
     A private element comes with the creator that rules over it (PS3.18 10.6.3.3).
     """
@@ -192,7 +193,7 @@ def _show(
         is_private = step.tag >> 16 & 1
         tree = extra if is_private else attributes
         for key in candidate_keys(tree, step):
-            if key in tree and (is_private or key in of_level):
+            if key in tree and (is_private or key in of_level or key in of_levels_above):
                 shown[key] = tree[key]
                 if is_private and (creator := creator_key(int(key, 16))) in tree:
                     shown[creator] = tree[creator]

@@ -153,6 +153,10 @@ def test_fields_are_included_when_asked_for(library):
     assert "00081030" in set(library.get("/studies?includefield=StudyDescription").json()[0])
     assert "00180050" in tags("SliceThickness=5")  # what is matched is returned too
     assert "00180050" in tags("SliceThickness=")
+    of_series = set(library.get(f"/studies/{FIRST}/series?includefield=all").json()[0])
+    assert "00200052" in of_series
+    assert "00081030" not in of_series
+    assert "00081030" in set(library.get(f"/studies/{FIRST}/series?includefield=StudyDescription").json()[0])
     # of the levels below a study or series has none of its own
     assert "00080070" not in set(library.get("/studies?includefield=Manufacturer").json()[0])
     assert "00180050" not in set(library.get("/series?includefield=SliceThickness").json()[0])
