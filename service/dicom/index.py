@@ -251,11 +251,18 @@ def normalised_name(group: str) -> str:
     return group.rstrip("^")
 
 
-def name_words(text: str) -> tuple[str, ...]:
+def name_words(text: str, also: str = "") -> tuple[str, ...]:
     """Give the words of a name as fuzzy matching compares them (PS3.18 8.3.4.2): case-folded, without accents.
 
     Accents go by compatibility decomposition (NFKD); what is left is composed again, so that a Hangul syllable stays
     one. Everything but letters, digits and their marks divides words.
+
+    Parameters
+    ----------
+    text : str
+        A name, or a part of one.
+    also : str, optional
+        Characters that do not divide words: those of a pattern.
 
     Returns
     -------
@@ -269,6 +276,9 @@ def name_words(text: str) -> tuple[str, ...]:
         folded = "".join([character for character in folded if unicodedata.category(character) != "Mn"])
         folded = unicodedata.normalize("NFC", folded)
     divided = "".join(
-        [character if character.isalnum() or unicodedata.category(character)[0] == "M" else " " for character in folded]
+        [
+            character if character.isalnum() or unicodedata.category(character)[0] == "M" or character in also else " "
+            for character in folded
+        ]
     )
     return tuple(dict.fromkeys(divided.split()))

@@ -64,6 +64,13 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class WordLike:
+    """One of the words of the names fits a regular expression: fuzzy matching of a word with wildcards."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class Between:
     """One value is a number from `low` to `high`, both included; None: no end."""
 
@@ -109,7 +116,7 @@ class Moment:
     end: str
 
 
-Test = Absent | Present | Empty | OneOf | Like | Word | Between | During | Moment
+Test = Absent | Present | Empty | OneOf | Like | Word | WordLike | Between | During | Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +159,7 @@ class Options:
     Parameters
     ----------
     fuzzy : bool
-        ``fuzzymatching``: a person name matches by the beginnings of its words.
+        ``fuzzymatching``: a person name matches by the beginnings of its words, or by words with wildcards.
     empty : bool
         ``emptyvaluematching``: ``""`` matches what is there without a value.
     multiple : bool

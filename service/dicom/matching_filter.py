@@ -22,6 +22,7 @@ from service.dicom.matching import (
     Present,
     Test,
     Word,
+    WordLike,
 )
 from service.dicom.paths import index_key
 
@@ -45,7 +46,7 @@ def index_filter(conditions: Sequence[Condition]) -> dict[str, Any]:
     """
     fields: dict[str, list[Test]] = {}
     for condition in _found_by_the_index(conditions):
-        field = f"{'names' if isinstance(condition.test, Word) else 'tags'}.{condition.key}"
+        field = f"{'names' if isinstance(condition.test, (Word, WordLike)) else 'tags'}.{condition.key}"
         tests = fields.setdefault(field, [])
         if isinstance(condition.test, Moment):
             tests.append(condition.test.dates)
@@ -131,6 +132,8 @@ def _of_one_value(test: Test) -> dict[str, Any]:
             return {"$regex": pattern, "$options": "i"} if ignore_case else {"$regex": pattern}
         case Word(prefix):
             return {"$gte": prefix, "$lt": prefix + "\U0010ffff"}
+        case WordLike(pattern):
+            return {"$regex": pattern}
         case Between(low, high):
             ends = {"$gte": low, "$lte": high}
             return {operator: end for operator, end in ends.items() if end is not None}

@@ -23,6 +23,7 @@ from service.dicom.matching import (
     Present,
     Test,
     Word,
+    WordLike,
 )
 from service.dicom.matching_filter import is_negative
 from service.dicom.paths import BelowSpilled, Step, TagPath, candidate_keys, index_key
@@ -125,6 +126,8 @@ def _holds(entries: Mapping[str, Any], taken: int, condition: Condition) -> bool
     test = condition.test
     if isinstance(test, Word):
         return any(word.startswith(test.prefix) for word in entries["names"].get(key, ()))
+    if isinstance(test, WordLike):
+        return any(_compiled(test.pattern, False).search(word) for word in entries["names"].get(key, ()))
     values = entries["tags"].get(key)
     match test:
         case Absent():

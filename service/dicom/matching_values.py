@@ -15,7 +15,7 @@ from pydicom import datadict
 
 from service.dicom.dictionary import KEYWORD_TAGS, vr_of
 from service.dicom.index import name_words, normalised_date, normalised_date_time, normalised_name, normalised_time
-from service.dicom.matching import Absent, Between, During, Empty, Like, OneOf, Options, Present, Test, Word
+from service.dicom.matching import Absent, Between, During, Empty, Like, OneOf, Options, Present, Test, Word, WordLike
 from service.dicom.paths import Step
 from service.errors import Invalid
 
@@ -156,9 +156,14 @@ def wildcard_pattern(value: str) -> str:
 def _name(value: str, options: Options) -> tuple[Test, ...]:
     """Match a person name: regardless of case, as PS3.4 C.2.2.2.1 leaves open, each component group for itself."""
     if options.fuzzy:
-        return tuple(Word(word) for word in name_words(value))
+        return tuple(_word(word) for word in name_words(value, also="*?") if word.strip("*"))
     groups = [normalised_name(group) for group in value.split("=")]
     return tuple(Like(wildcard_pattern(group), ignore_case=True) for group in groups if group.strip("*"))
+
+
+def _word(word: str) -> Word | WordLike:
+    """Match a word of a name by its beginning; clients that ask for ``*muller*`` mean it anywhere in one."""
+    return WordLike(wildcard_pattern(f"{word}*")) if "*" in word or "?" in word else Word(word)
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
