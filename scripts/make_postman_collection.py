@@ -8,6 +8,7 @@ Without a file it is `docs/postman_collection.json`. A run of the collection fro
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -28,7 +29,7 @@ FILE = "CT_small.dcm"
 VARIABLES = {
     "baseUrl": "http://127.0.0.1:8000",
     "token": "",
-    "patientId": "p-17",
+    "patientId": "p-postman",
     "dicomId": "",
     "tag": "00080060",
     "path": "7FE00010",
@@ -53,9 +54,9 @@ LEARN = {
 DESCRIPTION = """\
 The whole API of the DICOM document store, made from its OpenAPI document by scripts/make_postman_collection.py.
 
-Set `baseUrl`, `patientId` and, outside development mode, `token`; choose a file in the first upload. Then each request
-works by itself, or run them all from the beginning: ids and UIDs are taken over from the answers, and what was uploaded
-is deleted at the end.
+Set `baseUrl`, `patientId` and, outside development mode, `token`; choose the same file in each upload. Then each
+request works by itself, or run them all from the beginning: ids and UIDs are taken over from the answers, and the file
+is deleted at the end, also where that patient had it before.
 """
 
 
@@ -230,7 +231,12 @@ def write_collection(collection: Mapping[str, Any]) -> str:
 
 def main() -> int:
     """Write the collection."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
+    parser = argparse.ArgumentParser(
+        prog="python scripts/make_postman_collection.py",
+        description="Makes the Postman collection of the whole API from the OpenAPI document.",
+    )
+    parser.add_argument("file", nargs="?", type=Path, default=TARGET, help="where to [docs/postman_collection.json]")
+    target: Path = parser.parse_args().file
     document = create_document(all_routes(Settings(dev_mode=True)))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(write_collection(make_collection(document)), encoding="utf-8")
