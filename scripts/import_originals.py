@@ -26,7 +26,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "Stores every file of an archive under the id that it had, once its size and sha256 are checked, and extracts "
         "it. A file that is damaged is refused and named, and the others are stored. Files that are there already are "
         "skipped, so an import that was stopped goes on when it is run again. Into an empty database the id namespace "
-        "is taken over too; start or restart its services afterwards, so that they know.",
+        "is taken over too; services that run learn of it before the first file is stored.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("directory", nargs="?", help="the directory that export_originals.py wrote")

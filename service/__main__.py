@@ -30,12 +30,13 @@ log = logging.getLogger("service")
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line from the table of settings."""
-    secret = [variable(each) for each in fields(Settings) if not each.metadata["flag"]]
+    secret = [f"{variable(each)} ({each.metadata['help']})" for each in fields(Settings) if not each.metadata["flag"]]
     parser = argparse.ArgumentParser(
         prog="python -m service",
         description="A DICOM store: upload files, ask for any tag, see the pictures.",
         epilog=f"Each setting can also be given as an environment variable, named in brackets; a flag wins. "
-        f"What is secret has no flag: {', '.join(secret)}. To try it on this machine: python -m service --dev",
+        f"What may hold a secret has a variable only: {', '.join(secret)}. "
+        "To try it on this machine: python -m service --dev",
         # An abbreviated flag would mean another one day, when a flag is added that begins alike.
         allow_abbrev=False,
     )

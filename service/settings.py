@@ -146,7 +146,7 @@ class Settings:
     mongodb_uri: str | None = _setting(
         None, "the MongoDB to use; unset: a local database is started under the data directory", flag=False
     )
-    mongodb_database: str = _setting("dicom", "name of the database in it")
+    mongodb_database: str = _setting("dicom", "name of the database in that MongoDB")
 
     jwt_secret: str | None = _setting(
         None,
@@ -188,7 +188,11 @@ class Settings:
     )
     header_timeout: float = _setting(15.0, "seconds that a request's line and headers may take", parse=_seconds)
     keepalive_timeout: float = _setting(75.0, "seconds for which an idle connection is kept", parse=_seconds)
-    max_connections: int = _setting(1000, "connections at once; more are refused with 503", parse=_positive)
+    max_connections: int = _setting(
+        1000,
+        "connections at once; one more closes the one that was idle longest, or is refused with 503",
+        parse=_positive,
+    )
     max_uploads: int = _setting(128, "uploads at once; more are refused with 503", parse=_positive)
     max_uploads_per_patient: int = _setting(
         16, "uploads of one patient at once; more are refused with 429", parse=_positive

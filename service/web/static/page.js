@@ -51,6 +51,8 @@ function make(name, className, text) {
   return element;
 }
 
+const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
+
 function bytes(count) {
   if (count < 1024) return `${count} B`;
   const units = ["KiB", "MiB", "GiB"];
@@ -108,7 +110,7 @@ function makeRow(instance) {
   row.append(make("span", "name", instance.file_name));
   const facts = [new Date(instance.received_at).toLocaleString(), bytes(instance.size)];
   if (instance.extraction.state !== "done") facts.push(instance.extraction.state);
-  if (instance.problems) facts.push(`${instance.problems} problems`);
+  if (instance.problems) facts.push(counted(instance.problems, "problem"));
   row.append(make("span", "facts", facts.join(" · ")));
   row.classList.toggle("chosen", instance.dicom_id === session.chosen?.dicom_id);
   row.addEventListener("click", telling(() => choose(instance)));
@@ -253,7 +255,9 @@ function flatten(tags, prefix) {
   }
 }
 
-const nameOf = (tag) => tag.keyword || (tag.creator ? `${tag.creator}:${tag.tag}` : tag.tag);
+// As the API takes it: a private element by its creator, whatever block the file reserved for it.
+const privateName = (tag) => `${tag.creator}:${tag.group_id}xx${tag.element_id.slice(2)}`;
+const nameOf = (tag) => tag.keyword || (tag.creator ? privateName(tag) : tag.tag);
 
 function textOf(tag) {
   if (tag.vr === "SQ") return "";
@@ -283,7 +287,7 @@ function makeTag(tag, path, words = []) {
   const keyword = make("span", "keyword");
   keyword.title = tag.name || "";
   fill(keyword, path || nameOf(tag), words);
-  const text = tag.vr === "SQ" ? `${(tag.value || []).length} items` : textOf(tag);
+  const text = tag.vr === "SQ" ? counted((tag.value || []).length, "item") : textOf(tag);
   const value = make("span", text ? "value" : "value none");
   fill(value, text || "empty", words);
   if (tag.problem) value.append(" ", make("span", "problem", tag.problem));
@@ -298,7 +302,7 @@ function makeSequence(tag) {
   summary.append(
     make("code", "", `${tag.group_id},${tag.element_id} SQ`),
     make("span", "keyword", nameOf(tag)),
-    make("span", "hint", items.length === 1 ? "1 item" : `${items.length} items`),
+    make("span", "hint", counted(items.length, "item")),
   );
   details.append(summary);
   // What is inside is made when it is opened: a sequence may have thousands of items.
