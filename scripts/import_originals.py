@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from service.backup import Report, import_directory, import_tar
 from service.console import Progress, make_parser, positive, print_summary, run_command
 from service.context import Context
+from service.errors import Invalid
 from service.resources import now, open_store_beside, open_workers
 from service.settings import Settings
 from service.spool import sweep
@@ -43,8 +44,13 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     def show(so_far: Report) -> None:
         progress.show(so_far.done, so_far.passed, so_far.total)
 
+    if given.directory and not Path(given.directory).is_dir():  # noqa: ASYNC240 - nothing else runs yet
+        raise Invalid(f"There is no directory {given.directory}.")
     await asyncio.to_thread(sweep, settings.spool_dir)
-    async with open_workers(settings) as workers, open_store_beside(settings, "scripts/import_originals.py") as store:
+    async with (
+        open_workers(settings) as workers,
+        open_store_beside(settings, "scripts/import_originals.py", create=True) as store,
+    ):
         context = Context(store, workers, settings, now)
         if given.tar is None:
             report = await import_directory(context, Path(given.directory), show=show)

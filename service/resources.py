@@ -67,7 +67,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
 @contextlib.asynccontextmanager
 async def open_store_beside(
-    settings: Settings, command: str, *, yields: bool = False, prepare: bool = True
+    settings: Settings, command: str, *, yields: bool = False, prepare: bool = True, create: bool = False
 ) -> AsyncIterator[Store]:
     """Have a store for a command: on the configured database, on the one that a service keeps, or on a local one.
 
@@ -82,6 +82,8 @@ async def open_store_beside(
         command opens another.
     prepare : bool, optional
         False for a database whose layout may be an older one.
+    create : bool, optional
+        Whether a local database is made where none is: a mistyped directory would look like an empty store.
 
     Raises
     ------
@@ -90,6 +92,11 @@ async def open_store_beside(
     """
     async with contextlib.AsyncExitStack() as stack:
         database = LocalDatabase(settings.data_dir, command, yields=yields)
+        if settings.mongodb_uri is None and not create and not database.is_made:
+            raise LocalDatabaseError(
+                f"There is no database in the data directory {settings.data_dir.absolute()}. "
+                "Name the service's own with --data-dir or DATA_DIR, or its MongoDB with MONGODB_URI."
+            )
         uri = settings.mongodb_uri or await _find_or_start(settings, database, stack)
         client = connect(uri)
         stack.callback(client.close)

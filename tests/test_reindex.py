@@ -303,6 +303,14 @@ def test_wrong_usage_has_exit_status_2(tmp_path, flags):
     assert "usage:" in err
 
 
+@pytest.mark.parametrize("script", ["reindex", "migrate"])
+def test_a_directory_without_a_database_is_told_of_and_left_as_it_is(tmp_path, script):
+    status, _, err = run(script, tmp_path / "mistyped")
+    assert status == 1
+    assert "There is no database" in err
+    assert not (tmp_path / "mistyped" / "database").exists()
+
+
 def test_an_unknown_id_is_a_failure(filled):
     status, found = summary("reindex", filled, "--id", "00000000-0000-0000-0000-000000000000", "--workers", "1")
     assert (status, found["failed"]) == (1, 1)

@@ -95,6 +95,11 @@ class LocalDatabase:
         return f"mongodb://127.0.0.1:{self._port}/?directConnection=true&retryWrites=false"
 
     @property
+    def is_made(self) -> bool:
+        """Whether the directory has a database already."""
+        return self._home.is_dir()
+
+    @property
     def program(self) -> str:
         """``mongod`` or ``secantusd-py``."""
         return self._program

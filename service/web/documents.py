@@ -44,7 +44,9 @@ async def get_document(request: web.Request) -> web.StreamResponse:
     NO_PARAMETERS.read(request.query.items())
     if media_type == JSON:
         envelope = await find_envelope(request)
-        return web.Response(body=orjson.dumps(describe(envelope)), content_type=JSON, headers=HEADERS)
+        return web.Response(
+            body=orjson.dumps(describe(envelope), option=orjson.OPT_UTC_Z), content_type=JSON, headers=HEADERS
+        )
     return await _original(request)
 
 
