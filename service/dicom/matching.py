@@ -20,6 +20,9 @@ MAX_CONDITIONS = 50
 MAX_VALUE = 4096
 """Characters of one searched value."""
 
+MAX_PATTERN = 1000
+"""Characters of the regular expression that wildcards or a list of values become; the local database takes no more."""
+
 
 # --- tests: what must hold for the values of a path -----------------------------------------------------------------
 
@@ -212,7 +215,10 @@ def read_condition(name: str, value: str, options: Options) -> tuple[Condition, 
 
     path = read_path(name)
     check_value(value)
-    return tuple(Condition(path, test) for test in read_tests(path[-1], value, options))
+    tests = read_tests(path[-1], value, options)
+    if any(isinstance(test, Like) and len(test.pattern) > MAX_PATTERN for test in tests):
+        raise Invalid("The value of a parameter has too many wildcards, or too many values.")
+    return tuple(Condition(path, test) for test in tests)
 
 
 def read_path(name: str) -> TagPath:
