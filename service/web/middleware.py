@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from service.errors import Unauthorized, Unavailable, WrongPatient
+from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
 from service.web import segments
 from service.web.keys import (
     AUDIT,
@@ -27,6 +27,7 @@ from service.web.keys import (
 )
 from service.web.problems import log_unknown, translate
 
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 SAFE_HEADERS: Mapping[str, str] = {
@@ -67,6 +68,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let nobody in without a token for the patient of the path; only what is listed as public is open."""
+    if not _HOST.fullmatch(request.headers.get(hdrs.HOST, "")):  # RFC 9112, 3.2; answers have links with it
+        raise BadParameter("The Host header names no host.")
     resource = request.match_info.route.resource
     if resource is None:  # the router's own 404 or 405
         return await handler(request)

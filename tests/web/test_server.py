@@ -157,3 +157,11 @@ async def test_requests_on_one_connection_are_answered_in_order(service):
     both = await asyncio.wait_for(reader.read(), 5)
     assert both.index(b"200 OK") < both.index(b"404 Not Found")
     writer.close()
+
+
+@pytest.mark.parametrize("host", [b"\xff\xfe", b"a b", b'"><script>', b"[::1", b"x/y", b"x:y"])
+@pytest.mark.parametrize("path", [b"/healthz", b"/patient/p-1/dicomweb/studies"])
+async def test_a_host_that_is_none_is_refused(service, host, path):
+    headers = b"Host: " + host + b"\r\naccess-token: " + service.token("p-1").encode()
+    answer = await service.raw(b"GET " + path + b" HTTP/1.1\r\n" + headers + b"\r\n\r\n")
+    assert answer.status == 400, answer.body
