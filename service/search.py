@@ -9,6 +9,7 @@ from typing import Any
 
 from service.context import Context
 from service.dicom.catalogue import Catalogue
+from service.dicom.dictionary import may_be_large, tag_of_key
 from service.dicom.matching import Condition
 from service.dicom.matching_filter import incomplete_filter, index_filter, needs_check
 from service.dicom.matching_tree import may_match, top_level_steps
@@ -67,6 +68,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
         offset=page.offset,
         elements=tuple(elements),
         check=check,
+        large=any(may_be_large(tag_of_key(key)) for key in elements),
     )
     if not elements:
         return await context.store.search(wanted)

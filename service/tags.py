@@ -21,6 +21,7 @@ from service.dicom.jsonmodel import dicom_json
 from service.dicom.limits import Limits
 from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
 from service.dicom.simplified import simplify_dataset, simplify_element
+from service.dicom.spill import has_gap
 from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NotFound
 from service.originals import ask_worker, local_original
 
@@ -82,16 +83,7 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
         if not level["spilled"]:
             raise
         return None
-    return None if level["spilled"] and _has_gap(found.element) else found
-
-
-def _has_gap(element: Mapping[str, Any]) -> bool:
-    """Tell whether a part of an element was left in the original."""
-    if element.get("spilled"):
-        return True
-    if element["vr"] != "SQ":
-        return False
-    return any(_has_gap(inner) for item in element.get("Value") or () for inner in item.values())
+    return None if level["spilled"] and has_gap(found.element) else found
 
 
 async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:

@@ -83,6 +83,11 @@ def name_of(tag: int) -> str | None:
     return (entry[1] or None) if entry else None
 
 
+def may_be_large(tag: int) -> bool:
+    """Tell whether an element may take many times the memory of others: a sequence, or what PS3.6 does not list."""
+    return vr_of(tag) in {None, "SQ", "UN"}
+
+
 def vr_of(tag: int) -> str | None:
     """Give the VR of a tag as PS3.6 prints it (``"US or SS"`` too); None where it lists none."""
     entry = _entry(tag)

@@ -53,6 +53,15 @@ def spill(tree: Tree, limits: Limits, size: int) -> bool:
     return spilled
 
 
+def has_gap(element: Mapping[str, Any]) -> bool:
+    """Tell whether a part of an element was left in the original."""
+    if element.get("spilled"):
+        return True
+    if element["vr"] != "SQ":
+        return False
+    return any(has_gap(inner) for item in element.get("Value") or () for inner in item.values())
+
+
 def _size(part: Mapping[str, Any]) -> int:
     return len(bson.encode(part))
 

@@ -12,6 +12,7 @@ from service.dicom.matching import Condition
 from service.dicom.paths import Step, candidate_keys
 from service.dicom.private import creator_key
 from service.dicom.series import SERIES_KEYWORDS, STUDY_KEYWORDS
+from service.dicom.spill import has_gap
 from service.dicomweb.scope import Member, Scope, member_url
 
 STUDY_RETURNS = (
@@ -241,7 +242,7 @@ def _of_series(series: FoundSeries) -> Elements:
 def _finish(shown: Elements, url: str, bulk: Callable[[str], str] = str) -> dict[str, Any]:
     shown |= _ONLINE
     shown["RetrieveURL"] = _value("UR", url)
-    kept = {key: element for key, element in shown.items() if not element.get("spilled")}
+    kept = {key: element for key, element in shown.items() if not has_gap(element)}
     return dicom_json(kept, bulk)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from service.context import Context
+from service.dicom.dictionary import may_be_large, tag_of_key
 from service.errors import NotFound
 from service.storage.dicomweb import Member
 
@@ -17,6 +18,9 @@ UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 BATCH = 25
 """Envelopes that are looked at in one command."""
+
+BATCH_BYTES = 4 << 20
+"""Bytes of the files of which something is read together that may take many times its bytes in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ async def find_one(context: Context, scope: Scope) -> Member:
 
 async def iter_visible(
     context: Context, patient_id: str, members: Sequence[Member], keys: Sequence[str] = ()
-) -> AsyncIterator[tuple[Member, Mapping[str, Any]]]:
+) -> AsyncGenerator[tuple[Member, Mapping[str, Any]], None]:
     """Give each member with its envelope, and the elements of `keys`; those that are being deleted are passed over.
 
     Parameters
@@ -86,13 +90,26 @@ async def iter_visible(
     keys : sequence of str
         Keys of elements that are wanted too.
     """
-    for start in range(0, len(members), BATCH):
-        batch = members[start : start + BATCH]
+    for batch in _batches(members, large=any(may_be_large(tag_of_key(key)) for key in keys)):
         found = await context.store.find_members(patient_id, [member.dicom_id for member in batch], keys)
         for member in batch:
             envelope = found.get(member.dicom_id)
             if envelope is not None and envelope["original_id"] == member.original_id:
                 yield member, envelope
+
+
+def _batches(members: Sequence[Member], *, large: bool) -> Iterator[list[Member]]:
+    """Divide instances into those that are read together; what may be large is bounded by the bytes of the files."""
+    batch: list[Member] = []
+    left = BATCH_BYTES
+    for member in members:
+        left -= member.length if large else 0
+        if batch and (len(batch) == BATCH or left < 0):
+            yield batch
+            batch, left = [], BATCH_BYTES - (member.length if large else 0)
+        batch.append(member)
+    if batch:
+        yield batch
 
 
 def instance_url(root: str, identifiers: Mapping[str, Any]) -> str:

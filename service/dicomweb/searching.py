@@ -8,9 +8,12 @@ not say whether they match.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import orjson
 
 from service.context import Context
 from service.dicom.matching import Condition, OneOf
@@ -37,6 +40,9 @@ from service.dicomweb.results import (
 )
 from service.dicomweb.scope import Member, iter_visible
 
+MAX_PAGE_BYTES = 32 << 20
+"""Where a page of instances ends early: what comes behind it is asked for with `offset`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -44,13 +50,13 @@ class Page:
 
     Parameters
     ----------
-    datasets : list of dict
-        In the DICOM JSON Model.
+    datasets : list
+        In the DICOM JSON Model, as dicts or as JSON that is written already.
     remaining : int
         How many there are behind it.
     """
 
-    datasets: list[dict[str, Any]]
+    datasets: list[Any]
     remaining: int
 
 
@@ -148,9 +154,10 @@ async def _with_matching_trees(
     sure = hits - doubtful
     unsure = [member for member in members if member.dicom_id in doubtful]
     keys = dict.fromkeys(key for step in top_level_steps(conditions) for key in lookup_keys(step))
-    async for member, envelope in iter_visible(context, patient_id, unsure, list(keys)):
-        if may_match(envelope.get("dataset") or {}, conditions):
-            sure.add(member.dicom_id)
+    async with context.whole_trees:
+        async for member, envelope in iter_visible(context, patient_id, unsure, list(keys)):
+            if may_match(envelope.get("dataset") or {}, conditions):
+                sure.add(member.dicom_id)
     return [member for member in members if member.dicom_id in sure]
 
 
@@ -161,19 +168,32 @@ async def _instances(context: Context, wanted: Search, series: Sequence[FoundSer
     keys += [key for step in asked_steps(wanted) for key in lookup_keys(step)]
     of_series = {member.dicom_id: each for each, member in page}
     visible = iter_visible(context, wanted.scope.patient_id, [member for _, member in page], list(dict.fromkeys(keys)))
-    datasets = []
-    async for member, envelope in visible:
-        tree = envelope.get("dataset") or {}
-        if wanted.everything:
-            document = await context.store.read_dataset(wanted.scope.patient_id, member.dicom_id)
-            tree = (document or {}).get("dataset") or {}
-        shown = of_series[member.dicom_id]
-        datasets.append(
-            await asyncio.to_thread(describe_instance, wanted, shown, member, tree, root)
-            if wanted.everything
-            else describe_instance(wanted, shown, member, tree, root)
-        )
-    return Page(datasets, max(0, len(pairs) - wanted.offset - wanted.limit))
+    if not wanted.everything and not asked_steps(wanted):
+        datasets = [
+            describe_instance(wanted, of_series[member.dicom_id], member, envelope.get("dataset") or {}, root)
+            async for member, envelope in visible
+        ]
+        return Page(datasets, max(0, len(pairs) - wanted.offset - wanted.limit))
+
+    def write(member: Member, tree: Mapping[str, Any]) -> bytes:
+        return orjson.dumps(describe_instance(wanted, of_series[member.dicom_id], member, tree, root))
+
+    # What is asked for may be large: it is held as JSON, and a page has a bound of bytes.
+    written: list[Any] = []
+    left = MAX_PAGE_BYTES
+    position = {member.dicom_id: number for number, (_, member) in enumerate(page, start=1)}
+    async with context.whole_trees, contextlib.aclosing(visible):
+        async for member, envelope in visible:
+            tree = envelope.get("dataset") or {}
+            if wanted.everything:
+                document = await context.store.read_dataset(wanted.scope.patient_id, member.dicom_id)
+                tree = (document or {}).get("dataset") or {}
+            dataset = await asyncio.to_thread(write, member, tree)
+            written.append(orjson.Fragment(dataset))
+            left -= len(dataset)
+            if left <= 0:
+                return Page(written, len(pairs) - wanted.offset - position[member.dicom_id])
+    return Page(written, max(0, len(pairs) - wanted.offset - wanted.limit))
 
 
 async def _extra_elements(context: Context, wanted: Search, dicom_ids: list[str]) -> dict[str, Elements]:

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import bson
+
 from service.storage.documents import ENVELOPE, Collections, Document
 
 MAX_CHECKED = 1_000
 """Trees that one search tries at most, where the index alone cannot say whether all conditions hold."""
 
-_BATCH = 50
 _AT_ONCE = 25
+
+MAX_PAGE_BYTES = 16 << 20
+"""Bytes of elements, as they are in the database, with which a page ends early; in memory they take many times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Search:
         Keys of the top level of the trees to give with the envelopes.
     check : callable or None
         Takes a tree, as much as `elements` names, and says whether it is a hit; None where the index says it.
+    large : bool
+        Whether the elements may be so large that the database is asked for those of one instance at a time.
     """
 
     patient_id: str
@@ -51,6 +57,7 @@ class Search:
     offset: int = 0
     elements: Sequence[str] = field(default=())
     check: Callable[[Mapping[str, Any]], bool] | None = None
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,16 @@ def find_hits(collections: Collections, search: Search) -> Hits:
     if search.check is not None:
         return _checked(collections, search, search.check, left_out)
     found: list[Document] = []
+    held = 0
     position = search.offset
     while True:
         wanted = search.limit - len(found)
         ids = _ids(collections, search, position, wanted + 1)
-        found += _envelopes(collections, search, ids[:wanted])
+        for number, envelope in _iter_envelopes(collections, search, ids[:wanted]):
+            found.append(envelope)
+            held += _size(search, envelope)
+            if held > MAX_PAGE_BYTES and number + 1 < len(ids):
+                return Hits(found, position + number + 1, left_out, unchecked=False)
         position += min(len(ids), wanted)
         # An index document without its instance is nothing that was found, and the page goes on behind it.
         if len(ids) <= wanted or len(found) == search.limit:
@@ -112,17 +124,21 @@ def _checked(
     ids = _ids(collections, search, 0, MAX_CHECKED + 1)
     unchecked = len(ids) > MAX_CHECKED
     found: list[Document] = []
-    passed = 0
-    for begin in range(0, min(len(ids), MAX_CHECKED), _BATCH):
-        for envelope in _envelopes(collections, search, ids[begin : min(begin + _BATCH, MAX_CHECKED)]):
-            if not check(envelope.get("dataset") or {}):
-                continue
-            if len(found) == search.limit:
-                return Hits(found, search.offset + search.limit, left_out, unchecked=False)
-            passed += 1
-            if passed > search.offset:
-                found.append(envelope)
+    passed = held = 0
+    for _, envelope in _iter_envelopes(collections, search, ids[:MAX_CHECKED]):
+        if not check(envelope.get("dataset") or {}):
+            continue
+        if len(found) == search.limit or held > MAX_PAGE_BYTES:
+            return Hits(found, search.offset + len(found), left_out, unchecked=False)
+        passed += 1
+        if passed > search.offset:
+            found.append(envelope)
+            held += _size(search, envelope)
     return Hits(found, None, left_out, unchecked)
+
+
+def _size(search: Search, envelope: Document) -> int:
+    return len(bson.encode(envelope["dataset"])) if search.elements and envelope.get("dataset") else 0
 
 
 def _ids(collections: Collections, search: Search, skip: int, limit: int) -> list[str]:
@@ -135,13 +151,15 @@ def _ids(collections: Collections, search: Search, skip: int, limit: int) -> lis
     return [hit["_id"] for hit in cursor]
 
 
-def _envelopes(collections: Collections, search: Search, ids: Sequence[str]) -> list[Document]:
-    """Give the envelopes of hits in their order, without those that are gone."""
+def _iter_envelopes(collections: Collections, search: Search, ids: Sequence[str]) -> Iterator[tuple[int, Document]]:
+    """Give the envelopes of hits in their order, with their places among the ids, without those that are gone."""
     projection = {**ENVELOPE, **{f"dataset.{key}": 1 for key in search.elements}}
-    found: dict[str, Document] = {}
-    # A few at a time: the local database compares each document with each id of a list.
-    for begin in range(0, len(ids), _AT_ONCE):
-        some = list(ids[begin : begin + _AT_ONCE])
+    # A few at a time: the local database compares each document with each id of a list. What may be large comes alone.
+    size = 1 if search.large else _AT_ONCE
+    for begin in range(0, len(ids), size):
+        some = list(ids[begin : begin + size])
         among = {"_id": {"$in": some}, "patient_id": search.patient_id, "extraction.state": "done"}
-        found |= {envelope["_id"]: envelope for envelope in collections.instances.find(among, projection)}
-    return [found[each] for each in ids if each in found]
+        found = {envelope["_id"]: envelope for envelope in collections.instances.find(among, projection)}
+        for number, each in enumerate(some, start=begin):
+            if each in found:
+                yield number, found.pop(each)

@@ -9,6 +9,7 @@ from dicomtrolley.core import Query, QueryLevels
 from dicomtrolley.qido_rs import HierarchicalQuery, QidoRS
 from dicomtrolley.trolley import Trolley
 from dicomtrolley.wado_rs import WadoRS
+from pydicom.dataset import Dataset
 
 from tests.dicomweb.conftest import ORIGIN, Patient, numbered
 
@@ -301,3 +302,24 @@ def test_another_patients_token_opens_no_route(library, service, names):
         assert other.session.get(library.root + path, timeout=10).status_code == 401
     assert other.get("/studies").json() == []
     assert other.get(f"{series}/metadata").status_code == 404
+
+
+def nested(content, levels):
+    """Give a file with sequences within each other."""
+    inner = Dataset()
+    inner.ReferencedSOPInstanceUID = "1.2.3"
+    for _ in range(levels):
+        outer = Dataset()
+        outer.ReferencedImageSequence = [inner]
+        inner = outer
+    return numbered(content, 901, levels, ReferencedImageSequence=inner.ReferencedImageSequence)
+
+
+@pytest.mark.parametrize("query", ["includefield=all", "includefield=ReferencedImageSequence"])
+def test_what_was_left_in_the_original_is_left_out_of_the_answer(patient, ct, query):
+    patient.upload(nested(ct, 40))
+    patient.upload(nested(ct, 2))
+    answer = patient.get(f"/instances?{query}")
+    assert answer.status_code == 200, answer.text
+    shown = {dataset["00200013"]["Value"][0]: "00081140" in dataset for dataset in answer.json()}
+    assert shown == {40: False, 2: True}

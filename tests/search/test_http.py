@@ -111,3 +111,34 @@ async def test_the_catalogue_has_every_path(service):  # noqa: F811
     part = await service.ask("GET", f"{PATH}/tags?path={quote('BeamSequence.')}&limit=2", patient=PATIENT)
     assert [row["path"].startswith("BeamSequence.") for row in part.json()["tags"]] == [True, True]
     assert 'rel="next"' in part.headers["Link"]
+
+
+@pytest.mark.usefixtures("ids")
+@pytest.mark.parametrize(
+    "query",
+    ["StudyDescription=" + "*a" * 500, "PatientComments=" + "?" * 500, "PatientName=" + "\\".join(["A*"] * 500)],
+)
+async def test_what_no_database_takes_as_an_expression_is_refused(service, query):  # noqa: F811
+    answer = await service.ask(
+        "GET", f"{PATH}/dicom?multiplevaluematching=true&{quote(query, safe='=')}", patient=PATIENT
+    )
+    assert answer.status == 422
+    assert "wildcards" in answer.detail
+
+
+@pytest.mark.parametrize(
+    "narrow", ["", "&OtherPatientIDsSequence.PatientID=!!&OtherPatientIDsSequence.TypeOfPatientID=!!"]
+)
+async def test_a_page_of_large_elements_ends_early_and_the_next_goes_on(ask, monkeypatch, narrow):
+    asked = f"fields=OtherPatientIDsSequence,PatientName&Modality=!!{narrow}"
+    everything, _ = await ask(asked)
+    monkeypatch.setattr("service.storage.search.MAX_PAGE_BYTES", 1)
+    found, offset = [], 0
+    while True:
+        page, answer = await ask(f"{asked}&offset={offset}")
+        assert len(page) <= 1
+        found += page
+        if "Link" not in answer.headers:
+            break
+        offset += len(page)
+    assert found == everything
