@@ -19,8 +19,11 @@ UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 BATCH = 25
 """Envelopes that are looked at in one command."""
 
-BATCH_BYTES = 4 << 20
-"""Bytes of the files of which something is read together that may take many times its bytes in memory."""
+BATCH_BYTES = 16 << 20
+"""Bytes of the files of which something is read in one command: the local database decodes whole trees for it."""
+
+LARGE_BATCH_BYTES = 4 << 20
+"""The same where what is read may be large, and take many times its bytes in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ async def iter_visible(
     keys : sequence of str
         Keys of elements that are wanted too.
     """
-    for batch in _batches(members, large=any(may_be_large(tag_of_key(key)) for key in keys)):
+    large = any(may_be_large(tag_of_key(key)) for key in keys)
+    for batch in _batches(members, LARGE_BATCH_BYTES if large else BATCH_BYTES):
         found = await context.store.find_members(patient_id, [member.dicom_id for member in batch], keys)
         for member in batch:
             envelope = found.get(member.dicom_id)
@@ -98,16 +102,16 @@ async def iter_visible(
                 yield member, envelope
 
 
-def _batches(members: Sequence[Member], *, large: bool) -> Iterator[list[Member]]:
-    """Divide instances into those that are read together; what may be large is bounded by the bytes of the files."""
+def _batches(members: Sequence[Member], most: int) -> Iterator[list[Member]]:
+    """Divide instances into those that are read together, of files that have so many bytes together at most."""
     batch: list[Member] = []
-    left = BATCH_BYTES
+    held = 0
     for member in members:
-        left -= member.length if large else 0
-        if batch and (len(batch) == BATCH or left < 0):
+        if batch and (len(batch) == BATCH or held + member.length > most):
             yield batch
-            batch, left = [], BATCH_BYTES - (member.length if large else 0)
+            batch, held = [], 0
         batch.append(member)
+        held += member.length
     if batch:
         yield batch
 

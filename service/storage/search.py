@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import bson
+import pymongo
 
+from service.storage.connection import ANSWER_SECONDS
 from service.storage.documents import ENVELOPE, Collections, Document
 
 MAX_CHECKED = 1_000
@@ -114,7 +116,14 @@ def find_ids(collections: Collections, patient_id: str, conditions: Mapping[str,
 def walk_index(collections: Collections, patient_id: str) -> Iterator[Document]:
     """Give ``tags``, ``vrs`` and ``truncated`` of every index document of a patient."""
     projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}
-    yield from collections.tag_index.find({"patient_id": patient_id}, projection)
+    with pymongo.timeout(ANSWER_SECONDS):  # who is away is away at once, however long the walk may take
+        collections.tag_index.database.command("ping")
+    cursor = collections.tag_index.find({"patient_id": patient_id}, projection)
+    document = next(cursor, None)
+    while document is not None:
+        yield document
+        with pymongo.timeout(ANSWER_SECONDS):  # one batch; the limit of the whole walk holds beside it
+            document = next(cursor, None)
 
 
 def _checked(

@@ -36,6 +36,8 @@ def ask_everything(service, dicom_id):
         ("GET", "/readyz", None, {}),
         ("GET", "/patient/p-1/dicom", None, {}),
         ("GET", "/patient/p-1/dicom?Modality=CT", None, {}),
+        ("GET", "/patient/p-1/tags", None, {}),
+        ("GET", "/patient/p-1/dicomweb/instances?includefield=all", None, {}),
         ("GET", path, None, {"Accept": "application/json"}),
         ("GET", path, None, {"Accept": "application/dicom"}),
         ("GET", path, None, {"Accept": "image/png"}),
