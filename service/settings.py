@@ -21,6 +21,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 MIN_SECRET_BYTES = 32
+MAX_WHOLE = 2**53
+MAX_SECONDS = 1_000_000_000
+MAX_DAYS = (2**31 - 1) // 86_400
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_FORMATS = ("json", "text")
 
@@ -42,11 +45,13 @@ def _whole(text: str) -> int:
     value = int(text)
     if value < 0:
         raise ValueError("is negative")
+    if value > MAX_WHOLE:
+        raise ValueError(f"is over {MAX_WHOLE}")
     return value
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if value < 1:
         raise ValueError("is not a positive whole number")
     return value
@@ -54,9 +59,29 @@ def _positive(text: str) -> int:
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError("is not a positive number of seconds")
+    if not 0 < value <= MAX_SECONDS:
+        raise ValueError(f"is not a number of seconds above 0 and up to {MAX_SECONDS}")
     return value
+
+
+def _lifetime(text: str) -> int:
+    value = _positive(text)
+    if value > MAX_SECONDS:
+        raise ValueError(f"is over {MAX_SECONDS} seconds")
+    return value
+
+
+def _days(text: str) -> int:
+    value = _positive(text)
+    if value > MAX_DAYS:
+        raise ValueError(f"is over {MAX_DAYS} days, which is the most that MongoDB takes")
+    return value
+
+
+def _database(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
+        raise ValueError("is not a name of 1 to 63 letters, digits, hyphens and underscores")
+    return text
 
 
 def _port(text: str) -> int:
@@ -146,7 +171,7 @@ class Settings:
     mongodb_uri: str | None = _setting(
         None, "the MongoDB to use; unset: a local database is started under the data directory", flag=False
     )
-    mongodb_database: str = _setting("dicom", "name of the database in that MongoDB")
+    mongodb_database: str = _setting("dicom", "name of the database in that MongoDB", parse=_database)
 
     jwt_secret: str | None = _setting(
         None,
@@ -168,7 +193,7 @@ class Settings:
     )
     jwt_issuer: str | None = _setting(None, "the 'iss' that tokens must have; unset: not checked")
     jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
-    token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_positive)
+    token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_lifetime)
 
     cors_origins: tuple[str, ...] = _setting(
         (), "origins whose pages may use the service, such as https://viewer.example, with commas", parse=_origins
@@ -244,7 +269,7 @@ class Settings:
     )
 
     audit_days: int | None = _setting(
-        None, "days after which entries of the audit collection are removed; unset: never", parse=_positive
+        None, "days after which entries of the audit collection are removed; unset: never", parse=_days
     )
 
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", parse=_level)

@@ -49,6 +49,11 @@ def test_dev_mode_is_read_from_the_words_people_use(text):
         ("RENDER_TIMEOUT", "-1"),
         ("LOG_LEVEL", "LOUD"),
         ("DEV_MODE", "perhaps"),
+        ("TOKEN_LIFETIME", "9" * 30),
+        ("EXTRACTION_TIMEOUT", "1e300"),
+        ("AUDIT_DAYS", "24856"),
+        ("MAX_UPLOADS", "9" * 20),
+        ("MONGODB_DATABASE", "a/b"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_named_in_the_refusal(name, text):
