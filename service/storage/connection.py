@@ -10,6 +10,7 @@ import pymongo
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.errors import (
+    ConfigurationError,
     ConnectionFailure,
     OperationFailure,
     PyMongoError,
@@ -98,6 +99,8 @@ def answering(seconds: float | None = ANSWER_SECONDS) -> Iterator[None]:
         else:
             with pymongo.timeout(max(seconds, 0.001)):
                 yield
+    except ConfigurationError as error:  # the name in a URI of mongodb+srv is resolved at the first command
+        raise DatabaseUnavailable(f"The database's URI cannot be used ({type(error).__name__}).") from None
     except PyMongoError as error:
         if is_passing(error):
             raise DatabaseUnavailable("The database does not answer.", retry_after=2) from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from service.errors import ServiceError, Unavailable
+from service.errors import NotFound, ServiceError, Unavailable
 from service.storage.connection import Database, answering
 from service.storage.gridfs_documents import CHUNK_BYTES, Bucket, insert_chunk, insert_file, remove_some
 from service.storage.threads import Threads
@@ -39,6 +39,8 @@ class StoredOriginal:
 
         Raises
         ------
+        NotFound
+            If the original is removed meanwhile.
         ServiceError
             If a chunk is missing or too short.
         DatabaseUnavailable
@@ -52,10 +54,19 @@ class StoredOriginal:
                 chunk = await self._chunks.find_one({"files_id": self.original_id, "n": number}, {"data": 1})
             data: bytes = b"" if chunk is None else chunk["data"]
             if len(data) < min(self.chunk_bytes, self.length - number * self.chunk_bytes):
+                if chunk is None and await self._is_deleted():
+                    raise NotFound("There is no such instance.")
                 raise ServiceError("A part of the stored original is missing.")
             end = min(stop - number * self.chunk_bytes, self.chunk_bytes)
             yield data if offset == 0 and end == len(data) else data[offset:end]
             start = number * self.chunk_bytes + end
+
+    async def _is_deleted(self) -> bool:
+        """Tell whether the original was removed while it was read; its document goes before its chunks."""
+        with answering():
+            return (
+                await self._chunks.database["originals.files"].find_one({"_id": self.original_id}, {"_id": 1}) is None
+            )
 
     async def read_range(self, start: int = 0, stop: int | None = None) -> bytes:
         """Read the bytes from `start` up to `stop` into memory."""

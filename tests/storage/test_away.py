@@ -117,3 +117,9 @@ def test_a_uri_that_cannot_be_used_is_not_repeated() -> None:
     with pytest.raises(DatabaseUnavailable) as caught:
         connect("mongodb://user:pass/word@host/")
     assert "word" not in str(caught.value)
+
+
+async def test_a_uri_whose_name_cannot_be_resolved_is_told_as_one_that_cannot_be_used() -> None:
+    with pytest.raises(DatabaseUnavailable, match="URI cannot be used") as told, answering():
+        raise errors.ConfigurationError("mongodb+srv://user:hidden@nowhere.invalid/")
+    assert "hidden" not in str(told.value)

@@ -15,7 +15,7 @@ from bson.decimal128 import Decimal128
 from bson.raw_bson import RawBSONDocument
 from mongomock_motor import enabled_gridfs_integration
 
-from service.errors import ServiceError
+from service.errors import NotFound, ServiceError
 from service.storage import writes
 from service.storage.connection import Database
 from service.storage.gridfs_documents import CHUNK_BYTES
@@ -180,6 +180,17 @@ async def test_a_range_reads_only_the_chunks_it_lies_in(store: Store, clock: Clo
     assert await original.read_range(CHUNK_BYTES, 2 * CHUNK_BYTES) == content[CHUNK_BYTES : 2 * CHUNK_BYTES]
     with pytest.raises(ServiceError, match="missing"):
         await original.read_range(CHUNK_BYTES, 2 * CHUNK_BYTES + 1)
+
+
+async def test_an_original_that_is_deleted_while_it_is_read_is_not_there(store: Store, clock: Clock) -> None:
+    content = make_bytes(2 * CHUNK_BYTES)
+    made = envelope(store, clock, content)
+    await store.write_original(made, content)
+    original = await store.open_original("p-1", made["original_id"])
+    assert original is not None
+    await store.remove_original(made["original_id"])
+    with pytest.raises(NotFound):
+        await original.read_range()
 
 
 async def test_a_stream_that_fails_leaves_nothing(store: Store, clock: Clock) -> None:
