@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -54,11 +56,18 @@ def read_file(path: Path) -> bytes:
         Where it cannot be read, or is too large.
     """
     try:
-        with path.open("rb") as file:
+        # Only what is read to its end at once: a pipe without a writer would hold its reader for ever.
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SetUnavailable("It is not a regular file")
             text = file.read(MAX_SET_BYTES + 1)
     except OSError as error:
         raise SetUnavailable(f"{error.strerror or type(error).__name__}") from None
     return _bounded(text)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 async def fetch(address: str) -> bytes:

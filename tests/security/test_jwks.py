@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import os
 import ssl
 import time
 
@@ -88,3 +89,11 @@ async def test_tls_is_verified(tmp_path, monkeypatch, name, trusted):
             with pytest.raises(SetUnavailable, match="reached"):
                 await fetch(publisher.url)
             assert publisher.asked == []
+
+
+async def test_a_file_that_holds_up_its_reader_is_a_failure(tmp_path):
+    os.mkfifo(tmp_path / "set")
+    async with asyncio.timeout(5):
+        for path in (tmp_path / "set", tmp_path, "/dev/zero"):
+            with pytest.raises(SetUnavailable):
+                await loader(str(path))()
