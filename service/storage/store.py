@@ -191,8 +191,12 @@ class Store:
                 )
             )
         await self.write_original(envelope, content)
-        if await self.commit_instance(envelope, extracted):
-            return True
+        try:
+            if await self.commit_instance(envelope, extracted):
+                return True
+        except writes.Restless:
+            await self.remove_original(envelope["original_id"])
+            raise
         await self.remove_original(envelope["original_id"])
         return False
 
@@ -224,9 +228,13 @@ class Store:
 
     async def insert_pending(self, envelope: Mapping[str, Any]) -> bool:
         """Insert an instance whose original is stored and whose tree comes later. False: it was there already."""
-        return await self._threads.run(
-            partial(writes.insert_pending, self._sync, envelope, self._finish_delete_at_once)
-        )
+        try:
+            return await self._threads.run(
+                partial(writes.insert_pending, self._sync, envelope, self._finish_delete_at_once)
+            )
+        except writes.Restless:
+            await self.remove_original(envelope["original_id"])
+            raise
 
     async def replace_derived(self, envelope: Mapping[str, Any], extracted: Extracted) -> bool:
         """Give a stored instance its tree, index and series: for the first time, or anew.

@@ -41,6 +41,13 @@ class Outcome(Enum):
     TAKEN = "the instance is there, of another upload of the same bytes"
 
 
+class Restless(DatabaseUnavailable):
+    """The same file is stored and deleted again and again. This upload is not there: its original can be removed."""
+
+    def __init__(self) -> None:
+        super().__init__("The same file is being stored and deleted again and again.")
+
+
 FinishDelete = Callable[[Mapping[str, Any]], None]
 
 
@@ -64,10 +71,13 @@ def store_whole(
     if outcome is not Outcome.WRITTEN:
         return outcome is Outcome.COMMITTED
     put_original(collections, envelope, content)
-    if _commit(collections, envelope, extracted, finish_delete):
-        return True
-    while remove_some(collections.originals, envelope["original_id"]):
-        pass
+    try:
+        if _commit(collections, envelope, extracted, finish_delete):
+            return True
+    except Restless:
+        _remove_original(collections, envelope)
+        raise
+    _remove_original(collections, envelope)
     return False
 
 
@@ -98,7 +108,7 @@ def insert_pending(collections: Collections, envelope: Mapping[str, Any], finish
                 return bool(there["original_id"] == envelope["original_id"])
         else:
             return True
-    raise _restless()
+    raise Restless
 
 
 def replace_derived(
@@ -186,7 +196,7 @@ def _put_index(
         )
         if replaced.matched_count:
             return Outcome.WRITTEN
-    raise _restless()
+    raise Restless
 
 
 def _commit(
@@ -209,7 +219,7 @@ def _commit(
         if outcome is not Outcome.WRITTEN:
             return outcome is Outcome.COMMITTED
         put_series(collections, envelope, extracted.series)
-    raise _restless()
+    raise Restless
 
 
 def _find_rival(collections: Collections, envelope: Mapping[str, Any], finish_delete: FinishDelete) -> Document | None:
@@ -254,5 +264,6 @@ def _index_document(envelope: Mapping[str, Any], extracted: Extracted) -> Docume
     }
 
 
-def _restless() -> DatabaseUnavailable:
-    return DatabaseUnavailable("The same file is being stored and deleted again and again.")
+def _remove_original(collections: Collections, envelope: Mapping[str, Any]) -> None:
+    while remove_some(collections.originals, envelope["original_id"]):
+        pass

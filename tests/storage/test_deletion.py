@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from service.errors import Unavailable
 from service.storage import deletion, series, writes
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.store import Store
-from tests.storage.samples import ONE_STORED, Clock, counts, envelope, extraction, make_bytes
+from tests.storage.samples import ONE_STORED, Clock, counts, envelope, extraction, in_parts, make_bytes
 
 KEY = RenditionKey(frame=0, renderer=1)
 
@@ -227,3 +230,23 @@ async def test_a_late_writer_leaves_its_index_to_the_same_bytes_stored_anew(
     for name in ("tag_index", "series"):
         shown = await store._database[name].find_one({})
         assert shown["original_id"] == anew["original_id"]
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed", "pending"])
+async def test_an_upload_that_gives_up_against_deletes_without_end_leaves_no_original(
+    store: Store, clock: Clock, monkeypatch: Any, how: str
+) -> None:
+    content = make_bytes(1000)
+    await store_one(store, clock, content)
+    dicom_id = envelope(store, clock, content)["_id"]
+    deletion.mark_deleting(store._sync, "p-1", dicom_id)
+    monkeypatch.setattr(store, "_finish_delete_at_once", lambda _: None)  # another one begins as soon as it is done
+    again = envelope(store, clock, content)
+    with pytest.raises(Unavailable):
+        if how == "pending":
+            await store.write_original(again, content)
+            await store.insert_pending(again)
+        else:
+            await store.store_instance(again, extraction(), content if how == "whole" else in_parts(content, 100))
+    assert (await counts(store))["originals.files"] == 1
+    assert (await counts(store))["originals.chunks"] == 1
