@@ -80,5 +80,6 @@ def test_the_command_works_beside_a_service_and_without_one(data_dir):
 
 @pytest.mark.long
 def test_an_empty_database_is_no_store_to_migrate(tmp_path):
+    (tmp_path / "data" / "database").mkdir(parents=True)
     status, _, err = run("migrate", tmp_path / "data")
     assert (status, "There is no store" in err) == (1, True)

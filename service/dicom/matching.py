@@ -216,7 +216,7 @@ def read_condition(name: str, value: str, options: Options) -> tuple[Condition, 
     path = read_path(name)
     check_value(value)
     tests = read_tests(path[-1], value, options)
-    if any(isinstance(test, Like) and len(test.pattern) > MAX_PATTERN for test in tests):
+    if any(isinstance(test, (Like, WordLike)) and len(test.pattern) > MAX_PATTERN for test in tests):
         raise Invalid("The value of a parameter has too many wildcards, or too many values.")
     return tuple(Condition(path, test) for test in tests)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pymongo
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from pymongo.collection import Collection
 from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
@@ -105,6 +106,15 @@ def answering(seconds: float | None = ANSWER_SECONDS) -> Iterator[None]:
         if is_passing(error):
             raise DatabaseUnavailable("The database does not answer.", retry_after=2) from error
         raise
+
+
+def look_first(collection: Collection[dict[str, Any]]) -> None:
+    """Find out within seconds whether the database is away, before a call that has long; synchronous.
+
+    A driver looks for a server as long as the call may take, and that would be a minute.
+    """
+    with pymongo.timeout(ANSWER_SECONDS):
+        collection.database.command("ping")
 
 
 def is_passing(error: PyMongoError) -> bool:

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import ObjectId
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from service.storage.claims import claim_sweep
-from service.storage.connection import Database
+from service.storage.connection import Database, look_first
 from service.storage.documents import ENVELOPE, Collections, Document, visible
 from service.storage.migrations import STEPS, Migrated, Step, migrate
 from service.storage.series import SeriesElements, retire_from_series, series_key
@@ -36,6 +36,8 @@ NAMESPACE_SECONDS = 2.0
 """How long a service goes on with the id namespaces that it knows before it looks again."""
 
 Wanted = Callable[[Mapping[str, Any]], bool]
+
+T = TypeVar("T")
 
 _RAW = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
 
@@ -101,13 +103,19 @@ class Maintenance:
         self._threads = threads
         self._series_elements = series_elements
 
+    async def _run_long(self, sequence: Callable[[], T], seconds: float | None = COUNTING_SECONDS) -> T:
+        def look_and_run() -> T:
+            look_first(self._sync.meta)
+            return sequence()
+
+        return await self._threads.run(look_and_run, seconds)
+
     async def count_originals(self, patient_id: str | None = None) -> int:
         """Count what a walk passes; of the whole database about so many."""
         files = self._sync.originals.files
         if patient_id is None:
             return await self._threads.run(files.estimated_document_count)
-        counting = partial(files.count_documents, {"metadata.patient_id": patient_id})
-        return await self._threads.run(counting, COUNTING_SECONDS)
+        return await self._run_long(partial(files.count_documents, {"metadata.patient_id": patient_id}))
 
     async def walk(
         self, wanted: Wanted = lambda _: True, patient_id: str | None = None, *, page: int = PAGE
@@ -126,9 +134,7 @@ class Maintenance:
         """
         after: ObjectId | None = None
         while True:
-            found, last, passed = await self._threads.run(
-                partial(_read_page, self._sync, wanted, patient_id, after, page), COUNTING_SECONDS
-            )
+            found, last, passed = await self._run_long(partial(_read_page, self._sync, wanted, patient_id, after, page))
             if last is None:
                 return
             yield Page(found, passed)
@@ -144,7 +150,7 @@ class Maintenance:
             found = self._sync.instances.find(wanted, {"patient_id": 1})
             return [(each["patient_id"], each["_id"]) for each in found]
 
-        return await self._threads.run(look, COUNTING_SECONDS)
+        return await self._run_long(look)
 
     async def find_by_id(self, dicom_id: str) -> Document | None:
         """Find an envelope by its id alone, whoever's it is."""
@@ -174,7 +180,7 @@ class Maintenance:
                     batch.clear()
             return lost + self._without_file(batch)
 
-        return await self._threads.run(look, None)
+        return await self._run_long(look, None)
 
     def _without_file(self, batch: Mapping[ObjectId, str]) -> list[str]:
         there = {file["_id"] for file in self._sync.originals.files.find({"_id": {"$in": list(batch)}}, {"_id": 1})}

@@ -12,13 +12,15 @@ from typing import Any
 import bson
 import pymongo
 
-from service.storage.connection import ANSWER_SECONDS
+from service.storage.connection import ANSWER_SECONDS, look_first
 from service.storage.documents import ENVELOPE, Collections, Document
 
 MAX_CHECKED = 1_000
 """Trees that one search tries at most, where the index alone cannot say whether all conditions hold."""
 
 _AT_ONCE = 25
+_AT_ONCE_OF_LARGE = 8
+_SMALL = 64 << 10
 
 MAX_PAGE_BYTES = 16 << 20
 """Bytes of elements, as they are in the database, with which a page ends early; in memory they take many times that."""
@@ -47,7 +49,7 @@ class Search:
     check : callable or None
         Takes a tree, as much as `elements` names, and says whether it is a hit; None where the index says it.
     large : bool
-        Whether the elements may be so large that the database is asked for those of one instance at a time.
+        Whether the elements may be so large that the database is asked for those of a few instances at a time.
     """
 
     patient_id: str
@@ -97,9 +99,9 @@ def find_hits(collections: Collections, search: Search) -> Hits:
     while True:
         wanted = search.limit - len(found)
         ids = _ids(collections, search, position, wanted + 1)
-        for number, envelope in _iter_envelopes(collections, search, ids[:wanted]):
+        for number, envelope, size in _iter_envelopes(collections, search, ids[:wanted]):
             found.append(envelope)
-            held += _size(search, envelope)
+            held += size
             if held > MAX_PAGE_BYTES and number + 1 < len(ids):
                 return Hits(found, position + number + 1, left_out, unchecked=False)
         position += min(len(ids), wanted)
@@ -116,8 +118,7 @@ def find_ids(collections: Collections, patient_id: str, conditions: Mapping[str,
 def walk_index(collections: Collections, patient_id: str) -> Iterator[Document]:
     """Give ``tags``, ``vrs`` and ``truncated`` of every index document of a patient."""
     projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}
-    with pymongo.timeout(ANSWER_SECONDS):  # who is away is away at once, however long the walk may take
-        collections.tag_index.database.command("ping")
+    look_first(collections.tag_index)
     cursor = collections.tag_index.find({"patient_id": patient_id}, projection)
     document = next(cursor, None)
     while document is not None:
@@ -134,7 +135,7 @@ def _checked(
     unchecked = len(ids) > MAX_CHECKED
     found: list[Document] = []
     passed = held = 0
-    for _, envelope in _iter_envelopes(collections, search, ids[:MAX_CHECKED]):
+    for _, envelope, size in _iter_envelopes(collections, search, ids[:MAX_CHECKED]):
         if not check(envelope.get("dataset") or {}):
             continue
         if len(found) == search.limit or held > MAX_PAGE_BYTES:
@@ -142,12 +143,8 @@ def _checked(
         passed += 1
         if passed > search.offset:
             found.append(envelope)
-            held += _size(search, envelope)
+            held += size
     return Hits(found, None, left_out, unchecked)
-
-
-def _size(search: Search, envelope: Document) -> int:
-    return len(bson.encode(envelope["dataset"])) if search.elements and envelope.get("dataset") else 0
 
 
 def _ids(collections: Collections, search: Search, skip: int, limit: int) -> list[str]:
@@ -160,15 +157,29 @@ def _ids(collections: Collections, search: Search, skip: int, limit: int) -> lis
     return [hit["_id"] for hit in cursor]
 
 
-def _iter_envelopes(collections: Collections, search: Search, ids: Sequence[str]) -> Iterator[tuple[int, Document]]:
-    """Give the envelopes of hits in their order, with their places among the ids, without those that are gone."""
+def _iter_envelopes(
+    collections: Collections, search: Search, ids: Sequence[str]
+) -> Iterator[tuple[int, Document, int]]:
+    """Give the envelopes of hits in their order, without those that are gone.
+
+    Each comes with its place among the ids, and with the bytes of its elements as the database has them.
+    """
     projection = {**ENVELOPE, **{f"dataset.{key}": 1 for key in search.elements}}
-    # A few at a time: the local database compares each document with each id of a list. What may be large comes alone.
-    size = 1 if search.large else _AT_ONCE
-    for begin in range(0, len(ids), size):
-        some = list(ids[begin : begin + size])
+    # A few at a time: the local database compares each document with each id of a list. What may be large comes alone,
+    # and several together once it turns out to be small.
+    at_once = 1 if search.large else _AT_ONCE
+    begin = 0
+    while begin < len(ids):
+        some = list(ids[begin : begin + at_once])
         among = {"_id": {"$in": some}, "patient_id": search.patient_id, "extraction.state": "done"}
         found = {envelope["_id"]: envelope for envelope in collections.instances.find(among, projection)}
+        largest = 0
         for number, each in enumerate(some, start=begin):
             if each in found:
-                yield number, found.pop(each)
+                envelope = found.pop(each)
+                size = len(bson.encode(envelope["dataset"])) if search.elements and envelope.get("dataset") else 0
+                largest = max(largest, size)
+                yield number, envelope, size
+        begin += len(some)
+        if search.large:
+            at_once = min(2 * at_once, _AT_ONCE_OF_LARGE) if largest < _SMALL else 1
