@@ -203,14 +203,13 @@ class Import:
         except (KeyError, ValueError, TypeError, AttributeError):
             raise Invalid("The head of the archive has no id namespace.") from None
         store = self._context.store
-        self._report.own_namespace = await store.maintenance.take_namespaces(own, others)
-        await store.prepare()  # from now on ids are given by what was taken
+        self._report.own_namespace = await store.namespaces.take(own, others)
         self._begun = True
 
     async def _choose(self, entries: Iterable[Entry]) -> None:
         """Expect what is not here yet, under its own id or as the same bytes of the same patient."""
         store = self._context.store
-        both = {entry: {entry.dicom_id, store.instance_id(entry.patient_id, entry.sha256)} for entry in entries}
+        both = {entry: {entry.dicom_id, store.namespaces.own_id(entry.patient_id, entry.sha256)} for entry in entries}
         present = await store.maintenance.find_present(sorted(set().union(*both.values())))
         for entry, ids in both.items():
             if ids & present:

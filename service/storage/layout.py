@@ -53,13 +53,10 @@ class Prepared:
         Of the ids that this database gives.
     missing_indexes : tuple of str
         ``collection.index`` of those that are not there and are too expensive to build at start.
-    other_namespaces : tuple of uuid.UUID
-        Of ids that were imported from other databases.
     """
 
     namespace: uuid.UUID
     missing_indexes: tuple[str, ...]
-    other_namespaces: tuple[uuid.UUID, ...] = ()
 
 
 INDEXES = (
@@ -121,8 +118,7 @@ def prepare(database: Database[Document], collections: Collections, now: datetim
     for name, validator in VALIDATORS.items():
         _apply_validator(database, name, validator)
     missing = [f"{index.collection}.{index.name}" for index in INDEXES if not _ensure_index(database, index)]
-    others = tuple(uuid.UUID(other) for other in meta.get("other_namespaces", ()))
-    return Prepared(uuid.UUID(meta["namespace"]), tuple(missing), others)
+    return Prepared(uuid.UUID(meta["namespace"]), tuple(missing))
 
 
 def _settle_meta(collections: Collections, now: datetime) -> Document:

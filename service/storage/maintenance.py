@@ -6,7 +6,6 @@ one page by their ids: no server then reads more trees than are wanted, and neit
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,9 +30,6 @@ AT_ONCE = 25
 """Instances a command, so that what others ask meanwhile need not wait long for it."""
 
 COUNTING_SECONDS = 60.0
-
-NAMESPACE_SECONDS = 2.0
-"""How long a service goes on with the id namespaces that it knows before it looks again."""
 
 Wanted = Callable[[Mapping[str, Any]], bool]
 
@@ -217,23 +213,6 @@ class Maintenance:
         change = {"$pull": {"reindex_runs": {"scope": scope, "began": began}}}
         await self._threads.run(partial(self._sync.meta.update_one, {"_id": "store"}, change))
 
-    async def take_namespaces(self, own: str, others: Sequence[str]) -> bool:
-        """Make the id namespaces of an archive known here, and come back when every running service knows them.
-
-        An empty database takes the archive's as its own. One that has instances keeps its own and notes the other, so
-        that the same bytes are looked for under both.
-
-        Returns
-        -------
-        bool
-            Whether the database gives its ids by the archive's own namespace from now on.
-        """
-        former = await self._threads.run(partial(_take_namespaces, self._sync, own, others))
-        if former is not None:
-            await asyncio.sleep(1.5 * NAMESPACE_SECONDS)
-            await self._threads.run(partial(_keep_namespace, self._sync, former))
-        return bool((await self.read_meta()).get("namespace") == own)
-
     async def migrate(self, *, dry_run: bool, steps: Sequence[Step] = STEPS, layout: int | None = None) -> Migrated:
         """Bring an older layout up, and build the indexes that are missing, however long it takes."""
         work = partial(migrate, self._database.delegate, self._sync, dry_run=dry_run, steps=steps, layout=layout)
@@ -288,27 +267,3 @@ def _join_run(collections: Collections, scope: str, version: int, now: datetime,
     meta = collections.meta.find_one({"_id": "store"}) or {}
     runs = [run for run in meta.get("reindex_runs", ()) if (run["scope"], run["version"]) == (scope, version)]
     return min((run["began"] for run in runs), default=began)
-
-
-def _take_namespaces(collections: Collections, own: str, others: Sequence[str]) -> str | None:
-    """Note what is not known yet. Gives the namespace that was the database's own before; None if nothing is new."""
-    meta = collections.meta.find_one({"_id": "store"}) or {}
-    former: str = meta["namespace"]
-    known = {former, *meta.get("other_namespaces", ())}
-    if known >= {own, *others}:
-        return None
-    taken = former
-    if own != former and collections.instances.find_one({}, {"_id": 1}) is None:
-        mine = {"_id": "store", "namespace": former}
-        if collections.meta.update_one(mine, {"$set": {"namespace": own}}).matched_count:
-            taken = own
-    noted = sorted({own, *others} - {taken})
-    collections.meta.update_one({"_id": "store"}, {"$addToSet": {"other_namespaces": {"$each": noted}}})
-    return former
-
-
-def _keep_namespace(collections: Collections, former: str) -> None:
-    """Note a namespace that is no longer the database's own, where a service gave an id by it all the same."""
-    if collections.instances.find_one({}, {"_id": 1}) is not None:
-        replaced = {"_id": "store", "namespace": {"$ne": former}}
-        collections.meta.update_one(replaced, {"$addToSet": {"other_namespaces": former}})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,14 +9,14 @@ from typing import Any, TypeVar
 
 from bson import ObjectId
 
-from service.errors import ServiceError
 from service.storage import claims, deletion, dicomweb, elements, layout, recency, renditions, writes
 from service.storage.audit import AuditTrail
 from service.storage.connection import Database, answering
 from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.figures import Figures
 from service.storage.gridfs_documents import Buffer
-from service.storage.maintenance import NAMESPACE_SECONDS, Maintenance
+from service.storage.maintenance import Maintenance
+from service.storage.namespaces import Namespaces
 from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.search import Hits, Search, find_hits, find_ids, walk_index
@@ -70,12 +68,10 @@ class Store:
         self._threads = Threads(queue=queue)
         self.audit = AuditTrail(self._sync.audit, self._threads)  # who asked for whose data
         self.figures = Figures(self._sync, self._threads)  # what can be measured
+        self.namespaces = Namespaces(self._sync, self._threads)  # which ids are given
         # Walks over all that a patient has take long; they wait for each other and for nobody else.
         self._walks = Threads(4, queue=8)
         self._max_rendered_bytes = max_rendered_bytes
-        self._namespace: uuid.UUID | None = None
-        self._other_namespaces: tuple[uuid.UUID, ...] = ()
-        self._namespaces_read = 0.0
         self._missing_indexes: tuple[str, ...] = ()
 
     async def prepare(self) -> layout.Prepared:
@@ -87,12 +83,9 @@ class Store:
             If the database was written by a version with another layout.
         """
         await self.ping()  # a database that is away is told of soon, however long the indexes may take
-        began = time.monotonic()
         prepare = partial(layout.prepare, self._database.delegate, self._sync, self._clock())
         prepared = await self._threads.run(prepare, PREPARING_SECONDS)
-        self._namespace = prepared.namespace
-        self._other_namespaces = prepared.other_namespaces
-        self._namespaces_read = began
+        await self.namespaces.read()
         self._missing_indexes = prepared.missing_indexes
         return prepared
 
@@ -118,19 +111,6 @@ class Store:
         self._threads.close()
         self._walks.close()
 
-    def instance_id(self, patient_id: str, sha256: str) -> str:
-        """Give the id of a patient's file: the same bytes have the same id, and it proves nothing about them.
-
-        Raises
-        ------
-        ServiceError
-            Before :meth:`prepare`.
-        """
-        if self._namespace is None:
-            raise ServiceError("The database is not prepared.")
-        # The hash has a fixed length and comes first, so no two pairs give the same text.
-        return str(uuid.uuid5(self._namespace, f"{sha256}/{patient_id}"))
-
     async def settle_id(self, patient_id: str, sha256: str) -> str:
         """Give the id of a patient's file; where it was imported under another database's id, that one.
 
@@ -139,21 +119,9 @@ class Store:
         ServiceError
             Before :meth:`prepare`.
         """
-        if self._namespace is not None and time.monotonic() - self._namespaces_read > NAMESPACE_SECONDS:
-            await self._read_namespaces()  # an import into this database may have brought others
-        own = self.instance_id(patient_id, sha256)
-        if not self._other_namespaces:
-            return own
-        ids = [own, *(str(uuid.uuid5(other, f"{sha256}/{patient_id}")) for other in self._other_namespaces)]
-        present = await self.maintenance.find_present(ids)
-        return next((each for each in ids if each in present), own)
-
-    async def _read_namespaces(self) -> None:
-        began = time.monotonic()
-        meta = await self.maintenance.read_meta()
-        self._namespace = uuid.UUID(meta["namespace"])
-        self._other_namespaces = tuple(uuid.UUID(other) for other in meta.get("other_namespaces", ()))
-        self._namespaces_read = began
+        own, *others = await self.namespaces.all_ids(patient_id, sha256)
+        present = await self.maintenance.find_present([own, *others]) if others else ()
+        return next((each for each in (own, *others) if each in present), own)
 
     # -- uploads
 

@@ -127,7 +127,7 @@ def _documents(
     sha256 = hashlib.sha256(content).hexdigest()
     received = BEGIN + timedelta(seconds=number)
     envelope: dict[str, Any] = {
-        "_id": store.instance_id(patient, sha256),
+        "_id": store.namespaces.own_id(patient, sha256),
         "patient_id": patient,
         "file_name": f"{number}.dcm",
         "size": len(content),

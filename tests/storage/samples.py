@@ -54,7 +54,7 @@ def envelope(
     """Make an envelope as an upload makes it, with an `original_id` of its own."""
     sha256 = hashlib.sha256(content).hexdigest()
     return {
-        "_id": store.instance_id(patient_id, sha256),
+        "_id": store.namespaces.own_id(patient_id, sha256),
         "patient_id": patient_id,
         "file_name": "slice.dcm",
         "size": len(content),

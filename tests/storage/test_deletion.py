@@ -132,7 +132,11 @@ async def test_a_series_shows_its_newest_instance(store: Store, clock: Clock) ->
     assert (await counts(store))["series"] == 1
 
 
-async def test_a_new_series_shows_the_newest_of_many_at_once(store: Store, clock: Clock) -> None:
+async def test_a_new_series_shows_the_newest_of_many_at_once(
+    store: Store, clock: Clock, backend_uri: str | None
+) -> None:
+    if backend_uri is None:
+        pytest.skip("the double looks at a document and changes it in two steps")
     for number in range(4):
         made = [envelope(store, clock, f"{number}/{each}".encode(), series=f"1.{number}") for each in range(8)]
         await asyncio.gather(

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.storage import maintenance
-from service.storage import store as store_module
+from service.storage import namespaces
 from service.storage.connection import Database
 from service.storage.store import Store
 from tests.storage.samples import Clock, envelope, extraction, make_bytes, series_elements
@@ -22,8 +21,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture
 async def service(database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """A second process on the same database, which looks at the namespaces every 0.1 s."""
-    for module in (store_module, maintenance):
-        monkeypatch.setattr(module, "NAMESPACE_SECONDS", 0.1)
+    monkeypatch.setattr(namespaces, "NAMESPACE_SECONDS", 0.1)
     other = Store(database, clock, series_elements)
     await other.prepare()
     yield other
@@ -33,7 +31,7 @@ async def service(database: Database, clock: Clock, monkeypatch: pytest.MonkeyPa
 async def test_an_empty_database_takes_over_the_namespace_of_an_archive(store: Store, service: Store) -> None:
     archive = str(uuid.uuid4())
     before = await service.settle_id("p-1", SHA256)
-    assert await store.maintenance.take_namespaces(archive, [])
+    assert await store.namespaces.take(archive, [])
     expected = str(uuid.uuid5(uuid.UUID(archive), f"{SHA256}/p-1"))
     assert await service.settle_id("p-1", SHA256) == expected != before
     assert (await store.maintenance.read_meta()).get("other_namespaces", []) == []
@@ -43,10 +41,10 @@ async def test_one_with_files_keeps_its_own_and_finds_the_same_bytes_under_both(
     store: Store, service: Store, clock: Clock
 ) -> None:
     archive = uuid.uuid4()
-    own = service.instance_id("p-1", SHA256)
+    own = service.namespaces.own_id("p-1", SHA256)
     other = make_bytes(100, seed=1)
     await store.store_instance(envelope(store, clock, other), extraction(), other)
-    assert not await store.maintenance.take_namespaces(str(archive), [])
+    assert not await store.namespaces.take(str(archive), [])
     imported = str(uuid.uuid5(archive, f"{SHA256}/p-1"))
     assert await service.settle_id("p-1", SHA256) == own
     await store.store_instance(envelope(store, clock, CONTENT, _id=imported), extraction(), CONTENT)
@@ -56,14 +54,14 @@ async def test_one_with_files_keeps_its_own_and_finds_the_same_bytes_under_both(
 async def test_a_file_that_came_while_the_namespace_was_taken_over_keeps_its_id(
     store: Store, service: Store, clock: Clock
 ) -> None:
-    own = service.instance_id("p-1", SHA256)
+    own = service.namespaces.own_id("p-1", SHA256)
 
     async def upload_meanwhile() -> None:
         await asyncio.sleep(0.05)  # the service has not looked again yet
         await service.store_instance(envelope(service, clock, CONTENT), extraction(), CONTENT)
 
     archive = str(uuid.uuid4())
-    taken, _ = await asyncio.gather(store.maintenance.take_namespaces(archive, []), upload_meanwhile())
+    taken, _ = await asyncio.gather(store.namespaces.take(archive, []), upload_meanwhile())
     assert taken
     await asyncio.sleep(0.2)
     assert await service.settle_id("p-1", SHA256) == own
@@ -73,8 +71,8 @@ async def test_an_archive_that_is_known_already_is_not_waited_for(
     store: Store, service: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive, others = str(uuid.uuid4()), [str(uuid.uuid4())]
-    await store.maintenance.take_namespaces(archive, others)
-    monkeypatch.setattr(maintenance, "NAMESPACE_SECONDS", 60.0)
+    await store.namespaces.take(archive, others)
+    monkeypatch.setattr(namespaces, "NAMESPACE_SECONDS", 60.0)
     async with asyncio.timeout(5):
-        assert await store.maintenance.take_namespaces(archive, others)
+        assert await store.namespaces.take(archive, others)
     assert await service.settle_id("p-1", SHA256)

@@ -21,7 +21,7 @@ NOTHING = Swept()
 @pytest.fixture(autouse=True)
 async def in_three_hours(clock: Clock, store: Store) -> None:
     """The store is made first. ObjectIds are of the real time: the store lives three hours later."""
-    assert store.instance_id("p", "hash")
+    assert store.namespaces.own_id("p", "hash")
     clock.now = datetime.now(UTC) + 3 * HOUR
 
 

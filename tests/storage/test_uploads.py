@@ -234,11 +234,11 @@ async def test_a_cancelled_upload_is_stored_whole_or_not_at_all(store: Store, cl
 
 async def test_an_id_is_of_this_database_patient_and_bytes(store: Store) -> None:
     sha256 = hashlib.sha256(b"").hexdigest()
-    assert store.instance_id("p-1", sha256) == store.instance_id("p-1", sha256)
-    assert store.instance_id("p-1", sha256) != store.instance_id("p-2", sha256)
+    assert store.namespaces.own_id("p-1", sha256) == store.namespaces.own_id("p-1", sha256)
+    assert store.namespaces.own_id("p-1", sha256) != store.namespaces.own_id("p-2", sha256)
     other = Store(store._database, Clock(), lambda _: {})
     with pytest.raises(ServiceError, match="prepared"):
-        other.instance_id("p-1", sha256)
+        other.namespaces.own_id("p-1", sha256)
     other.close()
 
 
