@@ -210,11 +210,14 @@ class LocalDatabase:
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = database_command(self._program, self._path, self._home, self._port)
         launcher = Path(__file__).with_name("launcher.py")
+        # A service that is killed takes its threads with it one by one, and each may send the signal anew. SecantusDB's
+        # handler does not survive a second SIGTERM within the first: it hangs for ever. It loses nothing by SIGKILL.
+        ending = signal.SIGTERM if self._program == "mongod" else signal.SIGKILL
         self._rotate_log()
         with self._log_file.open("ab") as log:
             self._log_begins = log.seek(0, os.SEEK_END)
             self._child = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), *command],
+                [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), str(int(ending)), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
