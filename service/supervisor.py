@@ -99,7 +99,7 @@ async def supervise(settings: Settings, listener: socket.socket, ready: Callable
                 return 0
             settings = replace(settings, mongodb_uri=starting.result().uri)
         settings = replace(settings, pool_processes=max(1, settings.pool_size // settings.workers))
-        environment = child_environment() | share_metrics(settings.data_dir)
+        environment = {**os.environ, **share_metrics(settings.data_dir)}
         ended = partial(forget_process, settings.data_dir)
         processes = ServiceProcesses(pickle.dumps(settings), environment, ended=ended)
         stack.push_async_callback(processes.stop, settings.shutdown_grace + CLOSING_SECONDS)
@@ -127,14 +127,6 @@ def share(listener: socket.socket, count: int) -> list[socket.socket]:
     host, port = listener.getsockname()[:2]
     listener.close()
     return [listen(host, port, shared=True) for _ in range(count)]
-
-
-def child_environment() -> dict[str, str]:
-    """Give the environment of the service processes.
-
-    What they need to have in common from their first line on, and what is no setting, is prepared here.
-    """
-    return dict(os.environ)
 
 
 class ServiceProcesses:
