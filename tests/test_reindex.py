@@ -244,6 +244,7 @@ def test_the_command_works_without_a_service_and_beside_one_and_twice_at_once(fi
         assert (status, verified["done"], verified["unchanged"]) == (0, len(NAMES), len(NAMES)), verified
 
 
+@pytest.mark.long
 def test_a_service_that_starts_takes_the_database_over_and_the_command_goes_on_with_it(filled):
     command = start("reindex", filled, "--all", "--fresh", "--workers", "1", "--rate", "2", "--json", "--quiet")
     deadline = time.monotonic() + 20

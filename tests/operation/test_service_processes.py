@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.data import get_testdata_file
 
@@ -27,6 +28,7 @@ def tags_counted(text):
     )
 
 
+@pytest.mark.long
 def test_whichever_process_is_scraped_tells_the_requests_of_all(tmp_path):
     with RunningService(tmp_path / "data", "--workers", "2") as service:
         path = f"/patient/p-1/dicom/{service.upload(CT)}/tag/Modality"
