@@ -9,9 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from service.auth import DELETE, DEV_SECRET_FILE, READ, SCOPES, WRITE, mint_token
+from service.auth.keys import UnusableKeys, shared_secret
+from service.auth.tokens import DELETE, DEV_SECRET_FILE, READ, SCOPES, WRITE, mint_token
 from service.errors import Invalid
-from service.keys import UnusableKeys, shared_secret
 from service.settings import Settings, SettingsError
 from service.web.segments import check_patient_id
 

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from service import logs
 from service.app import create_app
-from service.auth import keep_dev_secret
+from service.auth.tokens import keep_dev_secret
 from service.errors import DatabaseUnavailable, ServiceError
 from service.settings import Settings, SettingsError, default_text, dev_mode_refusal, is_loopback, variable
 from service.supervisor import GaveUp, supervise

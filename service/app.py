@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from service.audit import Audit
-from service.auth import Authenticator
-from service.jwks import SetUnavailable
-from service.key_source import KeySource, published_keys
-from service.keys import KeySet, UnusableKeys, shared_secret
+from service.auth.jwks import SetUnavailable
+from service.auth.key_source import KeySource, published_keys
+from service.auth.keys import KeySet, UnusableKeys, shared_secret
+from service.auth.tokens import Authenticator
 from service.measuring import Measuring
 from service.recovery import keep_recovering, keep_sweeping
 from service.resources import open_context

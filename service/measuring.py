@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+from service.auth.key_source import KeySource
 from service.context import Context
 from service.errors import ServiceError
-from service.key_source import KeySource
 
 TICK_SECONDS = 0.5
 

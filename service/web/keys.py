@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from service.audit import Audit
-from service.auth import Authenticator, Claims
+from service.auth.key_source import KeySource
+from service.auth.tokens import Authenticator, Claims
 from service.context import Context
-from service.key_source import KeySource
 from service.measuring import Measuring
 from service.settings import Settings
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from service.auth import DELETE, READ, SCOPES, WRITE
+from service.auth.tokens import DELETE, READ, SCOPES, WRITE
 from service.settings import Settings
 from service.web import bulkdata, documents, health, listing, metrics, page, tags, tokens, uploads
 from service.web.bodies import expect_nothing

@@ -7,7 +7,7 @@ import re
 import orjson
 from aiohttp import web
 
-from service.auth import mint_token
+from service.auth.tokens import mint_token
 from service.errors import NotFound
 from service.settings import is_loopback
 from service.web import segments

@@ -35,7 +35,7 @@ async def trusting(start, issuer, tmp_path_factory):
     path = tmp_path_factory.mktemp("keys") / "keys.json"
     path.write_bytes(issuer.key_set())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.key_source.PACE_SECONDS", 0.005)
+        patch.setattr("service.auth.key_source.PACE_SECONDS", 0.005)
         return await start(jwt_secret=None, jwt_jwks=str(path), jwt_issuer=ISSUER, jwt_audience=AUDIENCE)
 
 

@@ -7,8 +7,8 @@ import sys
 import jwt
 import pytest
 
-from service.auth import DELETE, READ, SCOPES, WRITE, Authenticator, keep_dev_secret
-from service.keys import shared_secret
+from service.auth.keys import shared_secret
+from service.auth.tokens import DELETE, READ, SCOPES, WRITE, Authenticator, keep_dev_secret
 from tests.running_service import ROOT
 
 SECRET = "a secret of the tests, with more than 32 bytes"

@@ -9,7 +9,7 @@ import time
 import aiohttp
 import pytest
 
-from service.jwks import MAX_SET_BYTES, SetUnavailable, fetch, loader
+from service.auth.jwks import MAX_SET_BYTES, SetUnavailable, fetch, loader
 from tests.security.issuer import Publisher, make_certificate
 
 
@@ -48,7 +48,7 @@ async def test_nothing_is_inflated(publisher):
 
 
 async def test_an_issuer_that_drips_is_given_up_in_time_and_nobody_is_held_up_meanwhile(publisher, monkeypatch):
-    monkeypatch.setattr("service.jwks.FETCH_SECONDS", 0.4)
+    monkeypatch.setattr("service.auth.jwks.FETCH_SECONDS", 0.4)
     publisher.text, publisher.seconds_a_byte = b" " * 1000, 0.05
     begun, beats = time.monotonic(), 0
     fetching = asyncio.create_task(fetch(publisher.url))

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
-from service.keys import MAX_KEYS, UnusableKeys, read_key_set, shared_secret
+from service.auth.keys import MAX_KEYS, UnusableKeys, read_key_set, shared_secret
 from tests.security.issuer import KINDS, SigningKey, as_set, make_private
 
 

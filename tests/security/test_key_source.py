@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from service.auth import Authenticator
+from service.auth.jwks import SetUnavailable
+from service.auth.key_source import MAX_WAITING, KeySource, Times, published_keys
+from service.auth.keys import UnusableKeys
+from service.auth.tokens import Authenticator
 from service.errors import KeysUnavailable, Unauthorized
-from service.jwks import SetUnavailable
-from service.key_source import MAX_WAITING, KeySource, Times, published_keys
-from service.keys import UnusableKeys
 from tests.security.issuer import SigningKey, as_set
 
 SIGNED_BY_NOBODY = SigningKey("ES256", "nobody's")
@@ -185,7 +185,7 @@ async def test_the_last_good_set_is_used_for_its_time_and_no_longer(keys, error,
         desk.text, desk.error = good, None
         await until(lambda: source.age() == 0)
         assert await door.admit(token, "p-1")
-    told = [record.message for record in caplog.records if record.name == "service.key_source"]
+    told = [record.message for record in caplog.records if record.name == "service.auth.key_source"]
     assert sum("cannot be had" in message for message in told) == 1
     assert sum("no longer used" in message for message in told) == 1
     assert sum("can be had again" in message for message in told) == 1
@@ -240,7 +240,7 @@ async def test_a_stop_leaves_nobody_waiting(keys):
 
 
 async def test_a_file_is_read_again_when_it_changes_also_within_one_tick_of_its_clock(keys, tmp_path, monkeypatch):
-    monkeypatch.setattr("service.key_source.FILE_SECONDS", 0.03)
+    monkeypatch.setattr("service.auth.key_source.FILE_SECONDS", 0.03)
     path = tmp_path / "keys.json"
     path.write_bytes(as_set(keys[0]))
     source = published_keys(str(path), 300, 3600)

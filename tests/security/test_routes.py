@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import pytest_asyncio
 
-from service.auth import DELETE, READ, WRITE, mint_token
+from service.auth.tokens import DELETE, READ, WRITE, mint_token
 from service.web.middleware import SAFE_HEADERS
 from service.web.routes import Route, all_routes, route_scopes
 from tests.web.conftest import SECRET

@@ -8,7 +8,8 @@ import warnings
 import jwt
 import pytest
 
-from service.auth import (
+from service.auth.keys import read_key_set, shared_secret
+from service.auth.tokens import (
     CACHED_TOKENS,
     DELETE,
     LEEWAY,
@@ -21,7 +22,6 @@ from service.auth import (
     mint_token,
 )
 from service.errors import Forbidden, Unauthorized
-from service.keys import read_key_set, shared_secret
 from tests.security.issuer import KINDS, as_set, encode, raw
 
 SECRET = "correct horse battery staple, 32 bytes and more"
@@ -353,7 +353,7 @@ def test_a_token_with_an_audience_is_taken_where_none_is_configured(door):
 def test_a_token_is_verified_once(door, monkeypatch):
     token = sign()
     door.verify(token, "p-1")
-    monkeypatch.setattr("service.auth._JWS", None)
+    monkeypatch.setattr("service.auth.tokens._JWS", None)
     assert door.verify(token, "p-1").patient_id == "p-1"
 
 
@@ -389,7 +389,7 @@ def test_a_refusal_is_not_remembered_as_anything(door, clock):
 
 
 def test_the_memory_is_bounded(door, monkeypatch):
-    monkeypatch.setattr("service.auth.CACHED_TOKENS", 5)
+    monkeypatch.setattr("service.auth.tokens.CACHED_TOKENS", 5)
     for number in range(12):
         door.verify(sign({"jti": str(number)}), "p-1")
     assert len(door._verified) == 5

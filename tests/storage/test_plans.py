@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from service.app import create_app
-from service.auth import mint_token
+from service.auth.tokens import mint_token
 from service.dicom.series import series_elements
 from service.resources import now
 from service.settings import Settings

@@ -23,7 +23,7 @@ from yarl import URL
 
 from schemas.http import Problem
 from service.app import create_app
-from service.auth import mint_token
+from service.auth.tokens import mint_token
 from service.dicom.extract import Extraction, unpack
 from service.dicom.series import series_elements
 from service.resources import now

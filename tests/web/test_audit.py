@@ -7,7 +7,7 @@ import pytest
 from aiohttp import hdrs
 
 from service.audit import ROOM, STRANGERS_A_MINUTE
-from service.auth import Claims
+from service.auth.tokens import Claims
 from service.errors import Unavailable
 from service.web.keys import AUDIT, AUTHENTICATOR, PUBLIC_ROUTES
 from service.web.records import ACTIONS

@@ -21,9 +21,9 @@ from typing import Any
 
 import jwt
 
+from service.auth.key_source import KeySource
+from service.auth.keys import KeySet, VerificationKey
 from service.errors import Forbidden, Unauthorized, WrongPatient
-from service.key_source import KeySource
-from service.keys import KeySet, VerificationKey
 
 LEEWAY = 10.0
 """Seconds by which two clocks may differ."""

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.auth.jwks import Load, SetUnavailable, is_address, loader, read_file
+from service.auth.keys import KeySet, UnusableKeys, read_key_set
 from service.errors import KeysUnavailable
-from service.jwks import Load, SetUnavailable, is_address, loader, read_file
-from service.keys import KeySet, UnusableKeys, read_key_set
 
 log = logging.getLogger(__name__)
 
