@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from service.archive import DirectorySink, TarSink
-from service.backup import Report, export_originals
-from service.console import Progress, make_parser, print_summary, run_command
-from service.context import Context
+from service.commands.archive import DirectorySink, TarSink
+from service.commands.backup import Report, export_originals
+from service.commands.console import Progress, make_parser, print_summary, run_command
 from service.resources import now, open_store_beside
 from service.settings import Settings
-from service.workers import WorkerPool
+from service.usecases.context import Context
+from service.workers.pool import WorkerPool
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from service.backup import Report, import_directory, import_tar
-from service.console import Progress, make_parser, positive, print_summary, run_command
-from service.context import Context
+from service.commands.backup import Report, import_directory, import_tar
+from service.commands.console import Progress, make_parser, positive, print_summary, run_command
 from service.errors import Invalid
 from service.resources import now, open_store_beside, open_workers
 from service.settings import Settings
-from service.spool import sweep
+from service.usecases.context import Context
+from service.usecases.spool import sweep
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from service.auth.keys import UnusableKeys, shared_secret
 from service.auth.tokens import DELETE, DEV_SECRET_FILE, READ, SCOPES, WRITE, mint_token
 from service.errors import Invalid
 from service.settings import Settings, SettingsError
-from service.web.segments import check_patient_id
+from service.web.path import check_patient_id
 
 USED = ("DATA_DIR", "JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE", "TOKEN_LIFETIME")
 

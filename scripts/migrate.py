@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from service.console import make_parser, print_summary, run_command
+from service.commands.console import make_parser, print_summary, run_command
 from service.resources import open_store_beside
 from service.settings import Settings
 

@@ -11,14 +11,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from service.console import Progress, make_parser, positive, print_summary, run_command
-from service.context import Context
+from service.commands.console import Progress, make_parser, positive, print_summary, run_command
+from service.commands.reindex import Report, Selection, reindex
 from service.dicom.extract import EXTRACTOR_VERSION
 from service.errors import DatabaseUnavailable
-from service.reindex import Report, Selection, reindex
 from service.resources import now, open_store_beside, open_workers
 from service.settings import Settings
-from service.spool import sweep
+from service.usecases.context import Context
+from service.usecases.spool import sweep
 
 REOPENINGS = 5
 

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from service.audit import Audit
 from service.auth.jwks import SetUnavailable
 from service.auth.key_source import KeySource, published_keys
 from service.auth.keys import KeySet, UnusableKeys, shared_secret
 from service.auth.tokens import Authenticator
-from service.measuring import Measuring
-from service.recovery import keep_recovering, keep_sweeping
 from service.resources import open_context
 from service.settings import Settings, SettingsError
 from service.storage.store import Store
-from service.web.cors import mark_origin, preflight
-from service.web.keys import (
+from service.usecases.audit import Audit
+from service.usecases.metrics import Measuring
+from service.usecases.recovery import keep_recovering, keep_sweeping
+from service.web.admission import open_slots
+from service.web.app_keys import (
     API_DOCUMENT,
     AUDIT,
     AUTHENTICATOR,
@@ -30,11 +30,11 @@ from service.web.keys import (
     SETTINGS,
     SLOTS,
 )
-from service.web.middleware import authenticate, mark_response, problems
+from service.web.cors import mark_origin, preflight
+from service.web.middleware import admit, authenticate, mark_response, problems
 from service.web.openapi.document import VERSION, create_document
 from service.web.openapi.handler import encode
 from service.web.routes import add_routes, all_routes, route_scopes
-from service.web.slots import admit, open_slots
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:

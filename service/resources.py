@@ -8,15 +8,15 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from service import spool
-from service.context import Context
 from service.dicom.series import series_elements
 from service.settings import Settings
 from service.storage.connection import connect, open_database
-from service.storage.keeping import LocalDatabaseError
-from service.storage.local import LocalDatabase, find_running
+from service.storage.local.database import LocalDatabase, find_running
+from service.storage.local.lock import LocalDatabaseError
 from service.storage.store import Store
-from service.workers import WorkerPool
+from service.usecases import spool
+from service.usecases.context import Context
+from service.workers.pool import WorkerPool
 
 WORKER_MODULES = ("service.dicom.extract", "service.dicom.pixels.render")
 """What a worker process imports before its first job."""

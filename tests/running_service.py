@@ -95,7 +95,7 @@ class RunningService:
 
     def memory(self):
         """Bytes of memory that the service and its workers hold, the database not included."""
-        members = [self.process] + [child for child in self.family() if "service.worker" in child.cmdline()]
+        members = [self.process] + [child for child in self.family() if "service.workers.child" in child.cmdline()]
         return sum(member.memory_info().rss for member in members)
 
     def stop(self, number=signal.SIGTERM, seconds=30):

@@ -1,4 +1,4 @@
-"""The README's tables of arrows are true: who may import whom, and who may import which library."""
+"""The tables of `docs/architecture.md` are true: who may import whom, and who may import which library."""
 
 import ast
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+TABLES = ROOT / "docs" / "architecture.md"
 OURS = ("service", "schemas")
 NAME = re.compile(r"`([\w.]+)`")
 
@@ -36,15 +37,15 @@ def imported_by(path: Path) -> set[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative imports hide the arrow"
             names = {f"{node.module}.{name.name}" for name in node.names}
-            # `from service import spool` is an arrow to the module, `from service.spool import Spool` to its parent.
+            # `from service.web import path` is an arrow to the module, `from service.web.path import x` to its parent.
             found |= {(name if name in MODULES else node.module, node.lineno) for name in names}
     return found
 
 
 def read_table(heading: str) -> list[tuple[list[str], list[str]]]:
-    """The rows of the README's table whose head begins with these two cells, as the names in each cell."""
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
-    assert heading in lines, f"the README has no table `{heading}`"
+    """The rows of the table whose head begins with these two cells, as the names in each cell."""
+    lines = TABLES.read_text("utf-8").splitlines()
+    assert heading in lines, f"{TABLES.name} has no table `{heading}`"
     rows = []
     for line in lines[lines.index(heading) + 2 :]:
         if not line.startswith("|"):
@@ -68,29 +69,29 @@ def libraries():
 def row_of(module, arrows):
     """The row that speaks of a module: the one with the longest name that it is within."""
     named = [(len(package), row) for row in arrows for package in row[0] if is_within(module, package)]
-    assert named, f"{module} stands in no row of the README's table of arrows"
+    assert named, f"{module} stands in no row of the table of arrows"
     return max(named, key=lambda pair: pair[0])[1]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_the_readme_lets_it(module, arrows):
+def test_a_module_imports_only_what_the_table_lets_it(module, arrows):
     if module in OURS and not MODULES[module].read_text("utf-8").strip():
         return
     packages, allowed = row_of(module, arrows)
     for imported, line in imported_by(MODULES[module]):
         if imported.split(".")[0] in OURS and row_of(imported, arrows)[0] is not packages:
             assert any(is_within(imported, package) for package in allowed), (
-                f"{MODULES[module].relative_to(ROOT)}:{line} imports {imported}, an arrow that the README does not have"
+                f"{MODULES[module].relative_to(ROOT)}:{line} imports {imported}, an arrow that the table does not have"
             )
 
 
-def test_the_readme_speaks_only_of_what_is_there(arrows, libraries):
+def test_the_tables_speak_only_of_what_is_there(arrows, libraries):
     named = {name for packages, allowed in arrows for name in packages + allowed}
     named |= {name for _, importers in libraries for name in importers}
     assert named - MODULES.keys() == set()
 
 
-def test_a_library_is_imported_where_the_readme_says_and_nowhere_else(libraries):
+def test_a_library_is_imported_where_the_table_says_and_nowhere_else(libraries):
     for names, importers in libraries:
         for module, path in MODULES.items():
             for imported, line in imported_by(path):
@@ -98,6 +99,14 @@ def test_a_library_is_imported_where_the_readme_says_and_nowhere_else(libraries)
                     assert any(is_within(module, importer) for importer in importers), (
                         f"{path.relative_to(ROOT)}:{line} imports {imported}"
                     )
+
+
+def test_no_two_modules_import_each_other_in_a_circle():
+    imports = {module: {each for each, _ in imported_by(path)} & MODULES.keys() for module, path in MODULES.items()}
+    # Who imports nothing that is left cannot stand in a circle; what remains at the end does, or waits for one.
+    while free := {module for module, imported in imports.items() if not imported & imports.keys()}:
+        imports = {module: imported for module, imported in imports.items() if module not in free}
+    assert not imports
 
 
 @pytest.mark.parametrize(
@@ -121,7 +130,7 @@ def test_only_the_settings_and_what_starts_processes_read_the_environment():
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
-    starters = {"service.supervisor", "service.worker_process", "service.storage.local"}
+    starters = {"service.launch.supervisor", "service.workers.handle", "service.storage.local.database"}
     assert readers <= {"service.__main__", "service.settings"} | starters
 
 

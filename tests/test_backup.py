@@ -10,10 +10,10 @@ from pathlib import Path
 import pydicom.data
 import pytest
 
-from service.archive import DirectorySink
-from service.context import Context
+from service.commands.archive import DirectorySink
 from service.resources import now, open_store
-from service.workers import WorkerPool
+from service.usecases.context import Context
+from service.workers.pool import WorkerPool
 from tests.running_service import ROOT, RunningService
 from tests.test_reindex import content, environment, run, settings_of, summary
 
@@ -175,7 +175,7 @@ def test_a_tar_of_something_else_is_refused(tmp_path):
 
 
 async def test_an_export_writes_only_what_is_not_there_and_names_a_damaged_original(source, tmp_path):
-    from service.backup import export_originals
+    from service.commands.backup import export_originals
 
     home, ids, _ = source
     settings = settings_of(home / "data")

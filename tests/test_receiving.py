@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from service import spool
 from service.errors import NotDicom, Overloaded, TooLarge
-from service.receiving import MEMORY_BYTES, receive
+from service.usecases import spool
+from service.usecases.receiving import MEMORY_BYTES, receive
 
 CT = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
 

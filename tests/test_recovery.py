@@ -15,16 +15,16 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 from pydicom.data import get_testdata_file
 
-from service.context import Context
 from service.dicom.extract import extract
 from service.dicom.series import series_elements
 from service.errors import DatabaseUnavailable, Overloaded, WorkerLost
-from service.ingest import store_upload
-from service.recovery import MAX_ATTEMPTS, recover
 from service.settings import Settings
 from service.storage import deletion
 from service.storage.connection import CODEC
 from service.storage.store import Store
+from service.usecases.context import Context
+from service.usecases.ingest import store_upload
+from service.usecases.recovery import MAX_ATTEMPTS, recover
 from tests.dicom.written import item, part10, plain, sequence
 from tests.running_service import RunningService
 
@@ -66,7 +66,7 @@ class Workers:
 @pytest.fixture
 async def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Context]:
     # The double keeps trees as they are, not as BSON, so extractions are not packed for it.
-    monkeypatch.setattr("service.ingest.unpack", lambda extraction: extraction)
+    monkeypatch.setattr("service.usecases.ingest.unpack", lambda extraction: extraction)
     clock = Clock()
     database = AsyncMongoMockClient(tz_aware=True).get_database("recovery", codec_options=CODEC)
     store = Store(database, clock, series_elements)
@@ -241,7 +241,7 @@ async def test_what_a_stopping_service_was_at_is_free_at_once(
         await asyncio.sleep(60)
 
     with monkeypatch.context() as patched:
-        patched.setattr("service.recovery.extract_in_worker", extract_for_ever)
+        patched.setattr("service.usecases.recovery.extract_in_worker", extract_for_ever)
         recovering = asyncio.create_task(recover(context))
         await begun.wait()
         recovering.cancel()

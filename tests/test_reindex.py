@@ -13,14 +13,14 @@ import pymongo
 import pytest
 from pydicom.data import get_testdata_file
 
-from service.context import Context
+from service.commands.reindex import Selection, reindex
+from service.commands.verify import rederive
 from service.dicom.extract import EXTRACTOR_VERSION, extract
-from service.dicom.rederive import rederive
-from service.reindex import Selection, reindex
 from service.resources import now, open_store
 from service.settings import Settings
-from service.storage.local import find_running
+from service.storage.local.database import find_running
 from service.storage.writes import IDENTIFIERS
+from service.usecases.context import Context
 from tests.running_service import ROOT, RunningService
 
 NAMES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "JPEG2000.dcm", "liver_1frame.dcm", "reportsi.dcm")

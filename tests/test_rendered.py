@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
-from service.context import Context
 from service.dicom.pixels.render import RenderRequest, Rendition
 from service.dicom.series import series_elements
 from service.errors import LimitExceeded, NotRenderable, NoWorker, WorkerLost
-from service.ingest import store_upload
-from service.rendered import rendition
 from service.settings import Settings
 from service.storage.connection import CODEC
 from service.storage.store import Store
-from service.tags import read_original, read_spilled_tag
-from service.workers import OutOfTime
+from service.usecases.context import Context
+from service.usecases.ingest import store_upload
+from service.usecases.rendered import rendition
+from service.usecases.tags import read_original, read_spilled_tag
+from service.workers.pool import OutOfTime
 from tests.test_recovery import CT, Clock, once
 
 

@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pymongo import MongoClient
 
-from service.storage.local import find_running
+from service.storage.local.database import find_running
 from tests.running_service import ROOT, RunningService
 
 WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from pydicom.data import get_testdata_file
 
-from service import supervisor
-from service.supervisor import GaveUp, ServiceProcesses, share
+from service.launch import supervisor
+from service.launch.supervisor import GaveUp, ServiceProcesses, share
 from service.web.server import listen
 from tests.running_service import ROOT, RunningService
 from tests.test_service_process import wait_until_gone
@@ -27,7 +27,7 @@ def two(tmp_path_factory):
 
 
 def service_processes(running):
-    return [child for child in running.process.children() if "service.supervised" in child.cmdline()]
+    return [child for child in running.process.children() if "service.launch.server_process" in child.cmdline()]
 
 
 def wait_for(what, seconds=20):

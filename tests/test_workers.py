@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from service.errors import LimitExceeded, NotDicom, Overloaded, Unavailable, WorkerLost
-from service.worker_process import COMPLAINT_BYTES, WorkerProcess
-from service.workers import JobError, OutOfTime, WorkerPool
+from service.workers.handle import COMPLAINT_BYTES, WorkerProcess
+from service.workers.pool import JobError, OutOfTime, WorkerPool
 from tests import worker_jobs as jobs
 
 PACKAGES = ("service", "tests")
@@ -317,7 +317,7 @@ async def test_a_pool_closed_while_it_starts_leaves_no_process():
         await asyncio.sleep(pause)
         await pool.close(grace=0)
     started = set(psutil.Process().children()) - set(before)
-    assert not [child for child in started if "service.worker" in child.cmdline()]
+    assert not [child for child in started if "service.workers.child" in child.cmdline()]
 
 
 async def test_ctrl_c_and_sigterm_to_the_whole_group_leave_workers_to_the_service(pool):
@@ -335,7 +335,7 @@ def test_workers_die_with_a_service_that_is_killed(moment):
     program = textwrap.dedent(
         f"""
         import asyncio, sys, pathlib
-        from service.workers import WorkerPool
+        from service.workers.pool import WorkerPool
         from tests import worker_jobs as jobs
 
         async def main():

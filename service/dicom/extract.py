@@ -12,9 +12,9 @@ from typing import Any
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from service.dicom.framing import RawFile, begins_like_dicom, read_dataset
 from service.dicom.index import index_entries
 from service.dicom.limits import Buffer, Limits
+from service.dicom.parsing.framing import RawFile, begins_like_dicom, read_dataset
 from service.dicom.series import series_elements
 from service.dicom.spill import spill
 from service.dicom.tree import Tree, build_tree

@@ -8,9 +8,9 @@ from typing import Any
 
 from service.dicom.charset import CharacterSet, character_set
 from service.dicom.dictionary import KEYWORD_TAGS
-from service.dicom.framing import RawFile
 from service.dicom.limits import Limits, OverBudget, Readable
-from service.dicom.raw import ENCAPSULATED, Element, Items
+from service.dicom.parsing.framing import RawFile
+from service.dicom.parsing.raw import ENCAPSULATED, Element, Items
 from service.dicom.values import BYTE_VRS, WORDS, Cached, TypedElement, Unconvertible, converters, to_little
 from service.errors import LimitExceeded
 

@@ -17,8 +17,8 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from service.errors import DatabaseUnavailable, Unavailable
+from service.storage.collections import Document
 from service.storage.connection import is_passing
-from service.storage.documents import Document
 from service.storage.threads import Threads
 
 EXPIRY = "expiry"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.storage.documents import ENVELOPE, Collections, Document, visible
+from service.storage.collections import ENVELOPE, Collections, Document, visible
 from service.storage.gridfs_documents import remove_some
 from service.storage.renditions import remove_matching
 from service.storage.series import SeriesElements, retire_from_series

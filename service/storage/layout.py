@@ -17,7 +17,7 @@ from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailur
 
 from schemas.database import VALIDATORS
 from service.errors import ServiceError
-from service.storage.documents import Collections, Document
+from service.storage.collections import Collections, Document
 
 LAYOUT = 1
 """The number of the layout that this code reads and writes. Raised when stored documents must be changed."""

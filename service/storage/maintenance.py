@@ -16,9 +16,9 @@ from bson import ObjectId
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from service.storage.claims import claim_sweep
+from service.storage.collections import ENVELOPE, Collections, Document, visible
 from service.storage.connection import Database, look_first
-from service.storage.documents import ENVELOPE, Collections, Document, visible
+from service.storage.leases import claim_sweep
 from service.storage.migrations import STEPS, Migrated, Step, migrate
 from service.storage.series import SeriesElements, retire_from_series, series_key
 from service.storage.threads import Threads

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pymongo.database import Database
 
 from service.storage import layout as layouts
-from service.storage.documents import Collections, Document
+from service.storage.collections import Collections, Document
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from service.errors import ServiceError
-from service.storage.documents import Collections
+from service.storage.collections import Collections
 from service.storage.threads import Threads
 
 NAMESPACE_SECONDS = 2.0

@@ -15,7 +15,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ReturnDocument
 
-from service.storage.documents import Collections, Document, visible
+from service.storage.collections import Collections, Document, visible
 from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
 
 MAX_RENDITION_BYTES = 16 * 1024 * 1024

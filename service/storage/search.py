@@ -12,8 +12,8 @@ from typing import Any
 import bson
 import pymongo
 
+from service.storage.collections import ENVELOPE, Collections, Document
 from service.storage.connection import ANSWER_SECONDS, look_first
-from service.storage.documents import ENVELOPE, Collections, Document
 
 MAX_CHECKED = 1_000
 """Trees that one search tries at most, where the index alone cannot say whether all conditions hold."""

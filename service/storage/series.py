@@ -14,8 +14,8 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from service.storage.documents import Collections, Document
-from service.storage.recency import newest_of_series
+from service.storage.collections import Collections, Document
+from service.storage.newest import newest_of_series
 
 SeriesElements = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 from bson import ObjectId
 
-from service.storage import claims, deletion, dicomweb, elements, layout, recency, renditions, writes
+from service.storage import deletion, layout, leases, members, newest, projections, renditions, writes
 from service.storage.audit import AuditTrail
+from service.storage.collections import ENVELOPE, Document, Extracted, open_collections, visible
 from service.storage.connection import Database, answering
-from service.storage.documents import ENVELOPE, Document, Extracted, open_collections, visible
-from service.storage.figures import Figures
 from service.storage.gridfs_documents import Buffer
 from service.storage.maintenance import Maintenance
 from service.storage.namespaces import Namespaces
@@ -21,8 +20,8 @@ from service.storage.originals import StoredOriginal, open_original, remove_whol
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.search import Hits, Search, find_hits, find_ids, walk_index
 from service.storage.series import SeriesElements
-from service.storage.sweep import Swept
-from service.storage.sweeper import sweep_all, trim_renditions
+from service.storage.statistics import Figures
+from service.storage.sweep import Swept, sweep_all, trim_renditions
 from service.storage.threads import Threads
 
 T = TypeVar("T")
@@ -218,7 +217,7 @@ class Store:
 
     async def claim_unfinished(self, state: str, now: datetime, until: datetime) -> Document | None:
         """Claim an instance that is ``pending`` or ``deleting``, so that no other process works on it until then."""
-        return await self._threads.run(partial(claims.claim_unfinished, self._sync, state, now, until))
+        return await self._threads.run(partial(leases.claim_unfinished, self._sync, state, now, until))
 
     async def sweep(self, older_than: timedelta) -> Swept:
         """Remove what no instance names: originals, index documents, series, pictures; and pictures beyond the bound.
@@ -265,7 +264,7 @@ class Store:
         tuple of list of dict, bool
             At most `limit` envelopes after the first `offset`, and whether there are more.
         """
-        envelopes = await self._threads.run(partial(recency.list_envelopes, self._sync, patient_id, limit + 1, offset))
+        envelopes = await self._threads.run(partial(newest.list_envelopes, self._sync, patient_id, limit + 1, offset))
         return envelopes[:limit], len(envelopes) > limit
 
     async def search(self, search: Search) -> Hits:
@@ -303,15 +302,15 @@ class Store:
         ValueError
             If a key or an item number cannot be one.
         """
-        elements.check_keys([*(key for key, _ in parents), *keys])
+        projections.check_keys([*(key for key, _ in parents), *keys])
         with answering():
             if parents:
-                pipeline = elements.nested_pipeline(patient_id, dicom_id, parents, keys)
+                pipeline = projections.nested_pipeline(patient_id, dicom_id, parents, keys)
                 found = next(iter(await self._instances.aggregate(pipeline).to_list(1)), None)
             else:
-                projection = elements.top_level_projection(keys)
+                projection = projections.top_level_projection(keys)
                 found = await self._instances.find_one(visible(patient_id, dicom_id), projection)
-        return None if found is None else elements.read_answer(found)
+        return None if found is None else projections.read_answer(found)
 
     async def read_dataset(self, patient_id: str, dicom_id: str) -> Document | None:
         """Read an instance whole: the envelope, and its tree under ``dataset`` (absent while it is pending)."""
@@ -330,14 +329,14 @@ class Store:
         study_instance_uid: str | None = None,
         series_instance_uid: str | None = None,
         sop_instance_uid: str | None = None,
-    ) -> list[dicomweb.Member]:
+    ) -> list[members.Member]:
         """List the instances of a patient, of a study, of a series, or one, from their originals' documents.
 
         Of several with the same three UIDs only the newest is given. They are in the order in which they came. No tree
         is read. Whether an instance is being deleted is told by :meth:`find_members`.
         """
         uids = (study_instance_uid, series_instance_uid, sop_instance_uid)
-        return await self._threads.run(partial(dicomweb.list_members, self._sync, patient_id, uids))
+        return await self._threads.run(partial(members.list_members, self._sync, patient_id, uids))
 
     async def find_members(
         self, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str] = ()
@@ -349,12 +348,12 @@ class Store:
         ValueError
             If a key cannot be one.
         """
-        elements.check_keys(keys)
-        return await self._threads.run(partial(dicomweb.find_members, self._sync, patient_id, dicom_ids, keys))
+        projections.check_keys(keys)
+        return await self._threads.run(partial(members.find_members, self._sync, patient_id, dicom_ids, keys))
 
     async def list_series(self, patient_id: str, study_instance_uid: str | None = None) -> list[Document]:
         """List the series documents of a patient or of a study, the newest first."""
-        return await self._threads.run(partial(dicomweb.list_series, self._sync, patient_id, study_instance_uid))
+        return await self._threads.run(partial(members.list_series, self._sync, patient_id, study_instance_uid))
 
     # -- pictures
 

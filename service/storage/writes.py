@@ -17,7 +17,7 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from service.errors import DatabaseUnavailable
-from service.storage.documents import ENVELOPE, Collections, Document, Extracted
+from service.storage.collections import ENVELOPE, Collections, Document, Extracted
 from service.storage.gridfs_documents import Buffer, insert_chunks, insert_file, remove_some
 from service.storage.series import SeriesElements, put_series, retire_from_series, series_key
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
-from service.bulkdata import read_bulk_data
-from service.web import segments
-from service.web.keys import CALLER, CONTEXT
+from service.usecases.bulkdata import read_bulk_data
+from service.web.app_keys import CALLER, CONTEXT
+from service.web.path import dicom_id_of, path_segment
 from service.web.streams import stream
 
 NO_PARAMETERS = NoParameters()
@@ -19,8 +19,8 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     value = await read_bulk_data(
         request.app[CONTEXT],
         request[CALLER].patient_id,
-        segments.dicom_id(request),
-        segments.path_segment(request, "path"),
+        dicom_id_of(request),
+        path_segment(request, "path"),
     )
     response = web.StreamResponse(headers={hdrs.CONTENT_DISPOSITION: "attachment"})
     response.content_type = "application/octet-stream"

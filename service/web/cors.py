@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from service.web.keys import SETTINGS
+from service.web.app_keys import SETTINGS
 
 METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "Accept, Access-Token, Authorization, Content-Type, If-None-Match, Prefer, Range, X-Request-ID"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from service.web.keys import AUTHENTICATOR, CONTEXT
+from service.web.app_keys import AUTHENTICATOR, CONTEXT
 
 OK = b'{"status":"ok"}'
 

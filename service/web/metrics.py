@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from service.metrics import CONTENT_TYPE
-from service.web.keys import MEASURING
+from service.telemetry.metrics import CONTENT_TYPE
+from service.web.app_keys import MEASURING
 
 
 async def tell(request: web.Request) -> web.Response:

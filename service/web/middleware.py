@@ -1,6 +1,6 @@
 """What surrounds every handler: an id, one shape for errors, and a closed door.
 
-The order in `create_app` is `problems`, `authenticate`, `admit` (of `slots`), from the outside in.
+The order in `create_app` is `problems`, `authenticate`, `admit`, from the outside in.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
-from service.web import segments
-from service.web.keys import (
+from service.web.app_keys import (
     AUDIT,
     AUDITED,
     AUTHENTICATOR,
@@ -22,9 +21,11 @@ from service.web.keys import (
     PUBLIC_ROUTES,
     REQUEST_ID,
     ROUTE_SCOPES,
+    SLOTS,
     Audited,
     Caller,
 )
+from service.web.path import patient_id_of
 from service.web.problems import log_unknown, translate
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
@@ -77,7 +78,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     if (method, resource.canonical) in request.app[PUBLIC_ROUTES]:
         return await handler(request)
     token = find_token(request)
-    patient = segments.patient_id(request)
+    patient = patient_id_of(request)
     try:
         claims = await request.app[AUTHENTICATOR].admit(token, patient)
     except WrongPatient as error:
@@ -92,6 +93,18 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     request[CALLER] = Caller(patient, claims)
     claims.require(request.app[ROUTE_SCOPES][method, resource.canonical])
     return await handler(request)
+
+
+@web.middleware
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have every request that names its patient hold a slot until its answer is made, or sent where it is streamed."""
+    caller = request.get(CALLER)
+    if caller is None:  # a public route, or none
+        return await handler(request)
+    slots = request.app[SLOTS]
+    kind = slots.uploads if request.method == hdrs.METH_POST else slots.others
+    async with kind.hold(caller.patient_id):
+        return await handler(request)
 
 
 def find_token(request: web.BaseRequest) -> str:

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from service import errors
-from service.logs import trace_without_values
+from service.telemetry.logs import trace_without_values
 
 log = logging.getLogger(__name__)
 

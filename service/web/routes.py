@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 
 from service.auth.tokens import DELETE, READ, SCOPES, WRITE
 from service.settings import Settings
-from service.web import bulkdata, documents, health, listing, metrics, page, tags, tokens, uploads
+from service.web import bulkdata, health, instances, metrics, page, search, tags, tokens, uploads
 from service.web.bodies import expect_nothing
 from service.web.dicomweb import frames, metadata, pictures, query, retrieve, store
 from service.web.openapi.handler import give_document
@@ -55,10 +55,10 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", "/readyz", health.is_ready, public=True),
         Route("GET", "/metrics", metrics.tell, public=True),
         Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE),
-        Route("GET", f"{PATIENT}/dicom", listing.list_documents, READ),
-        Route("GET", f"{PATIENT}/tags", listing.list_tags, READ),
-        Route("GET", INSTANCE, documents.get_document, READ),
-        Route("DELETE", INSTANCE, documents.delete_document, DELETE),
+        Route("GET", f"{PATIENT}/dicom", search.list_documents, READ),
+        Route("GET", f"{PATIENT}/tags", search.list_tags, READ),
+        Route("GET", INSTANCE, instances.get_document, READ),
+        Route("DELETE", INSTANCE, instances.delete_document, DELETE),
         Route("GET", f"{INSTANCE}/tags", tags.get_tags, READ),
         Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag, READ),
         Route("GET", f"{INSTANCE}/bulkdata/{{path}}", bulkdata.get_bulk_data, READ),

@@ -20,12 +20,12 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from service import logs
+from service.telemetry import logs
+from service.web.access_log import CLIENT_GONE, NO_ROUTE, NOT_HTTP, route_template, write_down
+from service.web.app_keys import CONTEXT, REQUEST_ID, ROUTE, SETTINGS, STARTED
 from service.web.connections import BUSY, SLOW_HEAD, ConnectionBounds, Unread, Unsent, written_problem
-from service.web.keys import CONTEXT, REQUEST_ID, ROUTE, SETTINGS, STARTED
 from service.web.middleware import SAFE_HEADERS, problems, request_id_of
 from service.web.problems import SENTENCES, log_unknown, problem_response
-from service.web.records import CLIENT_GONE, NO_ROUTE, NOT_HTTP, route_template, write_down
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
-from service import tags
-from service.web import segments
-from service.web.keys import CALLER, CONTEXT
+from service.usecases import tags
+from service.web.app_keys import CALLER, CONTEXT
 from service.web.negotiation import DICOM_JSON, JSON, choose
+from service.web.path import dicom_id_of, path_segment
 
 HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Access-Token, Authorization"}
 
@@ -22,8 +22,8 @@ async def get_tag(request: web.Request) -> web.Response:
     body = await tags.read_tag(
         request.app[CONTEXT],
         request[CALLER].patient_id,
-        segments.dicom_id(request),
-        segments.path_segment(request, "tag"),
+        dicom_id_of(request),
+        path_segment(request, "tag"),
     )
     return web.Response(body=body, content_type=JSON, headers=HEADERS)
 
@@ -32,7 +32,7 @@ async def get_tags(request: web.Request) -> web.Response:
     """Give all elements: simplified, or in the DICOM JSON Model (PS3.18 Annex F)."""
     NO_PARAMETERS.read(request.query.items())
     media_type = choose(_accept(request), (JSON, DICOM_JSON))
-    context, patient_id, dicom_id = request.app[CONTEXT], request[CALLER].patient_id, segments.dicom_id(request)
+    context, patient_id, dicom_id = request.app[CONTEXT], request[CALLER].patient_id, dicom_id_of(request)
     if media_type == DICOM_JSON:
         instance = request.rel_url.raw_path.rpartition("/")[0]
         root = f"{request.scheme}://{request.host}{instance}/bulkdata/"

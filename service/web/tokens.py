@@ -10,8 +10,8 @@ from aiohttp import web
 from service.auth.tokens import mint_token
 from service.errors import NotFound
 from service.settings import is_loopback
-from service.web import segments
-from service.web.keys import SETTINGS
+from service.web.app_keys import SETTINGS
+from service.web.path import patient_id_of
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
@@ -27,7 +27,7 @@ async def give_token(request: web.Request) -> web.Response:
     lifetime = settings.token_lifetime
     token = mint_token(
         secret,
-        segments.patient_id(request),
+        patient_id_of(request),
         lifetime=lifetime,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import orjson
 from aiohttp import hdrs, web
 
-from service import ingest
 from service.errors import Invalid, UnsupportedMediaType
+from service.usecases import ingest
 from service.web import bodies
-from service.web.keys import CALLER, CONTEXT, DICOM_IDS
+from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of, parse_parameters
 from service.web.negotiation import DICOM
 

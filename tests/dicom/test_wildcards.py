@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.dicom.matching_values import wildcard_pattern
+from service.dicom.matching.values import wildcard_pattern
 
 LONGEST = 256
 """Characters of a text in the index."""

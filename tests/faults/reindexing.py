@@ -25,7 +25,7 @@ import pydicom
 import pymongo
 from pydicom.data import get_testdata_file
 
-from service.storage.local import find_running
+from service.storage.local.database import find_running
 from tests.running_service import ROOT, RunningService
 from tests.test_reindex import environment, start, summary
 

@@ -16,7 +16,7 @@ import time
 from http.client import HTTPException
 from pathlib import Path
 
-from service.storage.local import LocalDatabase
+from service.storage.local.database import LocalDatabase
 from tests.faults.stores import CLEAN, RECOVERING, faults, is_whole, look, make_file, sweep, uri_of, wait_until_done
 from tests.running_service import RunningService
 

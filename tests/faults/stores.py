@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from service.dicom.series import series_elements
 from service.storage.connection import connect, open_database
-from service.storage.local import find_running
+from service.storage.local.database import find_running
 from service.storage.store import Store
 
 SERIAL = itertools.count(1)

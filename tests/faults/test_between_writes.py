@@ -67,7 +67,7 @@ def test_a_worker_that_dies_in_extraction_costs_nothing_but_time(tmp_path):
     content = make_file()
     with RunningService(tmp_path / "data", IN_PROCESS_BYTES="0", POOL_PROCESSES="1", RECOVERY_INTERVAL="1") as service:
         service.upload(make_file())
-        worker = next(each for each in service.family() if "service.worker" in each.cmdline())
+        worker = next(each for each in service.family() if "service.workers.child" in each.cmdline())
         worker.suspend()
         killer = threading.Timer(1, worker.kill)
         killer.start()

@@ -28,7 +28,7 @@ from service.errors import Invalid
 from service.resources import now
 from service.storage.connection import connect, open_database
 from service.storage.layout import INDEXES
-from service.storage.local import LocalDatabase
+from service.storage.local.database import LocalDatabase
 from service.storage.store import Store
 from service.storage.writes import original_metadata
 

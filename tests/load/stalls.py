@@ -23,7 +23,10 @@ LARGE_FRAMES = 250
 
 def count_descriptors(service):
     """File descriptors of the processes that answer requests, but those of the driver's pool, which stay open."""
-    processes = [service.process, *(each for each in service.family() if "service.supervised" in each.cmdline())]
+    processes = [
+        service.process,
+        *(each for each in service.family() if "service.launch.server_process" in each.cmdline()),
+    ]
     pooled = [
         connection
         for process in processes

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from service.storage.local import LocalDatabase
+from service.storage.local.database import LocalDatabase
 from tests.faults.stores import make_file
 from tests.running_service import ROOT, RunningService
 

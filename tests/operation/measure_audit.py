@@ -66,7 +66,7 @@ def main():
 
 if __name__ == "__main__":
     if "--dev" in sys.argv:  # started as the service whose audit keeps nothing
-        from service.audit import Audit
+        from service.usecases.audit import Audit
 
         Audit.note = lambda *_: None
         runpy.run_module("service", run_name="__main__", alter_sys=True)

@@ -9,7 +9,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pymongo import MongoClient
 
-from service.storage.local import LocalDatabase, find_running
+from service.storage.local.database import LocalDatabase, find_running
 from tests.faults.test_database_away import database_of
 from tests.running_service import RunningService
 

@@ -196,7 +196,7 @@ def send_what_is_not_http(witness):
 
 def crash_in_a_job(witness, path):
     """Have a worker end in the middle of a job as by a fault in a codec; the interpreter says then where it was."""
-    workers = [each for each in witness.service.family() if "service.worker" in each.cmdline()]
+    workers = [each for each in witness.service.family() if "service.workers.child" in each.cmdline()]
     assert workers
     for worker in workers:
         worker.suspend()

@@ -13,7 +13,7 @@ MARK = "MARK7KRAM"
 
 SPEAK = """
 import asyncio, logging, sys, threading, warnings
-from service import logs
+from service.telemetry import logs
 
 MARK = "MARK" + "7KRAM"
 logs.configure("DEBUG", sys.argv[1])
@@ -114,7 +114,7 @@ def test_lines_are_for_machines_outside_dev_mode_unless_it_is_said_otherwise(mon
         assert chosen == form
         raise Told
 
-    monkeypatch.setattr("service.logs.configure", configure)
+    monkeypatch.setattr("service.telemetry.logs.configure", configure)
     for name, value in {"JWT_SECRET": "s" * 32, "DATA_DIR": str(tmp_path), **variables}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(Told):

@@ -35,7 +35,7 @@ def test_whichever_process_is_scraped_tells_the_requests_of_all(tmp_path):
         for _ in range(20):  # each on a connection of its own, which the kernel gives to one of them
             assert service.request("GET", path)[0] == 200
         assert {tags_counted(scrape(service)) for _ in range(10)} == {20.0}
-        processes = [each for each in service.process.children() if "service.supervised" in each.cmdline()]
+        processes = [each for each in service.process.children() if "service.launch.server_process" in each.cmdline()]
         assert len(processes) == 2
         processes[0].kill()
         psutil.wait_procs(processes[:1], timeout=5)

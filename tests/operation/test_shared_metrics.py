@@ -6,12 +6,12 @@ import sys
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import forget_process, share_metrics
+from service.telemetry.metrics import forget_process, share_metrics
 from tests.running_service import ROOT
 
 PROCESS = """
 import sys
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 metrics = Metrics()
 for line in sys.stdin:

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from service.dicom.extract import extract
 from service.dicom.limits import Limits
-from service.storage.documents import Collections
+from service.storage.collections import Collections
 from service.storage.series import put_series
 from service.storage.store import Store
 from service.storage.writes import original_metadata

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.dicom.series import series_elements
+from service.storage.collections import open_collections
 from service.storage.connection import connect, open_database
-from service.storage.documents import open_collections
-from service.storage.local import LocalDatabase
+from service.storage.local.database import LocalDatabase
 from service.storage.store import Store
 from tests.running_service import RunningService
 from tests.search.population import populate, sop_instance_uid, step_id

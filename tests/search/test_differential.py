@@ -8,9 +8,10 @@ import pytest
 from bson import ObjectId
 
 from service.dicom.index import index_entries
-from service.dicom.matching import Options, read_conditions
-from service.dicom.matching_filter import index_filter, needs_check
-from service.dicom.matching_tree import matches
+from service.dicom.matching.conditions import Options
+from service.dicom.matching.index_filter import index_filter, needs_check
+from service.dicom.matching.on_tree import matches
+from service.dicom.matching.reading import read_conditions
 
 SEED = int(os.environ.get("SEARCH_SEED", "7"))
 ROUNDS = int(os.environ.get("SEARCH_ROUNDS", "200"))

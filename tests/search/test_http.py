@@ -148,7 +148,7 @@ async def test_a_page_of_large_elements_ends_early_and_the_next_goes_on(ask, mon
 async def test_a_page_of_large_elements_for_dicomweb_says_how_many_are_behind_it(service, monkeypatch):  # noqa: F811
     path = f"{PATH}/dicomweb/instances?includefield=all"
     everything = (await service.ask("GET", path, patient=PATIENT)).json()
-    monkeypatch.setattr("service.dicomweb.searching.MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr("service.usecases.dicomweb.search.MAX_PAGE_BYTES", 1)
     for number, dataset in enumerate(everything, start=1):
         answer = await service.ask("GET", f"{path}&offset={number - 1}", patient=PATIENT)
         assert answer.json() == [dataset]

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from service.errors import Unauthorized
-from service.web.keys import AUTHENTICATOR
+from service.web.app_keys import AUTHENTICATOR
 from service.web.server import MAX_LINE_BYTES
 from tests.security.issuer import Publisher, SigningKey, as_set, encode, raw
 from tests.web.conftest import SECRET, Answer, check

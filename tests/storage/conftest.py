@@ -14,7 +14,7 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 
 from service.storage.connection import CODEC, Client, Database, connect, open_database
-from service.storage.local import LocalDatabase
+from service.storage.local.database import LocalDatabase
 from service.storage.store import Store
 from tests.storage.samples import Clock, series_elements
 

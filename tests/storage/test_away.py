@@ -14,7 +14,7 @@ from pymongo import errors
 
 from service.errors import DatabaseUnavailable
 from service.storage.connection import answering, connect, is_passing, open_database
-from service.storage.local import LocalDatabase, find_free_port
+from service.storage.local.database import LocalDatabase, find_free_port
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.store import Store
 from tests.storage.samples import Clock, envelope, extraction, make_bytes, series_elements

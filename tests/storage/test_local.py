@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 from service.errors import DatabaseUnavailable
-from service.storage import local as module
 from service.storage.connection import connect, open_database
-from service.storage.keeping import LocalDatabaseError
-from service.storage.local import LocalDatabase, choose_program, find_running
-from service.storage.processes import Running, is_alive, read_running, start_time, stop, write_running
+from service.storage.local.database import LocalDatabase, choose_program, find_running
+from service.storage.local.database import database as module
+from service.storage.local.lock import LocalDatabaseError
+from service.storage.local.running import Running, is_alive, read_running, start_time, stop, write_running
 from service.storage.store import Store
 from tests.storage.samples import Clock, envelope, extraction, make_bytes, series_elements
 
 SERVICE = """
 import asyncio, sys
 from pathlib import Path
-from service.storage.local import LocalDatabase
+from service.storage.local.database import LocalDatabase
 
 async def main():
     async with LocalDatabase(Path(sys.argv[1])) as database:

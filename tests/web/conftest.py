@@ -30,7 +30,7 @@ from service.resources import now
 from service.settings import Settings
 from service.storage.connection import CODEC
 from service.storage.store import Store
-from service.web.keys import CONTEXT
+from service.web.app_keys import CONTEXT
 from service.web.server import DiscreetRunner, listen
 
 SECRET = "a secret of the tests, with more than 32 bytes"
@@ -150,7 +150,7 @@ def plain_documents() -> Iterator[None]:
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.ingest.unpack", unpack_plain)
+        patch.setattr("service.usecases.ingest.unpack", unpack_plain)
         yield
 
 

@@ -77,7 +77,7 @@ async def test_every_private_route_is_closed_to_everybody_else(service):
 async def test_a_new_route_without_a_word_about_it_is_closed(service):
     """The list of public routes is this test's own: a route that is made public must be made so here too."""
     assert {(method, path) for method, path, _ in all_routes(service) if method != "HEAD"} >= PUBLIC
-    from service.web.keys import PUBLIC_ROUTES
+    from service.web.app_keys import PUBLIC_ROUTES
 
     assert service.app[PUBLIC_ROUTES] == PUBLIC
 

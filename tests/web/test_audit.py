@@ -6,11 +6,11 @@ import aiohttp
 import pytest
 from aiohttp import hdrs
 
-from service.audit import ROOM, STRANGERS_A_MINUTE
 from service.auth.tokens import Claims
 from service.errors import Unavailable
-from service.web.keys import AUDIT, AUTHENTICATOR, PUBLIC_ROUTES
-from service.web.records import ACTIONS
+from service.usecases.audit import ROOM, STRANGERS_A_MINUTE
+from service.web.access_log import ACTIONS
+from service.web.app_keys import AUDIT, AUTHENTICATOR, PUBLIC_ROUTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -218,7 +218,7 @@ async def test_where_the_audit_cannot_be_written_for_long_nobody_reads(start, mo
     async def away(_entries):
         raise Unavailable("away")
 
-    monkeypatch.setattr("service.audit.ROOM", 20)
+    monkeypatch.setattr("service.usecases.audit.ROOM", 20)
     with monkeypatch.context() as patch:
         patch.setattr(service.store.audit, "append", away)
         statuses = [(await service.ask("GET", path, patient="p-1")).status for _ in range(30)]
@@ -234,7 +234,7 @@ async def test_where_the_audit_cannot_be_written_for_long_nobody_reads(start, mo
 
 
 async def test_a_request_about_many_instances_has_several_entries(service, patient, monkeypatch, ct):
-    monkeypatch.setattr("service.audit.IDS_AN_ENTRY", 2)
+    monkeypatch.setattr("service.usecases.audit.IDS_AN_ENTRY", 2)
     uid = b"5962.1.1.1.1.1.20040119072730.1232"
     for number in range(5):
         await service.upload(patient, ct.replace(uid + b"2", b"%s%d" % (uid, number)))

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 
 from schemas.http import Instance, Tag
 from service.errors import DatabaseUnavailable
-from service.web.documents import content_disposition
+from service.web.instances import content_disposition
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

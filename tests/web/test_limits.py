@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from service.errors import Overloaded, TooManyRequests
+from service.web.admission import Slots
 from service.web.connections import room_for
-from service.web.slots import Slots
-from service.workers import WorkerPool
+from service.workers.pool import WorkerPool
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -50,7 +50,7 @@ async def until(what, seconds=5):
 
 
 def slots_of(service):
-    from service.web.keys import SLOTS
+    from service.web.app_keys import SLOTS
 
     return service.app[SLOTS]
 

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import DatabaseUnavailable
-from service.metrics import UPLOAD_OUTCOMES
-from service.web.records import NO_METHOD, NO_ROUTE, NOT_HTTP
+from service.telemetry.metrics import UPLOAD_OUTCOMES
+from service.web.access_log import NO_METHOD, NO_ROUTE, NOT_HTTP
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

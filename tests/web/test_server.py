@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from service.errors import DatabaseUnavailable
-from service.web.keys import AUDIT
+from service.web.app_keys import AUDIT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
-from service.dicomweb.frames import Frame, iter_frames
-from service.dicomweb.scope import Member, Scope, find_one
 from service.errors import Invalid, TooLarge
-from service.web import segments
+from service.usecases.dicomweb.frames import Frame, iter_frames
+from service.usecases.dicomweb.scope import Member, Scope, find_one
+from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import (
     EXPLICIT_LITTLE_ENDIAN,
     OCTETS,
@@ -22,7 +22,7 @@ from service.web.dicomweb.media_types import (
 )
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
-from service.web.keys import CONTEXT, DICOM_IDS
+from service.web.path import path_segment
 
 MAX_FRAMES = 10_000
 """Frames that one request may name."""
@@ -91,7 +91,7 @@ def frame_list(request: web.Request) -> list[int]:
     Invalid
         Where it has others.
     """
-    text = segments.path_segment(request, "frames")
+    text = path_segment(request, "frames")
     numbers = [int(number) for number in text.split(",")] if _LIST.fullmatch(text) else [0]
     if min(numbers) < 1:
         raise Invalid("Frames are a list of numbers from 1, such as 1,2,5.")

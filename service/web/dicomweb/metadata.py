@@ -9,19 +9,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
-from service import tags
-from service.bulkdata import read_bulk_data
-from service.context import Context
 from service.dicom.paths import parse_tag_path
-from service.dicomweb.scope import Member, Scope, find_members, find_one, member_url
 from service.errors import NotFound
-from service.web import segments
+from service.usecases import tags
+from service.usecases.bulkdata import read_bulk_data
+from service.usecases.context import Context
+from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, member_url
+from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import send_pixel_data
 from service.web.dicomweb.media_types import OCTETS, Offer, accept_of, choose_offer, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
-from service.web.keys import CONTEXT, DICOM_IDS
 from service.web.negotiation import DICOM_JSON, JSON
+from service.web.path import path_segment
 from service.web.streams import stream
 
 AHEAD = 4
@@ -85,7 +85,7 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)
     request[DICOM_IDS] = (member.dicom_id,)
-    path = segments.path_segment(request, "path")
+    path = path_segment(request, "path")
     if parse_tag_path(path) == PIXEL_DATA and image_types(member.transfer_syntax_uid or ""):
         return await send_pixel_data(request, scope, member)
     # Bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.

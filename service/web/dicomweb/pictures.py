@@ -11,17 +11,17 @@ from typing import Any, Literal
 from aiohttp import hdrs, web
 
 from schemas.http import DECIMAL
-from service import rendered
-from service.context import Context
 from service.dicom.pixels.render import RenderRequest, Rendition
 from service.dicom.pixels.voi import FUNCTIONS
-from service.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.errors import Invalid, NotFound, NotRenderable, TooLarge
+from service.usecases import rendered
+from service.usecases.context import Context
+from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
+from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import frame_list
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.multipart import send_parts
 from service.web.dicomweb.requests import HEADERS, answers, scope_of
-from service.web.keys import CONTEXT, DICOM_IDS
 
 JPEG, PNG = "image/jpeg", "image/png"
 THUMBNAIL_SIZE = 128

@@ -8,14 +8,15 @@ import re
 import orjson
 from aiohttp import hdrs, web
 
-from service.dicom.matching import Options, read_conditions, read_path
+from service.dicom.matching.conditions import Options
+from service.dicom.matching.reading import read_conditions, read_path
 from service.dicom.paths import Step, parse_index_path
-from service.dicomweb.results import Search
-from service.dicomweb.searching import search
 from service.errors import Invalid
+from service.usecases.dicomweb.results import Search
+from service.usecases.dicomweb.search import search
+from service.web.app_keys import CONTEXT
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.requests import HEADERS, answers, root_url, scope_of
-from service.web.keys import CONTEXT
 from service.web.negotiation import DICOM_JSON, JSON
 
 MAX_RESULTS = 1000

@@ -9,10 +9,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from schemas.http import Parameters
-from service.dicomweb.scope import Scope
 from service.errors import BadParameter, Invalid, LimitExceeded, NotAcceptable, NotRenderable, TooLarge
-from service.web import segments
-from service.web.keys import CALLER
+from service.usecases.dicomweb.scope import Scope
+from service.web.app_keys import CALLER
+from service.web.path import path_segment
 
 HEADERS = {
     "Cache-Control": "private, no-cache",
@@ -44,8 +44,7 @@ def scope_of(request: web.Request) -> Scope:
     resource = request.match_info.route.resource
     template = "" if resource is None else resource.canonical
     uids = [
-        segments.path_segment(request, name) if f"{{{name}}}" in template else None
-        for name in ("study", "series", "instance")
+        path_segment(request, name) if f"{{{name}}}" in template else None for name in ("study", "series", "instance")
     ]
     return Scope(request[CALLER].patient_id, *uids)
 

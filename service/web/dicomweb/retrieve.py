@@ -11,13 +11,13 @@ from typing import IO, cast
 from aiohttp import web
 
 from schemas.http import NoParameters
-from service.context import Context
-from service.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.errors import NotFound
+from service.usecases.context import Context
+from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
+from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
-from service.web.keys import CONTEXT, DICOM_IDS
 from service.web.negotiation import DICOM
 from service.web.streams import stream
 

@@ -6,12 +6,12 @@ import orjson
 from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
-from service.dicomweb.storing import CANNOT_UNDERSTAND, Outcome, store_part
 from service.errors import Invalid, UnsupportedMediaType
+from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, Outcome, store_part
 from service.web import bodies
+from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.requests import answers, read_parameters, root_url, scope_of
-from service.web.keys import CONTEXT, DICOM_IDS
 from service.web.multipart import MultipartParser, boundary_of, parse_parameters
 from service.web.negotiation import DICOM, DICOM_JSON, JSON
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from service.web.keys import API_DOCUMENT
+from service.web.app_keys import API_DOCUMENT
 
 
 async def give_document(request: web.Request) -> web.Response:

@@ -1,0 +1,1 @@
+"""From the bytes of a file to raw elements: framing, headers, implied VRs, deflated datasets."""

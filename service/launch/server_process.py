@@ -1,0 +1,51 @@
+"""One of several service processes: ``python -m service.launch.server_process PARENT_PID SOCKET PIPE``.
+
+It is started by `service.launch.supervisor` alone, which writes its settings to its standard input: they hold secrets,
+which a command line would show.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import socket
+import sys
+
+from service.launch.run import serve, set_up_logging
+from service.settings import Settings
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(parent: int, listener: int, pipe: int) -> int:
+    """Answer requests until told to stop; give the exit status.
+
+    Parameters
+    ----------
+    parent : int
+        The supervisor's process id.
+    listener, pipe : int
+        File descriptors: the listening socket, and where to say that requests are answered.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the call
+        return 1
+    settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the supervisor
+    set_up_logging(settings)
+
+    def ready() -> None:
+        os.write(pipe, b"\n")
+        os.close(pipe)
+
+    os.set_inheritable(pipe, False)
+    os.set_inheritable(listener, False)
+    with socket.socket(fileno=listener) as shared:
+        shared.setblocking(False)
+        return serve(settings, shared, ready)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))

@@ -1,0 +1,105 @@
+"""Newest first, without reading more trees than are asked for.
+
+Not every server lets a sort and a limit stop it early: the local database reads all that a filter matches, and a
+patient's trees are large. The documents of the originals' `files` are small, and their `uploadDate` is the
+instance's `received_at`. So they tell from which date on to look. They only narrow the look down: an original
+without an instance, which a crash may leave, makes it wider and never wrong. Synchronous functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from service.storage.collections import ENVELOPE, Collections, Document
+
+# The local database leaves the very end of a range out where an index is descending.
+_MARGIN = timedelta(milliseconds=1)
+_CANDIDATES = 32
+_MAX_SERIES = 200
+
+
+def list_envelopes(collections: Collections, patient_id: str, limit: int, offset: int) -> list[Document]:
+    """List at most `limit` envelopes of a patient after the newest `offset`, newest first."""
+    reach = offset + limit
+    while True:
+        since = _date_of_file(collections, patient_id, reach)
+        found = list(collections.instances.aggregate(_page_since(patient_id, since, limit, offset)))
+        if since is None or len(found) == limit:
+            return found
+        reach *= 2
+
+
+def newest_of_series(collections: Collections, envelope: Mapping[str, Any]) -> Document | None:
+    """Find the newest instance of a series that is not newer than the given one, whole; None if there is none."""
+    members = {
+        "patient_id": envelope["patient_id"],
+        "study_instance_uid": envelope["study_instance_uid"],
+        "series_instance_uid": envelope["series_instance_uid"],
+        "extraction.state": "done",
+    }
+    newest_first = [("received_at", -1), ("_id", 1)]
+    files = collections.originals.files.find(
+        {
+            "metadata.patient_id": envelope["patient_id"],
+            "uploadDate": {"$lte": envelope["received_at"] + _MARGIN},
+        },
+        {"metadata.dicom_id": 1},
+        sort=[("uploadDate", -1)],
+        limit=_CANDIDATES,
+    )
+    # A series is uploaded in one go as a rule, so its next newest is among the patient's next newest.
+    near = {"_id": {"$in": [file["metadata"]["dicom_id"] for file in files]}}
+    for among in ({**near, **members}, members):
+        # In two steps, so that the server sorts dates and not trees.
+        newest = collections.instances.find_one(among, {"_id": 1}, sort=newest_first)
+        if newest is not None:
+            return collections.instances.find_one({"_id": newest["_id"], **members})
+    return None
+
+
+def _date_of_file(collections: Collections, patient_id: str, number: int) -> datetime | None:
+    """Give the date of a patient's newest original but `number` - 1; None when there are fewer."""
+    of_patient: Document = {"metadata.patient_id": patient_id}
+    for since in _dates_of_series(collections, patient_id):
+        near = {**of_patient, "uploadDate": {"$gte": since - _MARGIN}}
+        if (date := _date_among(collections, near, number)) is not None:
+            return date
+    return _date_among(collections, of_patient, number)
+
+
+def _dates_of_series(collections: Collections, patient_id: str) -> Iterator[datetime]:
+    """Give the dates at which some of the series ended, further back each time.
+
+    What is newer than such a date is whole series as a rule, and few files; where it is not, more of them are looked
+    at, and the date that is found is the same.
+    """
+    series = collections.series.find({"patient_id": patient_id}, {"received_at": 1}, limit=_MAX_SERIES)
+    dates = sorted((one["received_at"] for one in series), reverse=True)
+    position = 1
+    while position < len(dates):
+        yield dates[position]
+        position *= 4
+
+
+def _date_among(collections: Collections, wanted: Document, number: int) -> datetime | None:
+    file = collections.originals.files.find_one(
+        wanted, {"uploadDate": 1}, sort=[("uploadDate", -1)], skip=max(number - 1, 0)
+    )
+    return None if file is None else file["uploadDate"]
+
+
+def _page_since(patient_id: str, since: datetime | None, limit: int, offset: int) -> list[Document]:
+    window: Document = {"patient_id": patient_id}
+    if since is not None:
+        window["received_at"] = {"$gte": since - _MARGIN}
+    return [
+        # Apart, or the local database would not use the index for the dates; others make them one again.
+        {"$match": window},
+        {"$match": {"extraction.state": {"$ne": "deleting"}}},
+        {"$sort": {"received_at": -1, "_id": 1}},
+        {"$skip": offset},
+        {"$limit": limit},
+        {"$project": ENVELOPE},
+    ]

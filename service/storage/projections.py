@@ -1,0 +1,66 @@
+"""Single elements out of a stored tree, by a projection: the tree itself stays in the database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.storage.collections import Document, visible
+
+_KEY = re.compile(r"[A-Za-z0-9_]+")
+_BESIDE = {"_id": 0, "extraction": 1, "spilled": 1}
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Refuse what is not a key of the tree, before it becomes a path of a query.
+
+    Raises
+    ------
+    ValueError
+        If a key is neither a keyword nor hex digits.
+    """
+    for key in keys:
+        if not _KEY.fullmatch(key):
+            raise ValueError("This is not a key of a dataset.")
+
+
+def top_level_projection(keys: Sequence[str]) -> Document:
+    """Give the projection that fetches elements of the dataset itself."""
+    return {**_BESIDE, **{f"dataset.{key}": 1 for key in keys}}
+
+
+def nested_pipeline(
+    patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
+) -> list[Document]:
+    """Give the pipeline that fetches elements of one item of a sequence, of an item of a sequence, ….
+
+    `$arrayElemAt` takes one item, and it is bound to a name for the next level: a path through an array without
+    item numbers would gather from all of its items.
+
+    Raises
+    ------
+    ValueError
+        If an item number is negative: `$arrayElemAt` would count it from the end.
+    """
+    if any(item < 0 for _, item in parents):
+        raise ValueError("Items count from 0.")
+    place = "$dataset"
+    bindings: list[tuple[str, Any]] = []
+    for depth, (key, item) in enumerate(parents):
+        bindings.append((f"item{depth}", {"$arrayElemAt": [f"{place}.{key}.Value", item]}))
+        place = f"$$item{depth}"
+    expression: Any = {key: f"{place}.{key}" for key in keys}
+    for name, value in reversed(bindings):
+        expression = {"$let": {"vars": {name: value}, "in": expression}}
+    return [{"$match": visible(patient_id, dicom_id)}, {"$project": {**_BESIDE, "dataset": expression}}]
+
+
+def read_answer(found: Mapping[str, Any]) -> Document:
+    """Shape what was fetched: an absent element is absent, whether the server left it out or wrote null."""
+    elements = found.get("dataset") or {}
+    return {
+        "extraction": found["extraction"],
+        "spilled": bool(found.get("spilled")),
+        "elements": {key: element for key, element in elements.items() if element is not None},
+    }

@@ -1,0 +1,1 @@
+"""What callers do, one use case a module, without HTTP and without a driver."""

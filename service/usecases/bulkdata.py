@@ -1,0 +1,100 @@
+"""The use case: the bytes of one long value, as a BulkDataURI of the DICOM JSON Model names it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from service.dicom.extract import read_tree
+from service.dicom.jsonmodel import bulk_data
+from service.dicom.limits import Limits
+from service.dicom.paths import locate, parse_tag_path
+from service.errors import NotFound
+from service.usecases import tags
+from service.usecases.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class BulkData:
+    """The bytes of a value, little-endian.
+
+    Parameters
+    ----------
+    length : int
+        How many there are.
+    pieces : async iterator of bytes
+        The bytes, in pieces of at most one MiB where they come from the original.
+    """
+
+    length: int
+    pieces: AsyncIterator[bytes]
+
+
+async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text: str) -> BulkData:
+    """Give the bytes of one element's value.
+
+    Where the original holds them as they are, only that range of it is read.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    text : str
+        The element's path.
+
+    Raises
+    ------
+    Invalid
+        The text names no tag.
+    NotFound
+        There is no such instance, it has no such element, or its value is no bytes.
+    ExtractionPending, ExtractionFailed
+        The instance has no tags yet, or never will.
+    """
+    found = await tags.find_element(context, patient_id, dicom_id, parse_tag_path(text))
+    if found is not None:
+        held = bulk_data(found.element)
+        if held is not None:
+            return _at_hand(held)
+        length, offset = found.element.get("length"), found.element.get("offset")
+        if length is None:
+            raise _no_bytes()
+        if offset is not None:
+            return await _range_of_original(context, patient_id, dicom_id, offset, length)
+    return _at_hand(await tags.read_original(context, patient_id, dicom_id, read_value, text))
+
+
+async def _range_of_original(context: Context, patient_id: str, dicom_id: str, offset: int, length: int) -> BulkData:
+    envelope = await context.store.find_envelope(patient_id, dicom_id)
+    if envelope is None:
+        raise NotFound("There is no such instance.")
+    original = await context.store.open_original(patient_id, envelope["original_id"])
+    if original is None:
+        raise NotFound("There is no such instance.")
+    stop = min(offset + length, original.length)
+    return BulkData(stop - offset, original.iter_range(offset, stop))
+
+
+def _at_hand(value: bytes) -> BulkData:
+    async def once() -> AsyncIterator[bytes]:
+        yield value
+
+    return BulkData(len(value), once())
+
+
+def _no_bytes() -> NotFound:
+    return NotFound("The value of this element is no bulk data; its tag has it.")
+
+
+def read_value(source: bytes | str, limits: Limits, text: str) -> bytes:
+    """In a worker: read the bytes of one element's value from an original."""
+    tree = read_tree(tags.as_buffer(source), limits)
+    element = locate(tree.dataset, parse_tag_path(text)).element
+    held = bulk_data(element)
+    if held is not None:
+        return held
+    if "length" not in element:
+        raise _no_bytes()
+    return bytes(tree.read_bytes(element))

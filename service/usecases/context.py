@@ -1,0 +1,53 @@
+"""What a use case works with, handed in by the application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+    from service.storage.store import Store
+    from service.workers.pool import WorkerPool
+
+
+WHOLE_TREES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The resources of one service process.
+
+    Parameters
+    ----------
+    store : Store
+        Everything at rest.
+    workers : WorkerPool
+        The processes in which long work is done.
+    settings : Settings
+        Bounds and times.
+    clock : callable
+        Gives the current time, aware and in UTC.
+    unfinished : asyncio.Event
+        Set where something is left to recovery, so that it does not wait for its next round.
+    renderings : dict
+        The pictures that are being made for the cache, so that nobody makes one of them a second time.
+    metrics : Metrics
+        Where it is counted and measured what happens.
+    whole_trees : asyncio.Semaphore
+        Held while a whole tree is in memory: one may take a hundred times the bytes that it has in the database.
+    """
+
+    store: Store
+    workers: WorkerPool
+    settings: Settings
+    clock: Callable[[], datetime]
+    unfinished: asyncio.Event = field(default_factory=asyncio.Event)
+    renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
+    whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))

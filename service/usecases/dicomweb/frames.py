@@ -1,0 +1,117 @@
+"""Frames of an instance as DICOMweb gives them: as they are stored, or decoded (PS3.18 10.4, 8.7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+from service.dicom.extract import read_tree
+from service.dicom.limits import Limits
+from service.dicom.pixels.frames import check_frame_number
+from service.dicom.pixels.header import EXPLICIT_LITTLE_ENDIAN, read_header
+from service.dicom.pixels.limits import PixelLimits
+from service.dicom.pixels.stored import decode_frame, native_bytes, stored_frame
+from service.errors import Invalid, NotFound, NotRenderable
+from service.usecases.context import Context
+from service.usecases.originals import ask_worker, local_original
+
+BATCH_BYTES = 8 << 20
+"""A worker gives so many bytes of frames at a time, or one frame where that is larger."""
+
+Frame = tuple[bytes, str]
+"""The bytes of a frame, and the UID of the transfer syntax that describes them."""
+
+
+async def iter_frames(
+    context: Context, patient_id: str, dicom_id: str, numbers: Sequence[int], *, decoded: bool
+) -> AsyncIterator[Frame]:
+    """Give frames one after another, a few megabytes at a time.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    numbers : sequence of int
+        The frames, from 0.
+    decoded : bool
+        Whether compressed frames are decoded to Explicit VR Little Endian.
+
+    Raises
+    ------
+    NotFound
+        There is no such instance, it has no pixels, or no such frame.
+    NotRenderable, LimitExceeded
+        A frame cannot be decoded.
+    """
+    envelope = await context.store.find_envelope(patient_id, dicom_id)
+    if envelope is None:
+        raise NotFound("There is no such instance.")
+    settings = context.settings
+    limits = Limits(max_inflated_bytes=settings.max_inflated_bytes)
+    bounds = PixelLimits(max_frame_pixels=settings.max_frame_pixels)
+    left = list(numbers)
+    async with local_original(context, envelope) as source:
+        while left:
+            frames: list[Frame] = await ask_worker(
+                context,
+                read_frames,
+                source,
+                left,
+                decoded,
+                limits,
+                bounds,
+                seconds=settings.render_timeout,
+                refusal=NotRenderable("These frames take more time or memory than a request may."),
+            )
+            for frame in frames:
+                yield frame
+            left = left[len(frames) :]
+
+
+def read_frames(
+    source: bytes | str, numbers: Sequence[int], decoded: bool, limits: Limits, bounds: PixelLimits
+) -> list[Frame]:
+    """In a worker: read as many of these frames as fit a batch, at least one.
+
+    Raises
+    ------
+    NotFound
+        The object has no pixels, or no such frame.
+    NotRenderable, LimitExceeded
+        A frame cannot be decoded.
+    """
+    buffer = source if isinstance(source, bytes) else _map_file(source)
+    tree = read_tree(buffer, limits)
+    if not any(name in tree.dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise NotFound("This instance has no pixels, and so no frames.")
+    header = read_header(tree.dataset, bounds)
+    try:
+        for number in numbers:
+            check_frame_number(header, number)
+    except Invalid as error:
+        if isinstance(error, NotRenderable):
+            raise
+        raise NotFound(error.detail) from None
+    encapsulated = bool(tree.dataset[header.keyword].get("encapsulated"))
+    frames: list[Frame] = []
+    size = 0
+    for number in numbers:
+        if decoded and (encapsulated or not header.is_native):
+            data = native_bytes(decode_frame(buffer, tree, header, number, bounds, []), header)
+            syntax: str = EXPLICIT_LITTLE_ENDIAN
+        else:
+            data, syntax = stored_frame(buffer, tree, number, bounds)
+            syntax = EXPLICIT_LITTLE_ENDIAN if decoded else syntax
+        frames.append((data, syntax))
+        size += len(data)
+        if size >= BATCH_BYTES:
+            break
+    return frames
+
+
+def _map_file(path: str) -> mmap:
+    with Path(path).open("rb") as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)

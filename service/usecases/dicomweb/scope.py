@@ -1,0 +1,127 @@
+"""What a DICOMweb path names: a study, a series of it, or an instance; and the instances that are there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from service.dicom.dictionary import may_be_large, tag_of_key
+from service.errors import NotFound
+from service.storage.members import Member
+from service.usecases.context import Context
+
+__all__ = ["UIDS", "Member", "Scope", "find_members", "find_one", "instance_url", "iter_visible", "member_url"]
+
+UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
+
+BATCH = 25
+"""Envelopes that are looked at in one command."""
+
+BATCH_BYTES = 16 << 20
+"""Bytes of the files of which something is read in one command: the local database decodes whole trees for it."""
+
+LARGE_BATCH_BYTES = 4 << 20
+"""The same where what is read may be large, and take many times its bytes in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The UIDs of a path.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose.
+    study, series, instance : str or None
+        The UIDs; None where the path does not go so deep.
+    """
+
+    patient_id: str
+    study: str | None = None
+    series: str | None = None
+    instance: str | None = None
+
+    @property
+    def noun(self) -> str:
+        """What the path names, as a word."""
+        return "instance" if self.instance else "series" if self.series else "study"
+
+
+async def find_members(context: Context, scope: Scope) -> list[Member]:
+    """Give the instances that a path names, in the order in which they came.
+
+    Raises
+    ------
+    NotFound
+        There is none.
+    """
+    members = await context.store.list_members(scope.patient_id, scope.study, scope.series, scope.instance)
+    if not members:
+        raise NotFound(f"There is no such {scope.noun}.")
+    return members
+
+
+async def find_one(context: Context, scope: Scope) -> Member:
+    """Give the one instance that a path names.
+
+    Raises
+    ------
+    NotFound
+        There is none, or it is being deleted.
+    """
+    members = await find_members(context, scope)
+    if await context.store.find_envelope(scope.patient_id, members[-1].dicom_id) is None:
+        raise NotFound(f"There is no such {scope.noun}.")
+    return members[-1]
+
+
+async def iter_visible(
+    context: Context, patient_id: str, members: Sequence[Member], keys: Sequence[str] = ()
+) -> AsyncGenerator[tuple[Member, Mapping[str, Any]], None]:
+    """Give each member with its envelope, and the elements of `keys`; those that are being deleted are passed over.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id : str
+        Whose.
+    members : sequence of Member
+        The instances.
+    keys : sequence of str
+        Keys of elements that are wanted too.
+    """
+    large = any(may_be_large(tag_of_key(key)) for key in keys)
+    for batch in _batches(members, LARGE_BATCH_BYTES if large else BATCH_BYTES):
+        found = await context.store.find_members(patient_id, [member.dicom_id for member in batch], keys)
+        for member in batch:
+            envelope = found.get(member.dicom_id)
+            if envelope is not None and envelope["original_id"] == member.original_id:
+                yield member, envelope
+
+
+def _batches(members: Sequence[Member], most: int) -> Iterator[list[Member]]:
+    """Divide instances into those that are read together, of files that have so many bytes together at most."""
+    batch: list[Member] = []
+    held = 0
+    for member in members:
+        if batch and (len(batch) == BATCH or held + member.length > most):
+            yield batch
+            batch, held = [], 0
+        batch.append(member)
+        held += member.length
+    if batch:
+        yield batch
+
+
+def instance_url(root: str, identifiers: Mapping[str, Any]) -> str:
+    """Give the URL of an instance below the patient's DICOMweb root."""
+    study, series, instance = (quote(identifiers[name], safe="") for name in UIDS)
+    return f"{root}/studies/{study}/series/{series}/instances/{instance}"
+
+
+def member_url(root: str, member: Member) -> str:
+    """Give the URL of an instance below the patient's DICOMweb root."""
+    return instance_url(root, {name: getattr(member, name) for name in UIDS})

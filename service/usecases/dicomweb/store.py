@@ -1,0 +1,175 @@
+"""STOW-RS (PS3.18 10.5): many files, each stored or refused for itself, and the response that says which."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, TooLarge, Unavailable
+from service.usecases import ingest
+from service.usecases.context import Context
+from service.usecases.dicomweb.scope import UIDS, instance_url
+
+# Failure Reason (0008,1197), PS3.3 C.14.1.1 and PS3.4 Table B.2-1.
+PROCESSING_FAILURE = 0x0110
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+
+WARNING_REASON = "00081196"
+DATASET_DOES_NOT_MATCH_SOP_CLASS = 0xB007
+
+
+class Refused(ServiceError):
+    """A file is not stored, for a reason that the response names.
+
+    Parameters
+    ----------
+    reason : int
+        A Failure Reason.
+    identifiers : mapping
+        What the file says it is.
+    """
+
+    def __init__(self, reason: int, identifiers: Mapping[str, str | None]) -> None:
+        super().__init__("The file was refused.")
+        self.reason = reason
+        self.identifiers = dict(identifiers)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the parts of one request, while they come.
+
+    Parameters
+    ----------
+    stored : list of dict
+        Items of the Referenced SOP Sequence.
+    failed : list of dict
+        Items of the Failed SOP Sequence.
+    others : list of dict
+        Items of the Other Failures Sequence: what has no UIDs.
+    studies : set of str
+        Of what was stored.
+    dicom_ids : list of str
+        The ids of what was stored, also of what the response has to call a failure.
+    """
+
+    stored: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    others: list[dict[str, Any]] = field(default_factory=list)
+    studies: set[str] = field(default_factory=set)
+    dicom_ids: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status (PS3.18 Table 10.5.3-1): 200 all stored, 202 with failures or warnings, 409 none stored."""
+        if not self.stored:
+            return 409
+        warned = any(WARNING_REASON in item for item in self.stored)
+        return 202 if self.failed or self.others or warned else 200
+
+    def fail(self, reason: int, identifiers: Mapping[str, str | None] | None = None) -> None:
+        """Note that a file was not stored."""
+        known = identifiers or {}
+        if known.get("sop_instance_uid"):
+            item = _reference(known)
+            self.failed.append({**item, "00081197": {"vr": "US", "Value": [reason]}})
+        else:
+            self.others.append({"00081197": {"vr": "US", "Value": [reason]}})
+
+    def response(self, root: str) -> dict[str, Any]:
+        """Give the response's dataset (PS3.18 Table 10.5.3-3).
+
+        Parameters
+        ----------
+        root : str
+            URL of the patient's DICOMweb root.
+        """
+        dataset: dict[str, Any] = {}
+        if len(self.studies) == 1:
+            dataset["00081190"] = _url(f"{root}/studies/{quote(next(iter(self.studies)), safe='')}")
+        for tag, items in (("00081198", self.failed), ("00081199", self.stored), ("0008119A", self.others)):
+            if items:
+                dataset[tag] = {"vr": "SQ", "Value": items}
+        return dataset
+
+
+async def store_part(
+    context: Context, patient_id: str, study: str | None, chunks: AsyncIterator[bytes], outcome: Outcome, root: str
+) -> None:
+    """Store one file, and note what became of it.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id : str
+        Whose it is.
+    study : str or None
+        The study that it must belong to.
+    chunks : async iterator of bytes
+        The file as it arrives.
+    outcome : Outcome
+        Where it is noted.
+    root : str
+        URL of the patient's DICOMweb root.
+
+    Raises
+    ------
+    Unavailable
+        Nothing can be stored now, and nothing of this request was.
+    """
+
+    def check(identifiers: Mapping[str, str | None]) -> None:
+        if not all(identifiers.get(name) for name in UIDS):
+            raise Refused(CANNOT_UNDERSTAND, identifiers)
+        if study is not None and identifiers["study_instance_uid"] != study:
+            raise Refused(DOES_NOT_MATCH, identifiers)
+
+    try:
+        stored = await ingest.store_upload(context, patient_id, "stow.dcm", chunks, check=check)
+        outcome.dicom_ids.append(stored.dicom_id)
+        envelope = await context.store.find_envelope(patient_id, stored.dicom_id)
+        if envelope is None:  # deleted a moment ago
+            outcome.fail(PROCESSING_FAILURE)
+            return
+        if stored.state == "done":
+            check(envelope)  # what was there already was not looked at
+    except Refused as error:
+        outcome.fail(error.reason, error.identifiers)
+    except (NotDicom, LimitExceeded):
+        outcome.fail(CANNOT_UNDERSTAND)
+    except TooLarge:
+        outcome.fail(OUT_OF_RESOURCES)
+    except Unavailable:
+        if not outcome.stored:
+            raise
+        outcome.fail(OUT_OF_RESOURCES)
+    except Invalid:
+        raise
+    except ServiceError:
+        outcome.fail(PROCESSING_FAILURE)
+    else:
+        if stored.state != "done":  # the file is kept; what it is will be known later
+            outcome.fail(PROCESSING_FAILURE)
+            return
+        item = _reference(envelope)
+        item["00081190"] = _url(instance_url(root, envelope))
+        if stored.problems or stored.truncated_at is not None:
+            item[WARNING_REASON] = {"vr": "US", "Value": [DATASET_DOES_NOT_MATCH_SOP_CLASS]}
+        outcome.stored.append(item)
+        outcome.studies.add(envelope["study_instance_uid"])
+
+
+def _reference(identifiers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        tag: {"vr": "UI", "Value": [identifiers[name]]} if identifiers.get(name) else {"vr": "UI"}
+        for tag, name in (("00081150", "sop_class_uid"), ("00081155", "sop_instance_uid"))
+    }
+
+
+def _url(text: str) -> dict[str, Any]:
+    return {"vr": "UR", "Value": [text]}

@@ -1,0 +1,250 @@
+"""The use case: bytes in; original, index and document at rest.
+
+The order is what makes a crash harmless: the file is received and hashed, extracted, its original written, then its
+index, and the whole instance last. That insert is the commit point, so an instance is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+
+from service.dicom.extract import EXTRACTOR_VERSION, Extraction, extract, extract_packed, unpack
+from service.dicom.limits import Limits, OverBudget
+from service.errors import LimitExceeded, ServiceError, Unavailable, WorkerLost
+from service.usecases.context import Context
+from service.usecases.receiving import Received, receive
+
+IN_PROCESS_ELEMENTS = 2000
+"""Elements up to which a small file is extracted by the service's own process: a few milliseconds of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of an upload.
+
+    Parameters
+    ----------
+    dicom_id : str
+        The instance's id.
+    created : bool
+        False where the patient had these bytes already.
+    state : str
+        ``done``, or ``pending`` while its tags cannot be read yet.
+    problems : int
+        How many elements could not be converted.
+    truncated_at : int or None
+        The byte at which a cut file stopped.
+    """
+
+    dicom_id: str
+    created: bool
+    state: str
+    problems: int = 0
+    truncated_at: int | None = None
+
+
+async def store_upload(
+    context: Context,
+    patient_id: str,
+    file_name: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    respond_async: bool = False,
+    check: Callable[[Mapping[str, str | None]], None] | None = None,
+) -> Stored:
+    """Store one DICOM file for a patient; the same bytes give the same id and are stored once.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id : str
+        Whose file it is.
+    file_name : str
+        The name the client gave it.
+    chunks : async iterator of bytes
+        The file as it arrives.
+    respond_async : bool
+        Whether to come back as soon as the original is durable, and extract later.
+    check : callable, optional
+        Takes the identifiers of the file once it is extracted, before anything is stored. What it raises refuses it.
+
+    Raises
+    ------
+    NotDicom, LimitExceeded, TooLarge
+        The file is refused, and nothing of it is kept.
+    Unavailable
+        The database is away, or there is no room.
+    """
+    with _counted(context):
+        return await _store(context, patient_id, file_name, chunks, respond_async=respond_async, check=check)
+
+
+@contextlib.contextmanager
+def _counted(context: Context) -> Iterator[None]:
+    """Count an upload that is not stored."""
+    try:
+        yield
+    except Unavailable:
+        context.metrics.upload("unavailable")
+        raise
+    except ServiceError:
+        context.metrics.upload("refused")
+        raise
+    except BaseException:  # its sender went away, or something is wrong here
+        context.metrics.upload("broken")
+        raise
+
+
+async def _store(
+    context: Context,
+    patient_id: str,
+    file_name: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    respond_async: bool,
+    check: Callable[[Mapping[str, str | None]], None] | None,
+) -> Stored:
+    settings = context.settings
+    spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
+    async with receive(chunks, *spooling) as received:
+        envelope: dict[str, Any] = {
+            "_id": await context.store.settle_id(patient_id, received.sha256),
+            "patient_id": patient_id,
+            "file_name": file_name,
+            "size": received.size,
+            "sha256": received.sha256,
+            "original_id": ObjectId(),
+            "received_at": context.clock(),
+        }
+        if not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
+            present = await _find_present(context, envelope)
+            if present is not None:
+                context.metrics.upload("present")
+                return present
+        extraction = None if respond_async else await _extract_or_leave(context, received)
+        if extraction is None:
+            committed = await _store_pending(context, envelope, received)
+            stored = Stored(envelope["_id"], created=True, state="pending")
+        else:
+            if check is not None:
+                check(extraction.identifiers)
+            envelope |= extracted_fields(extraction, context)
+            content = received.source if isinstance(received.source, bytes) else received.chunks()
+            committed = await context.store.store_instance(envelope, extraction, content)
+            stored = Stored(envelope["_id"], True, "done", extraction.problems, extraction.truncated_at)
+        if committed:
+            context.metrics.upload("pending" if extraction is None else "stored", received.size)
+            return stored
+        present = await _find_present(context, envelope)
+        if present is None:
+            raise Unavailable("The same file is being deleted. Send it again when that is over.")
+        context.metrics.upload("present")
+        return present
+
+
+def extracted_fields(extraction: Extraction, context: Context, attempts: int = 1) -> dict[str, Any]:
+    """Give the fields of an instance's envelope that follow from its extraction.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        What was extracted just now.
+    context : Context
+        For the time.
+    attempts : int
+        How many times it was tried.
+    """
+    return {
+        **extraction.identifiers,
+        "extraction": {
+            "state": "done",
+            "version": EXTRACTOR_VERSION,
+            "at": context.clock(),
+            "attempts": attempts,
+            "error": None,
+        },
+        "problems": extraction.problems,
+        "warnings": extraction.warnings,
+        "truncated_at": extraction.truncated_at,
+        "spilled": extraction.spilled,
+    }
+
+
+async def extract_in_worker(context: Context, source: bytes | str) -> Extraction:
+    """Extract a file, given as bytes or as a path, in a worker process.
+
+    Raises
+    ------
+    NotDicom, LimitExceeded
+        The file is none that can be stored.
+    WorkerLost
+        The worker crashed, or ran out of time.
+    """
+    limits = Limits(max_inflated_bytes=context.settings.max_inflated_bytes)
+    with context.metrics.work("extraction", "worker"):
+        packed = await context.workers.run(extract_packed, source, limits, timeout=context.settings.extraction_timeout)
+    return unpack(packed)
+
+
+async def _extract_or_leave(context: Context, received: Received) -> Extraction | None:
+    """Extract here what is small, and in a worker what is not; None where the worker did not survive it."""
+    source = received.source
+    if isinstance(source, bytes) and received.size <= context.settings.in_process_bytes:
+        limits = Limits(
+            max_inflated_bytes=min(context.settings.max_inflated_bytes, 4 * received.size),
+            max_elements=IN_PROCESS_ELEMENTS,
+        )
+        try:
+            with context.metrics.work("extraction", "service"):
+                return extract(source, limits)
+        except (OverBudget, LimitExceeded):
+            pass  # a worker has more time and room, and its word is the last
+    try:
+        return await extract_in_worker(context, source if isinstance(source, bytes) else str(source))
+    except WorkerLost:  # the file may be the cause: it is kept, and tried again later
+        return None
+
+
+async def _store_pending(context: Context, envelope: dict[str, Any], received: Received) -> bool:
+    """Store an original with an instance that has no tags yet."""
+    store = context.store
+    envelope["extraction"] = {
+        "state": "pending",
+        "version": EXTRACTOR_VERSION,
+        "at": None,
+        "attempts": 0,
+        "error": None,
+    }
+    envelope["problems"] = 0
+    await store.write_original(envelope, received.source if isinstance(received.source, bytes) else received.chunks())
+    if await store.insert_pending(envelope):
+        context.unfinished.set()
+        return True
+    await store.remove_original(envelope["original_id"])
+    return False
+
+
+async def _find_present(context: Context, envelope: Mapping[str, Any]) -> Stored | None:
+    """Find what the patient has under the same bytes; a failed extraction is queued again."""
+    present = await context.store.find_envelope(envelope["patient_id"], envelope["_id"])
+    if present is None:
+        return None
+    state = present["extraction"]["state"]
+    if state == "failed":
+        pending = {**present["extraction"], "state": "pending", "attempts": 0, "retry_at": None}
+        await context.store.set_extraction(present, pending)
+        context.unfinished.set()
+        state = "pending"
+    return Stored(
+        present["_id"],
+        created=False,
+        state=state,
+        problems=present.get("problems") or 0,
+        truncated_at=present.get("truncated_at"),
+    )

@@ -1,0 +1,102 @@
+"""Original bytes from the database to where a worker process can read them, and the worker that reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from service.errors import Invalid, NotFound, NoWorker, WorkerLost
+from service.usecases import spool
+from service.usecases.context import Context
+from service.workers.pool import OutOfTime
+
+IN_MEMORY_BYTES = 4 << 20
+"""The largest original that is handed to a worker as bytes; a larger one is handed as a file."""
+
+
+@contextlib.asynccontextmanager
+async def local_original(
+    context: Context, envelope: Mapping[str, Any], ranges: Sequence[tuple[int, int]] | None = None
+) -> AsyncIterator[bytes | str]:
+    """Have an original at hand, as bytes or as the path of a file that is gone afterwards.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    envelope : mapping
+        Of the instance whose original it is.
+    ranges : sequence of (int, int), optional
+        The parts ``[start, stop)`` that will be read. Where they are given, a large original comes as a sparse file
+        of its full length in which only these are filled.
+
+    Raises
+    ------
+    NotFound
+        Where there is no such original.
+    Overloaded
+        Where the disk of the spool files is full, or nearly.
+    """
+    original = await context.store.open_original(envelope["patient_id"], envelope["original_id"])
+    if original is None:
+        raise NotFound("There is no such instance.")
+    if original.length <= IN_MEMORY_BYTES:
+        yield await original.read_range()
+        return
+    file, path = await asyncio.to_thread(spool.open_file, context.settings.spool_dir)
+    try:
+        with spool.room():
+            file.truncate(original.length)
+            for start, stop in ranges or [(0, original.length)]:
+                position = start
+                async for piece in original.iter_range(start, stop):
+                    spool.check_room(context.settings.spool_dir, context.settings.min_free_bytes)
+                    await asyncio.to_thread(_write_at, file, position, piece)
+                    position += len(piece)
+            await asyncio.to_thread(file.flush)
+        yield str(path)
+    finally:
+        spool.discard(file, path)
+
+
+def _write_at(file: BinaryIO, position: int, piece: bytes) -> None:
+    file.seek(position)
+    file.write(piece)
+
+
+async def ask_worker(
+    context: Context, function: Callable[..., Any], *arguments: Any, seconds: float, refusal: Invalid
+) -> Any:
+    """Have a worker process answer what somebody asks of one file.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    function : callable
+        Of a module; it is called in the worker.
+    arguments
+        What it takes.
+    seconds : float
+        How long it may take.
+    refusal : Invalid
+        What is raised where the file costs the worker its life, or takes too long: asking again would not help.
+
+    Raises
+    ------
+    NoWorker, Overloaded
+        It cannot be asked now.
+    """
+    lost_before = False
+    while True:
+        try:
+            return await context.workers.run(function, *arguments, timeout=seconds)
+        except NoWorker:
+            raise
+        except WorkerLost as error:
+            # A process can be lost to something else than this file, once; time it has had enough.
+            if lost_before or isinstance(error, OutOfTime):
+                raise refusal from error
+            lost_before = True

@@ -1,0 +1,114 @@
+"""The use case: a picture of a frame, from the cache or rendered in a worker process and cached.
+
+Only the default rendition of each frame is kept: its number is bounded by the file, while that of windows and sizes
+that somebody may ask for is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from service.dicom.limits import Limits
+from service.dicom.pixels.limits import PixelLimits
+from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
+from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
+from service.errors import NotFound, NotRenderable, Unavailable
+from service.storage.renditions import RenditionKey, StoredRendition
+from service.usecases.context import Context
+from service.usecases.originals import IN_MEMORY_BYTES, ask_worker, local_original
+
+
+async def rendition(context: Context, patient_id: str, dicom_id: str, request: RenderRequest) -> Rendition:
+    """Give one frame of an instance as a picture.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    request : RenderRequest
+        Which frame, and how.
+
+    Raises
+    ------
+    NotFound
+        There is no such instance.
+    NotRenderable, LimitExceeded
+        There is no picture to give, or making it ended the worker.
+    """
+    envelope = await context.store.find_envelope(patient_id, dicom_id)
+    if envelope is None:
+        raise NotFound("There is no such instance.")
+    if not _is_default(request):
+        return await _render(context, envelope, request)
+    key = RenditionKey(request.frame, RENDERER_VERSION)
+    cached = await context.store.find_rendition(patient_id, dicom_id, key)
+    context.metrics.rendered_cache(hit=cached is not None)
+    if cached is not None:
+        return Rendition(data=cached.data, **cached.metadata)
+    # Whoever asks for the same picture meanwhile waits for this one; the task outlives a caller that goes away.
+    same = (patient_id, dicom_id, request.frame)
+    making = context.renderings.get(same)
+    if making is None:
+        making = context.renderings[same] = asyncio.create_task(_make_default(context, envelope, request, key))
+        making.add_done_callback(partial(_end_making, context, same))
+    made: Rendition = await asyncio.shield(making)
+    return made
+
+
+def _end_making(context: Context, same: tuple[str, str, int], making: asyncio.Task[Rendition]) -> None:
+    del context.renderings[same]
+    if not making.cancelled():
+        making.exception()  # looked at: all who waited for it may have gone away
+
+
+async def _make_default(
+    context: Context, envelope: Mapping[str, Any], request: RenderRequest, key: RenditionKey
+) -> Rendition:
+    """Make the picture that is kept, and keep it."""
+    made = await _render(context, envelope, request)
+    about = {name: value for name, value in asdict(made).items() if name != "data"}
+    with contextlib.suppress(Unavailable):  # it can be given, if not kept
+        stored = StoredRendition(made.data, about)
+        await context.store.put_rendition(envelope["patient_id"], envelope["_id"], key, stored)
+    return made
+
+
+def _is_default(request: RenderRequest) -> bool:
+    return request == RenderRequest(frame=request.frame)
+
+
+async def _render(context: Context, envelope: Mapping[str, Any], request: RenderRequest) -> Rendition:
+    settings = context.settings
+    limits = PixelLimits(max_frame_pixels=settings.max_frame_pixels)
+    reading = Limits(max_inflated_bytes=settings.max_inflated_bytes)
+    ranges = await _find_ranges(context, envelope, request.frame, limits)
+    async with local_original(context, envelope, ranges) as source:
+        with context.metrics.work("rendering", "worker"):
+            made: Rendition = await ask_worker(
+                context,
+                render,
+                source,
+                request,
+                limits,
+                reading,
+                seconds=settings.render_timeout,
+                refusal=NotRenderable("This frame takes more time or memory than a picture may."),
+            )
+    return made
+
+
+async def _find_ranges(
+    context: Context, envelope: Mapping[str, Any], frame: int, limits: PixelLimits
+) -> list[tuple[int, int]] | None:
+    """Find which parts of a large original the frame needs; None where it needs the whole."""
+    if envelope["size"] <= IN_MEMORY_BYTES:
+        return None
+    read = await context.store.read_elements(envelope["patient_id"], envelope["_id"], [], HEADER_KEYS)
+    return frame_ranges(read["elements"], frame, envelope["size"], limits) if read else None

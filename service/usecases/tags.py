@@ -1,0 +1,225 @@
+"""The use case: what one element of a stored file says, and what all of them say.
+
+Answers come from the document. Only what it had no room for is read from the original again, by the same extractor,
+in a worker process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from service.dicom.extract import read_tree
+from service.dicom.jsonmodel import dicom_json
+from service.dicom.limits import Limits
+from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
+from service.dicom.simplified import simplify_dataset, simplify_element
+from service.dicom.spill import has_gap
+from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NotFound
+from service.usecases.context import Context
+from service.usecases.originals import ask_worker, local_original
+
+ABSENT_KEY = "FFFFFFFF"
+"""Stands for a sequence that is not there, so that what is asked below it is not there either."""
+
+
+async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) -> bytes:
+    """Give one element, simplified, as JSON.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    text : str
+        The tag or path as the caller wrote it.
+
+    Raises
+    ------
+    Invalid
+        The text names no tag.
+    NotFound
+        There is no such instance, or it has no such element.
+    ExtractionPending, ExtractionFailed
+        The instance has no tags yet, or never will.
+    """
+    found = await find_element(context, patient_id, dicom_id, parse_tag_path(text))
+    if found is None:
+        return await read_original(context, patient_id, dicom_id, read_spilled_tag, text)
+    return orjson.dumps(simplify_element(*found))
+
+
+async def find_element(context: Context, patient_id: str, dicom_id: str, path: Sequence[Step]) -> Located | None:
+    """Find one element in the document; None where only the original has it, or has it whole.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    path : sequence of Step
+        Of `parse_tag_path`.
+
+    Raises
+    ------
+    NotFound, ExtractionPending, ExtractionFailed
+        As of `read_tag`.
+    """
+    parents: list[tuple[str, int]] = []
+    for step in path[:-1]:
+        parents.append((await _parent_key(context, patient_id, dicom_id, parents, step), step.item or 0))
+    level = await _read_level(context, patient_id, dicom_id, parents, path[-1])
+    try:
+        found = locate(level["elements"], path[-1:])
+    except NotFound:
+        if not level["spilled"]:
+            raise
+        return None
+    return None if level["spilled"] and has_gap(found.element) else found
+
+
+async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:
+    """Give all elements of an instance, simplified, as JSON: a list by ascending tag.
+
+    Raises
+    ------
+    NotFound, ExtractionPending, ExtractionFailed
+        As of `read_tag`.
+    """
+    return await _whole(context, patient_id, dicom_id, simplified_json)
+
+
+async def read_dicom_json(context: Context, patient_id: str, dicom_id: str, bulk_data_root: str) -> bytes:
+    """Give an instance in the DICOM JSON Model (PS3.18 Annex F): a list of one dataset.
+
+    Parameters
+    ----------
+    context : Context
+        The resources of this process.
+    patient_id, dicom_id : str
+        Whose, and which instance.
+    bulk_data_root : str
+        What the BulkDataURI of a long value begins with; the path of its element follows.
+
+    Raises
+    ------
+    NotFound, ExtractionPending, ExtractionFailed
+        As of `read_tag`.
+    """
+    return await _whole(context, patient_id, dicom_id, model_json, bulk_data_root)
+
+
+async def _parent_key(
+    context: Context, patient_id: str, dicom_id: str, parents: list[tuple[str, int]], step: Step
+) -> str:
+    """Give the document's key of a sequence; only a private one needs a look at which block its creator reserved."""
+    if step.creator is None:
+        return candidate_keys({}, step)[0]
+    level = await _read_level(context, patient_id, dicom_id, parents, step)
+    keys = candidate_keys(level["elements"], step)
+    return next((key for key in keys if key in level["elements"]), ABSENT_KEY)
+
+
+async def _read_level(
+    context: Context, patient_id: str, dicom_id: str, parents: list[tuple[str, int]], step: Step
+) -> Mapping[str, Any]:
+    level = await context.store.read_elements(patient_id, dicom_id, parents, lookup_keys(step))
+    if level is None:
+        raise NotFound("There is no such instance.")
+    check_extracted(level["extraction"])
+    return level
+
+
+def check_extracted(extraction: Mapping[str, Any]) -> None:
+    """Refuse what asks for the tags of an instance that has none.
+
+    Raises
+    ------
+    ExtractionPending
+        They are not there yet.
+    ExtractionFailed
+        They never will be.
+    """
+    if extraction["state"] == "pending":
+        raise ExtractionPending("The tags of this instance are not extracted yet.", retry_after=2)
+    if extraction["state"] == "failed":
+        raise ExtractionFailed(f"The tags of this instance could not be extracted: {extraction['error']}")
+
+
+async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, *arguments: str) -> bytes:
+    """Encode the whole tree off the event loop: from the document, or where that has gaps from the original."""
+    async with context.whole_trees:
+        document = await context.store.read_dataset(patient_id, dicom_id)
+        if document is None:
+            raise NotFound("There is no such instance.")
+        check_extracted(document["extraction"])
+        if not document["spilled"]:
+            encoded: bytes = await asyncio.to_thread(encode, document["dataset"], *arguments)
+            return encoded
+    return await read_original(context, patient_id, dicom_id, read_spilled_whole, encode, *arguments)
+
+
+async def read_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:
+    """Have a worker read an instance's original by a function of the source, the limits and the arguments.
+
+    Raises
+    ------
+    NotFound
+        There is no such instance.
+    LimitExceeded
+        It took a worker too long, or its life.
+    """
+    envelope = await context.store.find_envelope(patient_id, dicom_id)
+    if envelope is None:
+        raise NotFound("There is no such instance.")
+    settings = context.settings
+    limits = Limits(max_inflated_bytes=settings.max_inflated_bytes)
+    async with local_original(context, envelope) as source:
+        answer: bytes = await ask_worker(
+            context,
+            function,
+            source,
+            limits,
+            *arguments,
+            seconds=settings.extraction_timeout,
+            refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
+        )
+    return answer
+
+
+def simplified_json(dataset: Mapping[str, Any]) -> bytes:
+    """Encode a tree as the JSON list of its simplified elements."""
+    return orjson.dumps(simplify_dataset(dataset))
+
+
+def model_json(dataset: Mapping[str, Any], bulk_data_root: str) -> bytes:
+    """Encode a tree as a JSON list of one dataset of the DICOM JSON Model."""
+    return orjson.dumps([dicom_json(dataset, lambda path: bulk_data_root + quote(path, safe=""))])
+
+
+def read_spilled_tag(source: bytes | str, limits: Limits, text: str) -> bytes:
+    """In a worker: read one element from an original, simplified, as JSON."""
+    found = locate(read_tree(as_buffer(source), limits).dataset, parse_tag_path(text))
+    return orjson.dumps(simplify_element(*found))
+
+
+def read_spilled_whole(source: bytes | str, limits: Limits, encode: Any, *arguments: str) -> bytes:
+    """In a worker: read a whole original and encode its tree."""
+    encoded: bytes = encode(read_tree(as_buffer(source), limits).dataset, *arguments)
+    return encoded
+
+
+def as_buffer(source: bytes | str) -> bytes | mmap.mmap:
+    """Give what a worker was handed: the bytes, or a mapped file, of which only what is looked at is read."""
+    if isinstance(source, bytes):
+        return source
+    with Path(source).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,0 +1,66 @@
+"""What the application and its requests carry, by typed keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from service.auth.key_source import KeySource
+from service.auth.tokens import Authenticator, Claims
+from service.settings import Settings
+from service.usecases.audit import Audit
+from service.usecases.context import Context
+from service.usecases.metrics import Measuring
+from service.web.admission import AllSlots
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the patient of the path, and the token that opens their data."""
+
+    patient_id: str
+    claims: Claims
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """Whose data a request is about and who asks, as far as is known; for the audit.
+
+    Parameters
+    ----------
+    patient_id : str
+        The patient of the path.
+    subject, token_id : str or None
+        Of the token.
+    verified : bool
+        Whether the token is a valid one, be it for another patient.
+    """
+
+    patient_id: str
+    subject: str | None = None
+    token_id: str | None = None
+    verified: bool = False
+
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
+AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
+SLOTS: web.AppKey[AllSlots] = web.AppKey("slots")
+PUBLIC_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("public_routes", frozenset[tuple[str, str]])
+ROUTE_SCOPES: web.AppKey[Mapping[tuple[str, str], str]] = web.AppKey("route_scopes", Mapping[tuple[str, str], str])
+KEY_SOURCE: web.AppKey[KeySource] = web.AppKey("key_source", KeySource)
+"""There only where keys are published: with a secret there is nothing to renew."""
+API_DOCUMENT: web.AppKey[bytes] = web.AppKey("api_document", bytes)
+
+AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
+MEASURING: web.AppKey[Measuring] = web.AppKey("measuring", Measuring)
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+STARTED: web.RequestKey[float] = web.RequestKey("started", float)
+ROUTE: web.RequestKey[str] = web.RequestKey("route", str)
+AUDITED: web.RequestKey[Audited] = web.RequestKey("audited", Audited)
+ACTION: web.RequestKey[str] = web.RequestKey("action", str)
+DICOM_IDS: web.RequestKey[Sequence[str]] = web.RequestKey("dicom_ids", Sequence[str])

@@ -1,0 +1,171 @@
+"""GET, HEAD and DELETE /patient/{patient_id}/dicom/{dicom_id}: an instance as a file, a picture or a description."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from aiohttp import hdrs, web
+
+from schemas.http import NoParameters, PictureParameters
+from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition
+from service.errors import NotFound
+from service.usecases import deletion, rendered
+from service.web.access_log import entry_of
+from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT, REQUEST_ID
+from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
+from service.web.instance_json import aware, describe
+from service.web.negotiation import DICOM, JSON, PNG, choose_document
+from service.web.path import dicom_id_of
+from service.web.problems import problem_response
+from service.web.streams import stream
+
+HEADERS = {
+    "Cache-Control": "private, no-cache",  # a browser may keep it, and asks each time, token in hand
+    "Vary": "Accept, Content-Type, Access-Token, Authorization",
+}
+
+NO_PARAMETERS = NoParameters()
+PICTURE_PARAMETERS = PictureParameters()
+
+
+async def get_document(request: web.Request) -> web.StreamResponse:
+    """Give the representation that the headers ask for."""
+    accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ())) or None
+    media_type = choose_document(accept, request.headers.get(hdrs.CONTENT_TYPE))
+    if media_type == PNG:
+        request[ACTION] = "read_picture"
+        return await _picture(request)
+    request[ACTION] = "read_envelope" if media_type == JSON else "read_original"
+    NO_PARAMETERS.read(request.query.items())
+    if media_type == JSON:
+        envelope = await find_envelope(request)
+        return web.Response(
+            body=orjson.dumps(describe(envelope), option=orjson.OPT_UTC_Z), content_type=JSON, headers=HEADERS
+        )
+    return await _original(request)
+
+
+async def delete_document(request: web.Request) -> web.Response:
+    """Delete an instance and all that came from it."""
+    dicom_id = dicom_id_of(request)
+    intent = entry_of(request.app, request, request[AUDITED], None)
+    await deletion.delete(request.app[CONTEXT], request[CALLER].patient_id, dicom_id, intent)
+    return web.Response(status=204)
+
+
+async def find_envelope(request: web.Request) -> Mapping[str, Any]:
+    """Give what the store knows of the instance that the path names.
+
+    Raises
+    ------
+    NotFound
+        Where this patient has no such instance.
+    """
+    envelope: Mapping[str, Any] | None = await request.app[CONTEXT].store.find_envelope(
+        request[CALLER].patient_id, dicom_id_of(request)
+    )
+    if envelope is None:
+        raise NotFound("There is no such instance.")
+    return envelope
+
+
+async def _original(request: web.Request) -> web.StreamResponse:
+    """Give the bytes that were uploaded, or a range of them."""
+    envelope = await find_envelope(request)
+    received_at = aware(envelope["received_at"])
+    assert received_at is not None  # noqa: S101 - every envelope has it
+    validators = Validators(f'"{envelope["sha256"]}"', received_at)
+    headers = {
+        **HEADERS,
+        "ETag": validators.etag,
+        "Last-Modified": validators.last_modified,
+        "Accept-Ranges": "bytes",
+    }
+    sent = request.headers
+    if is_unchanged(validators, sent.get(hdrs.IF_NONE_MATCH), sent.get(hdrs.IF_MODIFIED_SINCE)):
+        return web.Response(status=304, headers=headers)
+    length = envelope["size"]
+    wanted = sent.get(hdrs.RANGE) if request.method == hdrs.METH_GET else None
+    try:
+        part = requested_range(validators, length, wanted, sent.get(hdrs.IF_RANGE))
+    except Unsatisfiable:
+        refusal = problem_response(416, f"The file has {length} bytes.", request[REQUEST_ID])
+        refusal.headers[hdrs.CONTENT_RANGE] = f"bytes */{length}"
+        return refusal
+    start, stop = part or (0, length)
+    headers["Content-Disposition"] = content_disposition("attachment", envelope["file_name"])
+    if part is not None:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{length}"
+    return await _stream(request, envelope, (start, stop), 200 if part is None else 206, headers)
+
+
+async def _stream(
+    request: web.Request, envelope: Mapping[str, Any], part: tuple[int, int], status: int, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    original = await request.app[CONTEXT].store.open_original(envelope["patient_id"], envelope["original_id"])
+    if original is None:  # deleted a moment ago
+        raise NotFound("There is no such instance.")
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_type = DICOM
+    return await stream(request, response, part[1] - part[0], original.iter_range(*part))
+
+
+async def _picture(request: web.Request) -> web.Response:
+    """Give one frame as PNG."""
+    asked = PICTURE_PARAMETERS.read(request.query.items())
+    # Frames and windows count from 1 at HTTP and from 0 below it; this is the one place that knows both.
+    wanted = RenderRequest(
+        frame=asked["frame"] - 1,
+        window=asked["window"],
+        voi=None if asked["voi"] is None else asked["voi"] - 1,
+        size=asked["size"],
+    )
+    dicom_id = dicom_id_of(request)
+    # An id stands for the patient and the bytes, so id, question and renderer settle the picture.
+    seed = f"{dicom_id} {RENDERER_VERSION} {wanted!r}"
+    etag = f'W/"{hashlib.sha256(seed.encode()).hexdigest()[:32]}"'
+    headers = {**HEADERS, "ETag": etag}
+    if f'"{etag[3:-1]}"' in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+        await find_envelope(request)
+        return web.Response(status=304, headers=headers)
+    made = await rendered.rendition(request.app[CONTEXT], request[CALLER].patient_id, dicom_id, wanted)
+    return _png(made, headers)
+
+
+def _png(made: Rendition, headers: Mapping[str, str]) -> web.Response:
+    response = web.Response(body=made.data, content_type=made.media_type, headers=headers)
+    response.headers["Content-Disposition"] = "inline"
+    response.headers["Dicom-Frame"] = str(made.frame + 1)
+    response.headers["Dicom-Frames"] = str(made.frames)
+    response.headers["Dicom-Window-Source"] = made.window_source
+    if made.window is not None:
+        response.headers["Dicom-Window"] = ",".join(f"{number:.10g}" for number in made.window)
+    for warning in made.warnings:
+        response.headers.add("Warning", f'299 - "{_header_text(warning)}"')
+    return response
+
+
+def content_disposition(kind: str, file_name: str) -> str:
+    """Write a `Content-Disposition` (RFC 6266) that no file name can break out of.
+
+    Parameters
+    ----------
+    kind : str
+        ``attachment`` or ``inline``.
+    file_name : str
+        Any text.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._ ()+=@-]", "_", file_name)
+    value = f'{kind}; filename="{plain}"'
+    if plain != file_name:
+        value += f"; filename*=UTF-8''{quote(file_name, safe='')}"
+    return value
+
+
+def _header_text(text: str) -> str:
+    return re.sub(r"[^\x20\x21\x23-\x5b\x5d-\x7e]", "?", text)
