@@ -19,7 +19,7 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def ask(path: str, body: bytes | None = None, **headers: str) -> bytes:
-    """Send a request with a token, and give the answer's body."""
+    """Send a request with a token, and return the answer's body."""
     claims = {"patient_id": "smoke-test", "exp": int(time.time()) + 60}
     for claim, variable in (("iss", "JWT_ISSUER"), ("aud", "JWT_AUDIENCE")):
         if os.environ.get(variable):

@@ -54,7 +54,7 @@ class Parameters(Schema):
         unknown = RAISE
 
     def read(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """Give the parameters of a query, checked and typed.
+        """Return the parameters of a query, checked and typed.
 
         Parameters
         ----------

@@ -73,14 +73,14 @@ class Page:
                 self.complaints.append(str(details.get("exception", {}).get("description", details["text"]))[:500])
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol, and give its result."""
+        """Call a method of the protocol, and return its result."""
         number = next(self._numbers)
         self._waiting[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         return await asyncio.wait_for(self._waiting[number], 60)
 
     async def evaluate(self, expression: str) -> Any:
-        """Give the value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         result = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         return result.get("result", {}).get("value")
 
@@ -94,14 +94,14 @@ class Page:
             await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
     async def screenshot(self) -> Image.Image:
-        """Give what the page looks like."""
+        """Return what the page looks like."""
         data = (await self.call("Page.captureScreenshot", format="png"))["data"]
         return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
 
 @asynccontextmanager
 async def running_page(session: aiohttp.ClientSession, profile: Path) -> AsyncIterator[Page]:
-    """Have a browser with one empty page.
+    """Start a browser with one empty page.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 async def work(settings: Settings, given: argparse.Namespace) -> int:
-    """Do it, and give the exit status."""
+    """Do it, and return the exit status."""
     progress = Progress("exported")
     progress.quiet = given.quiet
 

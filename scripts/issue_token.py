@@ -53,7 +53,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def find_secret(settings: Settings) -> str:
-    """Give the secret that tokens are signed with.
+    """Return the secret that tokens are signed with.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def find_secret(settings: Settings) -> str:
 
 
 def issue(given: argparse.Namespace, environ: dict[str, str]) -> str:
-    """Give the token that is asked for.
+    """Return the token that is asked for.
 
     Raises
     ------

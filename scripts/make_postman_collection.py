@@ -61,7 +61,7 @@ is deleted at the end, also where that patient had it before.
 
 
 def make_collection(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the collection (Postman's format 2.1) of an OpenAPI document."""
+    """Return the collection (Postman's format 2.1) of an OpenAPI document."""
     folders: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
     described = {tag["name"]: tag["description"] for tag in document["tags"]}
     last: list[dict[str, Any]] = []  # what deletes, so that all else can be asked before
@@ -89,7 +89,7 @@ def make_collection(document: Mapping[str, Any]) -> dict[str, Any]:
 def make_items(
     document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Give the requests of an operation: one for each form in which it can be sent or answered."""
+    """Return the requests of an operation: one for each form in which it can be sent or answered."""
     parameters = [resolve(document, each) for each in operation["parameters"]]
     answers = {status: each for status, each in operation["responses"].items() if status < "300"}
     content = next(iter(answers.values())).get("content", {})
@@ -110,12 +110,12 @@ def make_items(
 
 
 def is_of_one_file(kind: str) -> bool:
-    """Tell whether a media type can be answered for a file of one frame that is not compressed."""
+    """Return whether a media type can be answered for a file of one frame that is not compressed."""
     return "*" not in kind and 'type="image' not in kind
 
 
 def is_told_twice(content: Mapping[str, Any], kind: str) -> bool:
-    """Tell whether a media type is only another name for the same JSON."""
+    """Return whether a media type is only another name for the same JSON."""
     return kind == "application/json" and content.get("application/dicom+json") == content[kind]
 
 
@@ -129,7 +129,7 @@ def make_item(
     *,
     conditions: bool = False,
 ) -> dict[str, Any]:
-    """Give one request."""
+    """Return one request."""
     query = [
         {"key": key, "value": value, "description": parameter["description"], "disabled": True}
         if not (conditions and parameter["schema"].get("type") == "object")
@@ -185,7 +185,7 @@ def make_item(
 
 
 def make_tests(operation_id: str, statuses: list[str], kind: str | None) -> dict[str, Any]:
-    """Give what is looked at in an answer, and what is learned from it."""
+    """Return what is looked at in an answer, and what is learned from it."""
     listed = ", ".join(statuses)
     lines = [f'pm.test("the status is {listed}", () => pm.expect(pm.response.code).to.be.oneOf([{listed}]));']
     if kind is not None:
@@ -198,7 +198,7 @@ def make_tests(operation_id: str, statuses: list[str], kind: str | None) -> dict
 
 
 def examples(parameter: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give the names and values that a parameter of a query has as an example."""
+    """Return the names and values that a parameter of a query has as an example."""
     example = parameter.get("example", parameter["schema"].get("default", ""))
     if isinstance(example, Mapping):
         yield from example.items()
@@ -209,7 +209,7 @@ def examples(parameter: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def variable_of(name: str) -> str:
-    """Give the collection's variable for a part of a path."""
+    """Return the collection's variable for a part of a path."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
@@ -225,7 +225,7 @@ def resolve(document: Mapping[str, Any], thing: dict[str, Any]) -> dict[str, Any
 
 
 def write_collection(collection: Mapping[str, Any]) -> str:
-    """Give the text of the file."""
+    """Return the text of the file."""
     return json.dumps(collection, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -28,7 +28,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 async def work(settings: Settings, given: argparse.Namespace) -> int:
-    """Do it, and give the exit status."""
+    """Do it, and return the exit status."""
     async with open_store_beside(settings, "scripts/migrate.py", prepare=False) as store:
         migrated = await store.maintenance.migrate(dry_run=given.dry_run)
     would = "would be " if given.dry_run else ""

@@ -102,7 +102,7 @@ class Study:
 
 
 def fetch_viewer() -> Path:
-    """Give the folder of the viewer's build, from npm where it is not there yet.
+    """Return the folder of the viewer's build, from npm where it is not there yet.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def fetch_viewer() -> Path:
 
 
 def make_studies() -> list[Study]:
-    """Give a CT series made of pydicom's test file, and files of its as they are under a study of their own."""
+    """Return a CT series made of pydicom's test file, and files of its as they are under a study of their own."""
     made = [Study(f"a CT series of {SLICES} slices", f"{UIDS}.1", make_slices(f"{UIDS}.1"))]
     for number, (name, file) in enumerate(FILES.items(), 2):
         dataset = pydicom.dcmread(str(get_testdata_file(file, download=False)))
@@ -138,7 +138,7 @@ def make_studies() -> list[Study]:
 
 
 def make_slices(study: str) -> list[bytes]:
-    """Give the slices of a series, each the picture of the one before moved by some pixels."""
+    """Return the slices of a series, each the picture of the one before moved by some pixels."""
     dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
     pixels = dataset.pixel_array
     made = []
@@ -153,7 +153,7 @@ def make_slices(study: str) -> list[bytes]:
 
 
 def bytes_of(dataset: pydicom.Dataset) -> bytes:
-    """Give a dataset as a file."""
+    """Return a dataset as a file."""
     target = io.BytesIO()
     dataset.save_as(target)
     return target.getvalue()
@@ -161,7 +161,7 @@ def bytes_of(dataset: pydicom.Dataset) -> bytes:
 
 @asynccontextmanager
 async def running_service(folder: Path, origin: str) -> AsyncIterator[str]:
-    """Have the service with a database of its own; gives its URL."""
+    """Start the service with a database of its own, and yield its URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service", "--dev", "--port", "0", "--data-dir", str(folder),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -184,7 +184,7 @@ async def running_service(folder: Path, origin: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def serving_viewer(dist: Path) -> AsyncIterator[tuple[str, dict[str, str]]]:
-    """Serve the viewer; gives its origin, and where its configuration is put."""
+    """Serve the viewer; returns its origin, and where its configuration is put."""
     config = {"text": ""}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -222,7 +222,7 @@ class Store:
                 raise SystemExit(f"Storing gave {answer.status}: {await answer.text()}")
 
     async def pictures(self, study: Study) -> list[Image.Image]:
-        """Give the service's own picture of every frame of a study."""
+        """Return the service's own picture of every frame of a study."""
         made: list[Image.Image] = []
         async with self._session.get(f"{self.root}/studies/{study.uid}/instances", headers=self._headers) as answer:
             instances: list[dict[str, Any]] = await answer.json(content_type="application/dicom+json")
@@ -237,7 +237,7 @@ class Store:
 
 
 def likeness(seen: Image.Image, picture: Image.Image) -> float:
-    """Give the correlation of a picture with what a viewport shows, which has it in its middle and as large as fits."""
+    """Return the correlation of a picture with what a viewport shows, which has it centred and as large as fits."""
     scale = min(seen.width / picture.width, seen.height / picture.height)
     left, top = ((seen.width - picture.width * scale) / 2, (seen.height - picture.height * scale) / 2)
     box = (left, top, seen.width - left, seen.height - top)
@@ -247,7 +247,7 @@ def likeness(seen: Image.Image, picture: Image.Image) -> float:
 
 
 async def wait_for(page: Page, what: str, expression: str, seconds: int = 60) -> Any:
-    """Give the value of an expression as soon as it has one, or say that it had none in time."""
+    """Return the value of an expression as soon as it has one, or say that it had none in time."""
     for _ in range(seconds * 2):
         if value := await page.evaluate(expression):
             return value

@@ -56,7 +56,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 async def work(settings: Settings, given: argparse.Namespace) -> int:
-    """Do it, and give the exit status."""
+    """Do it, and return the exit status."""
     everything = given.all or (given.verify and not given.outdated and not given.failed)
     selection = Selection(
         which="failed" if given.failed else "all" if everything else "outdated",
@@ -94,7 +94,7 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
 
 
 def summarise(report: Report, seconds: float) -> dict[str, Any]:
-    """Give the report for machines."""
+    """Return the report for machines."""
     return {
         "extractor_version": EXTRACTOR_VERSION,
         "done": report.done,
@@ -112,7 +112,7 @@ def summarise(report: Report, seconds: float) -> dict[str, Any]:
 
 
 def describe(report: Report, seconds: float, given: argparse.Namespace) -> list[str]:
-    """Give the report for people."""
+    """Return the report for people."""
     verb = "verified" if given.verify else "compared" if given.dry_run else "re-extracted"
     lines = [
         f"{report.done} files {verb} in {seconds:.1f} s ({report.worked / max(seconds, 0.001):.1f} a second), "

@@ -91,7 +91,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
 
 
 def find_keys(settings: Settings) -> KeySet | KeySource:
-    """Give the key of the settings, or the place where keys are published.
+    """Return the key of the settings, or the place where keys are published.
 
     Raises
     ------

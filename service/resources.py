@@ -27,13 +27,13 @@ BESIDE_SECONDS = 30.0
 
 
 def now() -> datetime:
-    """Give the current time."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 @contextlib.asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[Store]:
-    """Have a store that is ready for use, on the configured database or on a local one.
+    """Open a store that is ready for use, on the configured database or on a local one.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 async def open_store_beside(
     settings: Settings, command: str, *, yields: bool = False, prepare: bool = True, create: bool = False
 ) -> AsyncIterator[Store]:
-    """Have a store for a command: on the configured database, on the one that a service keeps, or on a local one.
+    """Open a store for a command: on the configured database, on the one that a service keeps, or on a local one.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ async def open_store_beside(
 
 
 async def _find_or_start(settings: Settings, database: LocalDatabase, stack: contextlib.AsyncExitStack) -> str:
-    """Give the URI of the data directory's database; it is started where nobody keeps it."""
+    """Return the URI of the data directory's database; it is started where nobody keeps it."""
     ends = time.monotonic() + BESIDE_SECONDS
     while True:
         uri = find_running(settings.data_dir)
@@ -124,7 +124,7 @@ async def _find_or_start(settings: Settings, database: LocalDatabase, stack: con
 
 @contextlib.asynccontextmanager
 async def open_workers(settings: Settings) -> AsyncIterator[WorkerPool]:
-    """Have worker processes.
+    """Start worker processes, and end them when the block is left.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ async def open_workers(settings: Settings) -> AsyncIterator[WorkerPool]:
 
 @contextlib.asynccontextmanager
 async def open_context(settings: Settings, store: Store | None = None) -> AsyncIterator[Context]:
-    """Have everything that the use cases work with.
+    """Open everything that the use cases work with.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def _jwks(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine for sure: an address of the loopback network, or ``localhost``.
+    """Return whether a host is this machine for sure: an address of the loopback network, or ``localhost``.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
-        """Read the settings, check that a service can start with them, and give them.
+        """Read the settings, check that a service can start with them, and return them.
 
         Parameters
         ----------
@@ -315,12 +315,12 @@ class Settings:
 
 
 def variable(setting: Field[Any]) -> str:
-    """Give the environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return setting.name.upper()
 
 
 def default_text(setting: Field[Any]) -> str:
-    """Give a setting's default as `--help` shows it."""
+    """Return a setting's default as `--help` shows it."""
     return "unset" if setting.default in (None, ()) else str(setting.default)
 
 
@@ -378,7 +378,7 @@ def _check_jwks(settings: Settings) -> None:
 
 
 def dev_mode_refusal(host: str) -> str:
-    """Give the sentence for dev mode on an address that others can reach."""
+    """Return the sentence for dev mode on an address that others can reach."""
     return (
         f"Dev mode gives a token for any patient to whoever asks, so it listens on a loopback address only, "
         f"not on {host}. Leave dev mode off, or use --host 127.0.0.1."

@@ -25,12 +25,12 @@ class SetUnavailable(Exception):
 
 
 def is_address(source: str) -> bool:
-    """Tell an address from the path of a file."""
+    """Return whether the text is an address rather than the path of a file."""
     return "://" in source
 
 
 def loader(source: str) -> Load:
-    """Give what reads the set.
+    """Return what reads the set.
 
     Parameters
     ----------

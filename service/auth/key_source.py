@@ -82,7 +82,7 @@ class KeySource:
         self.failures = 0
 
     def current(self) -> KeySet:
-        """Give the keys that tokens are verified with.
+        """Return the keys that tokens are verified with.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class KeySource:
         return self._keys
 
     def age(self) -> float:
-        """Give the seconds since the keys were last had from where they come; infinity where they never were."""
+        """Return the seconds since the keys were last had from where they come; infinity where they never were."""
         return self._clock() - self._good_at if self._keys is not None else float("inf")
 
     async def renew(self) -> None:

@@ -87,7 +87,7 @@ class KeySet:
     ignored: tuple[str, ...] = ()
 
     def find(self, kid: str | None, algorithm: object) -> VerificationKey | None:
-        """Give the one key that a token can be signed with, or None where none fits, or more than one.
+        """Return the one key that a token can be signed with, or None where none fits, or more than one.
 
         A token names a key, and its algorithm must be one of that key's own. Without a name, exactly one key may fit.
 
@@ -104,7 +104,7 @@ class KeySet:
         return fitting[0] if len(fitting) == 1 else None
 
     def names(self, kid: str | None) -> bool:
-        """Tell whether a key of the set can be meant by this name."""
+        """Return whether a key of the set can be meant by this name."""
         return kid is None or any(key.kid is None or key.kid == kid for key in self.keys)
 
 
@@ -170,7 +170,7 @@ def read_key_set(text: bytes) -> KeySet:
 
 
 def _read_key(jwk: object) -> tuple[VerificationKey, str]:
-    """Give a key of a set, and text that is the same for the same key and no other."""
+    """Return a key of a set, and text that is the same for the same key and no other."""
     if not isinstance(jwk, dict):
         raise _Ignored("is no JSON object")
     kid = jwk.get("kid")
@@ -192,7 +192,7 @@ def _read_key(jwk: object) -> tuple[VerificationKey, str]:
 
 
 def _algorithms(jwk: Mapping[str, Any]) -> tuple[str, ...]:
-    """Give what a key may be used with, by its type, curve, ``alg``, ``use`` and ``key_ops`` (RFC 7517, 4)."""
+    """Return what a key may be used with, by its type, curve, ``alg``, ``use`` and ``key_ops`` (RFC 7517, 4)."""
     kty, curve = jwk.get("kty"), jwk.get("crv")
     if kty == "oct":
         raise _Ignored("is a symmetric key, which does not belong in a JWK Set; JWT_SECRET is for that")

@@ -120,7 +120,7 @@ class Authenticator:
         self._current()
 
     async def admit(self, token: str, patient_id: str) -> Claims:
-        """Give the claims of a token that opens a patient's data; for a new key's first token the keys are renewed.
+        """Return the claims of a token that opens a patient's data; for a new key's first token the keys are renewed.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Authenticator:
         return self.verify(token, patient_id)
 
     def verify(self, token: str, patient_id: str) -> Claims:
-        """Give the claims of a token that opens a patient's data, by the keys as they are.
+        """Return the claims of a token that opens a patient's data, by the keys as they are.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ def _invalid() -> Unauthorized:
 
 
 def _verify_signature(token: str, keys: KeySet) -> Mapping[str, Any]:
-    """Give the payload of a signed token (RFC 7515, 5.2).
+    """Return the payload of a signed token (RFC 7515, 5.2).
 
     Raises
     ------
@@ -348,7 +348,7 @@ def mint_token(
 
 
 def keep_dev_secret(data_dir: Path) -> str:
-    """Give the secret of dev mode, which is made once and kept under the data directory, readable by its owner only.
+    """Return the secret of dev mode, which is made once and kept under the data directory, readable by its owner only.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class Entry:
         return f"originals/{self.dicom_id[:2]}/{self.dicom_id}.dcm"
 
     def line(self) -> bytes:
-        """Give its line of the manifest."""
+        """Return its line of the manifest."""
         fields = {
             "patient_id": self.patient_id,
             "dicom_id": self.dicom_id,
@@ -123,7 +123,7 @@ class DirectorySink:
                 path.unlink(missing_ok=True)
 
     def has(self, entry: Entry) -> bool:
-        """Tell whether a file is there; it gets its name when it is whole."""
+        """Return whether a file is there; it gets its name when it is whole."""
         path = self._directory / entry.path
         return path.is_file() and path.stat().st_size == entry.size
 
@@ -172,7 +172,7 @@ class TarSink:
         """Do nothing: a stream has no parts of an earlier export."""
 
     def has(self, _entry: Entry) -> bool:
-        """Say no: a stream has no files of an earlier export."""
+        """Return False: a stream has no files of an earlier export."""
         return False
 
     async def write_file(self, entry: Entry, chunks: AsyncIterator[bytes]) -> None:
@@ -231,7 +231,7 @@ def open_inside(directory: Path, path: str) -> BinaryIO:
 
 
 def write_object(fields: Mapping[str, Any]) -> bytes:
-    """Give the head or the end of a manifest."""
+    """Return the head or the end of a manifest."""
     return json.dumps(fields).encode() + b"\n"
 
 

@@ -74,7 +74,7 @@ class Progress:
             self.stream.flush()
 
     def seconds(self) -> float:
-        """Give the time since the beginning."""
+        """Return the time since the beginning."""
         return time.monotonic() - self._began
 
     def _line(self, passed: int, total: int | None) -> str:
@@ -119,7 +119,7 @@ def positive(text: str) -> int:
 
 
 def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """Give the settings of the service for a command that answers no requests.
+    """Return the settings of the service for a command that answers no requests.
 
     Raises
     ------

@@ -109,7 +109,7 @@ def compare(
 
 
 def flatten(dataset: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Give the elements of a tree by their path in the tag index, those of all items in order."""
+    """Return the elements of a tree by their path in the tag index, those of all items in order."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     _flatten(dataset, "", found)
     return found
@@ -136,7 +136,7 @@ def _step(level: Mapping[str, Any], key: str) -> str:
 
 
 def _indexed(index: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the index says of each path."""
+    """Return what the index says of each path."""
     truncated = set(index.get("truncated") or ())
     names, vrs = index.get("names") or {}, index.get("vrs") or {}
     return {
@@ -168,7 +168,7 @@ def _shown(path: str, elements: Sequence[Mapping[str, Any]] | None) -> str | Non
 
 
 def _may_show(path: str) -> bool:
-    """Tell whether every step of a path is a public element of a kind that names nobody."""
+    """Return whether every step of a path is a public element of a kind that names nobody."""
     for step in path.split("/"):
         if step not in KEYWORD_VRS or _TELLING.search(step):
             return False

@@ -178,7 +178,7 @@ def _in_worker(context: Context) -> Extract:
 async def _candidates(
     context: Context, selection: Selection, report: Report, began: datetime | None
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """Give the envelopes of the selected instances."""
+    """Return the envelopes of the selected instances."""
     maintenance = context.store.maintenance
     if selection.dicom_ids:
         report.total = len(selection.dicom_ids)
@@ -340,7 +340,7 @@ class _Task:
             self._report.done -= 1
 
     async def _moved(self, stored: Derived) -> bool:
-        """Tell whether an instance was written to, or deleted, while it was being compared."""
+        """Return whether an instance was written to, or deleted, while it was being compared."""
         now = await self._context.store.find_envelope(stored.envelope["patient_id"], stored.envelope["_id"])
         return now is None or now["extraction"] != stored.envelope["extraction"]
 

@@ -95,7 +95,7 @@ class Catalogue:
             entry.least, entry.greatest = min(entry.least, value), max(entry.greatest, value)
 
     def rows(self, limit: int, offset: int) -> tuple[list[dict[str, Any]], bool]:
-        """Give the paths by their names, and whether there are more.
+        """Return the paths by their names, and whether there are more.
 
         Returns
         -------
@@ -130,6 +130,6 @@ def _shown(value: Any) -> Any:
 
 
 def _dictionary_vr(key: str) -> str:
-    """Give the VR of a path of which the index says none: the dictionary's."""
+    """Return the VR of a path of which the index says none: the dictionary's."""
     last = key.rpartition("/")[2]
     return KEYWORD_VRS.get(last) or (vr_of(int(last, 16)) if len(last) == 8 and ":" not in last else None) or "UN"

@@ -199,5 +199,5 @@ def _next_best(data: bytes) -> str:
 
 @lru_cache(maxsize=256)
 def character_set(names: tuple[str, ...]) -> CharacterSet:
-    """Give the character set of the values of Specific Character Set (0008,0005)."""
+    """Return the character set of the values of Specific Character Set (0008,0005)."""
     return CharacterSet(names)

@@ -28,7 +28,7 @@ _HEX_KEY = re.compile(r"[0-9A-F]{8}", re.ASCII)
 
 
 def element_key(tag: int) -> str:
-    """Give the key of an element in a document: its keyword, or its eight hex digits.
+    """Return the key of an element in a document: its keyword, or its eight hex digits.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def element_key(tag: int) -> str:
 
 
 def tag_of_key(key: str) -> int:
-    """Give the tag of a document's key; the inverse of `element_key`.
+    """Return the tag of a document's key; the inverse of `element_key`.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def tag_of_key(key: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _entry(tag: int) -> tuple[str, str, str] | None:
-    """Give VR, name and keyword as PS3.6 has them, repeating groups included; None for what it does not list."""
+    """Return VR, name and keyword as PS3.6 has them, repeating groups included; None for what it does not list."""
     entry = DicomDictionary.get(tag)
     if entry is None:
         if (tag >> 16) & 1:
@@ -72,23 +72,23 @@ def _entry(tag: int) -> tuple[str, str, str] | None:
 
 
 def keyword_of(tag: int) -> str | None:
-    """Give the keyword of a tag, that of a repeating group too; None where PS3.6 has none."""
+    """Return the keyword of a tag, that of a repeating group too; None where PS3.6 has none."""
     entry = _entry(tag)
     return (entry[2] or None) if entry else None
 
 
 def name_of(tag: int) -> str | None:
-    """Give the name that PS3.6 has for a tag; None where it has none."""
+    """Return the name that PS3.6 has for a tag; None where it has none."""
     entry = _entry(tag)
     return (entry[1] or None) if entry else None
 
 
 def may_be_large(tag: int) -> bool:
-    """Tell whether an element may take many times the memory of others: a sequence, or what PS3.6 does not list."""
+    """Return whether an element may take many times the memory of others: a sequence, or what PS3.6 does not list."""
     return vr_of(tag) in {None, "SQ", "UN"}
 
 
 def vr_of(tag: int) -> str | None:
-    """Give the VR of a tag as PS3.6 prints it (``"US or SS"`` too); None where it lists none."""
+    """Return the VR of a tag as PS3.6 prints it (``"US or SS"`` too); None where it lists none."""
     entry = _entry(tag)
     return entry[0] if entry else None

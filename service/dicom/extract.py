@@ -164,7 +164,7 @@ def _packed(extraction: Extraction) -> tuple[bytes, bytes, bytes | None, dict[st
 
 
 def unpack(packed: tuple[bytes, bytes, bytes | None, dict[str, Any]]) -> Extraction:
-    """Give what `extract_packed` packed; its BSON is decoded only where it is looked into."""
+    """Return what `extract_packed` packed; its BSON is decoded only where it is looked into."""
     dataset, index, series, rest = packed
     return Extraction(
         RawBSONDocument(dataset), RawBSONDocument(index), None if series is None else RawBSONDocument(series), **rest
@@ -177,7 +177,7 @@ def _read(buffer: Buffer, limits: Limits) -> RawFile:
 
 
 def _identifiers(dataset: Mapping[str, Any]) -> dict[str, str | None]:
-    """Give the UIDs by which a file is found; those of its file meta where the data set has none."""
+    """Return the UIDs by which a file is found; those of its file meta where the data set has none."""
     found: dict[str, str | None] = {}
     for name, keyword in _IDENTIFIERS.items():
         found[name] = _text(dataset, keyword) or _text(dataset, _IN_FILE_META.get(keyword, ""))
@@ -185,7 +185,7 @@ def _identifiers(dataset: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _text(dataset: Mapping[str, Any], keyword: str) -> str | None:
-    """Give the first value of an element, if it is text."""
+    """Return the first value of an element, if it is text."""
     values = (dataset.get(keyword) or {}).get("Value")
     value = values[0] if values else None
     return value if isinstance(value, str) and value else None

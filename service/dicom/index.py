@@ -184,7 +184,7 @@ _DATE_TIME = re.compile(
 
 
 def normalised_date(text: str | None) -> str | None:
-    """Give a DA as YYYYMMDD; the form YYYY.MM.DD of ACR-NEMA (PS3.5 6.2) too. Anything else stays as it is."""
+    """Return a DA as YYYYMMDD; the form YYYY.MM.DD of ACR-NEMA (PS3.5 6.2) too. Anything else stays as it is."""
     if text is None or (len(text) == 8 and text.isdigit()):
         return text
     text = text.strip(" ")
@@ -193,13 +193,13 @@ def normalised_date(text: str | None) -> str | None:
 
 
 def normalised_time(text: str | None) -> str | None:
-    """Give a TM as HHMMSS.FFFFFF, as much of it as there is; the form HH:MM:SS of ACR-NEMA (PS3.5 6.2) too."""
+    """Return a TM as HHMMSS.FFFFFF, as much of it as there is; the form HH:MM:SS of ACR-NEMA (PS3.5 6.2) too."""
     return text.replace(":", "").strip(" ") if text else text
 
 
 @lru_cache(maxsize=1024)
 def normalised_date_time(text: str | None) -> str | None:
-    """Give a DT in UTC where it has an offset (PS3.5 6.2), and otherwise as it is.
+    """Return a DT in UTC where it has an offset (PS3.5 6.2), and otherwise as it is.
 
     A DT with an offset that is less exact than the minute is given to the minute at which it begins, as an offset moves
     the day and can move the half hour. One that is no moment of the calendar stays as it is.
@@ -223,7 +223,7 @@ def normalised_date_time(text: str | None) -> str | None:
 
 
 def _number(value: Any) -> Any:
-    """Give a UV as a number that can be compared; `Decimal128` has no order and no hash of its own."""
+    """Return a UV as a number that can be compared; `Decimal128` has no order and no hash of its own."""
     return int(value.to_decimal()) if isinstance(value, Decimal128) else value
 
 
@@ -245,14 +245,14 @@ def _name(group: str) -> tuple[str, tuple[str, ...]]:
 
 
 def normalised_name(group: str) -> str:
-    """Give one component group of a PN without the padding of its components and without trailing delimiters."""
+    """Return one component group of a PN without the padding of its components and without trailing delimiters."""
     if " " in group:
         group = "^".join(component.strip(" ") for component in group.split("^"))
     return group.rstrip("^")
 
 
 def name_words(text: str, also: str = "") -> tuple[str, ...]:
-    """Give the words of a name as fuzzy matching compares them (PS3.18 8.3.4.2): case-folded, without accents.
+    """Return the words of a name as fuzzy matching compares them (PS3.18 8.3.4.2): case-folded, without accents.
 
     Accents go by compatibility decomposition (NFKD); what is left is composed again, so that a Hangul syllable stays
     one. Everything but letters, digits and their marks divides words.

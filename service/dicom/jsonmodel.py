@@ -71,7 +71,7 @@ def dicom_json(dataset: Mapping[str, Any], bulk_data_uri: Callable[[str], str]) 
 
 
 def bulk_data(element: Mapping[str, Any]) -> bytes | None:
-    """Give the bytes behind a `BulkDataURI` of `dicom_json`, little-endian; None where only the original has them."""
+    """Return the bytes behind a `BulkDataURI` of `dicom_json`, little-endian; None where only the original has them."""
     held = element.get("InlineBinary", element.get("raw"))
     if isinstance(held, str) and not element.get("Value"):
         return held.encode()
@@ -137,7 +137,7 @@ def _inline(vr: str, value: bytes) -> dict[str, Any]:
 
 
 def _decimals(vr: str, values: Sequence[Any], raw: Any) -> Sequence[Any]:
-    """Give DS or IS as numbers, or all as text where one of the texts has another value than its number."""
+    """Return DS or IS as numbers, or all as text where one of the texts has another value than its number."""
     texts: list[Any] = raw.split("\\") if isinstance(raw, str) else [None] * len(values)
     if len(texts) == len(values) and not all(map(_says_the_same, texts, values)):
         as_text = _texts(
@@ -150,7 +150,7 @@ def _decimals(vr: str, values: Sequence[Any], raw: Any) -> Sequence[Any]:
 
 
 def _says_the_same(text: str | None, value: Any) -> bool:
-    """Say whether a reader who takes the number for a double has the value that the file's text has."""
+    """Return whether a reader who takes the number for a double has the value that the file's text has."""
     if value is None:
         return True
     if not isfinite(value) or (abs(value) > MAX_EXACT_INTEGER and isinstance(value, int)):
@@ -189,7 +189,7 @@ def _person_name(text: str) -> dict[str, str]:
 
 
 def _integers(values: Sequence[Any]) -> list[Any]:
-    """Give SV or UV as numbers, or all as text where a double would not hold one of them."""
+    """Return SV or UV as numbers, or all as text where a double would not hold one of them."""
     numbers = [int(value.to_decimal()) if isinstance(value, Decimal128) else value for value in values]
     if any(isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER for value in numbers):
         return [None if value is None else str(value) for value in numbers]

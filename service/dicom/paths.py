@@ -277,12 +277,12 @@ def escape_creator(creator: str) -> str:
 
 
 def private_key(creator: str, tag: int) -> str:
-    """Give the index key of one private element, ``CREATOR:ggggxxEE``; the block of its tag does not matter."""
+    """Return the index key of one private element, ``CREATOR:ggggxxEE``; the block of its tag does not matter."""
     return f"{escape_creator(creator)}:{tag >> 16:04X}xx{tag & 0xFF:02X}"
 
 
 def step_key(step: Step) -> str:
-    """Give the text of one step, without its item: keyword, eight hex digits, or ``CREATOR:ggggxxEE``."""
+    """Return the text of one step, without its item: keyword, eight hex digits, or ``CREATOR:ggggxxEE``."""
     return element_key(step.tag) if step.creator is None else private_key(step.creator, step.tag)
 
 
@@ -292,12 +292,12 @@ def tag_path_text(path: Sequence[Step]) -> str:
 
 
 def index_key(path: Sequence[Step]) -> str:
-    """Give the field of the index that holds the values of a path, whatever the items."""
+    """Return the field of the index that holds the values of a path, whatever the items."""
     return "/".join(map(step_key, path))
 
 
 def index_key_of_text(text: str) -> str:
-    """Give the index key of an index path, however its steps are written; raises as `parse_index_path`."""
+    """Return the index key of an index path, however its steps are written; raises as `parse_index_path`."""
     return index_key(parse_index_path(text))
 
 

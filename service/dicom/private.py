@@ -17,22 +17,22 @@ LAST_BLOCK = 0xFF
 
 
 def is_private_creator(tag: int) -> bool:
-    """Say whether a tag is a private creator's, (gggg,0010) to (gggg,00FF) of an odd group."""
+    """Return whether a tag is a private creator's, (gggg,0010) to (gggg,00FF) of an odd group."""
     return bool(tag & 0x10000) and FIRST_BLOCK <= (tag & 0xFFFF) <= LAST_BLOCK
 
 
 def is_private_data(tag: int) -> bool:
-    """Say whether a tag lies in a block that a private creator can reserve: (gggg,1000) to (gggg,FFFF), odd group."""
+    """Return whether a tag lies in a block that a private creator can reserve: (gggg,1000-FFFF), odd group."""
     return bool(tag & 0x10000) and (tag & 0xFFFF) >= FIRST_BLOCK << 8
 
 
 def creator_key(tag: int) -> str:
-    """Give the document's key of the creator element that rules over a private element."""
+    """Return the document's key of the creator element that rules over a private element."""
     return f"{tag >> 16:04X}00{tag >> 8 & 0xFF:02X}"
 
 
 def creator_text(element: Mapping[str, Any] | None) -> str | None:
-    """Give the creator that an element names, trimmed; None where it names none.
+    """Return the creator that an element names, trimmed; None where it names none.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def creator_text(element: Mapping[str, Any] | None) -> str | None:
 
 
 def creator_of(dataset: Mapping[str, Any], tag: int) -> str | None:
-    """Give the creator of an element of a data set; None for what is not private, or whose block nobody reserved.
+    """Return the creator of an element of a data set; None for what is not private, or whose block nobody reserved.
 
     Parameters
     ----------

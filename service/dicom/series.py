@@ -135,7 +135,7 @@ def _selected_items(element: Mapping[str, Any], keywords: tuple[str, ...]) -> di
 
 
 def _is_short(element: Mapping[str, Any]) -> bool:
-    """Say whether an element is as small as an attribute that lists show; sequences are bounded by their items."""
+    """Return whether an element is as small as an attribute that lists show; sequences are bounded by their items."""
     values = element.get("Value")
     if element["vr"] == "SQ" or not values:
         return len(element.get("raw") or "") <= MAX_CHARACTERS

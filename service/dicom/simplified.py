@@ -144,7 +144,7 @@ def _known(tag: int) -> tuple[str, str | None, str | None]:
 
 @lru_cache(maxsize=4096)
 def _private_name(tag: int, creator: str) -> str | None:
-    """Give the name that pydicom's private dictionary has for an element, None where it has none."""
+    """Return the name that pydicom's private dictionary has for an element, None where it has none."""
     try:
         return datadict.private_dictionary_description(tag, creator) or None
     except KeyError:

@@ -54,7 +54,7 @@ def spill(tree: Tree, limits: Limits, size: int) -> bool:
 
 
 def has_gap(element: Mapping[str, Any]) -> bool:
-    """Tell whether a part of an element was left in the original."""
+    """Return whether a part of an element was left in the original."""
     if element.get("spilled"):
         return True
     if element["vr"] != "SQ":
@@ -86,7 +86,7 @@ def _spill_deep(dataset: dict[str, Any], levels: int) -> bool:
 
 
 def _spill_sequences(dataset: dict[str, Any], excess: int) -> int:
-    """Leave the largest sequences in the file; give how much is still too much."""
+    """Leave the largest sequences in the file; return how much is still too much."""
     sizes = _sequences(dataset)
     for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
         if excess <= 0:
@@ -105,19 +105,19 @@ def _spill_sequences(dataset: dict[str, Any], excess: int) -> int:
 
 
 def _sequences(dataset: dict[str, Any]) -> dict[str, int]:
-    """Give the sizes of the sequences that stand directly in a data set or an item."""
+    """Return the sizes of the sequences that stand directly in a data set or an item."""
     return {key: _size(element) for key, element in dataset.items() if element["vr"] == "SQ" and element.get("Value")}
 
 
 def _largest(dataset: dict[str, Any]) -> tuple[str | None, int]:
-    """Give the largest sequence that stands directly in an item, and its size."""
+    """Return the largest sequence that stands directly in an item, and its size."""
     sizes = _sequences(dataset)
     key = max(sizes, key=sizes.__getitem__, default=None)
     return key, 0 if key is None else sizes[key]
 
 
 def _spill_values(tree: Tree, excess: int) -> int:
-    """Leave the longest values of the top level in the file; give how much is still too much."""
+    """Leave the longest values of the top level in the file; return how much is still too much."""
     sizes = {
         key: _size(element)
         for key, element in tree.dataset.items()

@@ -59,7 +59,7 @@ class Tree:
     left_bytes: int = 0
 
     def read_bytes(self, element: Mapping[str, Any]) -> bytes:
-        """Give the bytes of an element of this tree, in little-endian order and inflated.
+        """Return the bytes of an element of this tree, in little-endian order and inflated.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Tree:
         return to_little(bytes(buffer[start : start + length]), word)
 
     def leave_in_file(self, vr: str, place: tuple[Readable, int, int, int]) -> TypedElement:
-        """Give the element of a value that stays in the file, and remember where it is.
+        """Return the element of a value that stays in the file, and remember where it is.
 
         Its ``offset`` is there where the bytes of the file at that place are the value itself.
 
@@ -233,7 +233,7 @@ class _Builder:
         raise _TooManyValues
 
     def _own_charset(self, elements: list[Element]) -> CharacterSet | None:
-        """Give the character set that a data set or an item names; None where it names none."""
+        """Return the character set that a data set or an item names; None where it names none."""
         whole = not self.around
         for tag, _, start, length, payload in elements:
             if tag == _CHARACTER_SET and payload is None:
@@ -250,7 +250,7 @@ class _Builder:
         return ".".join([*self.path, key])
 
     def _empty(self, vr: str) -> TypedElement:
-        """Give the element of a VR without a value."""
+        """Return the element of a VR without a value."""
         vr = {"US or SS": "US", "OB or OW": "OW", "US or OW": "US", "US or SS or OW": "US"}.get(vr, vr)
         return _EMPTY.setdefault(vr, {"vr": vr})
 
@@ -306,7 +306,7 @@ class _Builder:
         return element
 
     def _by_length(self, vr: str, start: int, length: int, little: bool) -> TypedElement:
-        """Give an element that stays in the file, and remember where."""
+        """Return an element that stays in the file, and remember where."""
         return self.tree.leave_in_file(vr, (self.buffer, start, length, 1 if little else WORDS.get(vr, 1)))
 
     def _spilled(self, vr: str, start: int, length: int, little: bool) -> TypedElement:

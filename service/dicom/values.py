@@ -77,7 +77,7 @@ def _free(_count: int) -> None:
 def converters(
     charset: CharacterSet, little: bool, shared: dict[str, Cached] | None = None, spend: Spend = _free
 ) -> dict[str, Cached]:
-    """Give the conversion of every VR that has values in a document.
+    """Return the conversion of every VR that has values in a document.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def _numbers(vr: str, layout: str, little: bool, spend: Spend) -> Convert:
 
 
 def _decimal128(value: int) -> Decimal128:
-    """Give an unsigned 64-bit number, which BSON has no integer for."""
+    """Return an unsigned 64-bit number, which BSON has no integer for."""
     return Decimal128.from_bid(struct.pack("<QQ", value, _DECIMAL128_EXPONENT))
 
 

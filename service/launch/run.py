@@ -61,12 +61,12 @@ async def run(settings: Settings, listener: socket.socket, ready: Callable[[], N
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Have the log of this process written."""
+    """Set up the log of this process."""
     logs.configure(settings.log_level, settings.log_format or ("text" if settings.dev_mode else "json"))
 
 
 def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
-    """Be a service process, from `run` to its exit status."""
+    """Run this service process to its end and return its exit status."""
     # A thousand documents decoded at once are made of some hundred thousand lists, which hold no cycles. With Python's
     # own threshold its collector looks at them again and again while they are made.
     gc.set_threshold(20_000, 50, 100)
@@ -74,7 +74,7 @@ def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]
 
 
 def until_it_ends(settings: Settings, work: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
-    """Run what this process is for, and give its exit status; what keeps it from starting is told in a sentence."""
+    """Run what this process is for, and return its exit status; what keeps it from starting is told in a sentence."""
     try:
         return asyncio.run(work()) or 0
     except DatabaseUnavailable as error:

@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, listener: int, pipe: int) -> int:
-    """Answer requests until told to stop; give the exit status.
+    """Answer requests until told to stop; return the exit status.
 
     Parameters
     ----------

@@ -114,7 +114,7 @@ async def supervise(settings: Settings, listener: socket.socket, ready: Callable
 
 
 def share(listener: socket.socket, count: int) -> list[socket.socket]:
-    """Give as many listening sockets on the address of one; where the kernel divides nothing, the one for all.
+    """Return as many listening sockets on the address of one; where the kernel divides nothing, the one for all.
 
     Raises
     ------
@@ -222,7 +222,7 @@ class ServiceProcesses:
             await asyncio.sleep(BACK_OFF_SECONDS[min(max(deaths - 1, 0), len(BACK_OFF_SECONDS) - 1)])
 
     async def _live(self, listener: socket.socket, first: asyncio.Future[int | None]) -> int:
-        """Have a process on a socket from its start to its end, and give its exit status."""
+        """Have a process on a socket from its start to its end, and return its exit status."""
         try:
             process, answers = await self._start_one(listener)
         except OSError as error:
@@ -271,7 +271,7 @@ class ServiceProcesses:
 
 
 def _first_byte(reading: int) -> asyncio.Future[bool]:
-    """Give whether something is written to a pipe before its other end is closed."""
+    """Return whether something is written to a pipe before its other end is closed."""
     loop = asyncio.get_running_loop()
     written: asyncio.Future[bool] = loop.create_future()
 

@@ -105,7 +105,7 @@ class AuditTrail:
         return await self._threads.run(partial(_insert, self._collection, documents))
 
     async def keep_for(self, days: int | None) -> None:
-        """Have the server remove entries after so many days; None: never. Where it cannot be set, the log says so."""
+        """Ask the server to remove entries after so many days; None: never. Where it cannot be set, the log says so."""
         await self._threads.run(partial(_set_expiry, self._collection, days))
 
 

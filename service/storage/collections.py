@@ -48,7 +48,7 @@ class Collections:
 
 
 def open_collections(database: Database[Document]) -> Collections:
-    """Give the collections of a database."""
+    """Return the collections of a database."""
     return Collections(
         instances=database["instances"],
         tag_index=database["tag_index"],
@@ -61,5 +61,5 @@ def open_collections(database: Database[Document]) -> Collections:
 
 
 def visible(patient_id: str, dicom_id: str) -> Document:
-    """Give the filter for an instance of a patient that is not being deleted."""
+    """Return the filter for an instance of a patient that is not being deleted."""
     return {"_id": dicom_id, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}

@@ -73,7 +73,7 @@ def connect(uri: str, *, answer_seconds: float = ANSWER_SECONDS) -> Client:
 
 
 def open_database(client: Client, name: str) -> Database:
-    """Give the database under its name, durable writes and aware datetimes chosen."""
+    """Return the database under its name, durable writes and aware datetimes chosen."""
     return client.get_database(name, codec_options=CODEC, write_concern=DURABLE)
 
 
@@ -118,7 +118,7 @@ def look_first(collection: Collection[dict[str, Any]]) -> None:
 
 
 def is_passing(error: PyMongoError) -> bool:
-    """Tell whether a driver's error means that the database is away, and not that the call was wrong."""
+    """Return whether a driver's error means that the database is away, and not that the call was wrong."""
     if isinstance(error, (ConnectionFailure, WriteConcernError, WaitQueueTimeoutError)) or error.timeout:
         return True
     return isinstance(error, OperationFailure) and error.code in _PASSING_CODES

@@ -17,7 +17,7 @@ from service.storage.series import SeriesElements, retire_from_series
 
 
 def mark_deleting(collections: Collections, patient_id: str, dicom_id: str) -> Document | None:
-    """Mark an instance as being deleted, and give its envelope; None if there is none."""
+    """Mark an instance as being deleted, and return its envelope; None if there is none."""
     envelope = collections.instances.find_one_and_update(
         visible(patient_id, dicom_id), {"$set": {"extraction.state": "deleting"}}, projection=ENVELOPE
     )

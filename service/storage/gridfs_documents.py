@@ -32,7 +32,7 @@ class Bucket:
 
 
 def open_bucket(database: Database[dict[str, Any]], name: str) -> Bucket:
-    """Give the bucket of that name."""
+    """Return the bucket of that name."""
     return Bucket(files=database[f"{name}.files"], chunks=database[f"{name}.chunks"])
 
 

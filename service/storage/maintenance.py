@@ -154,7 +154,7 @@ class Maintenance:
         return await self._threads.run(partial(self._sync.instances.find_one, wanted, ENVELOPE))
 
     async def find_present(self, dicom_ids: Sequence[str]) -> set[str]:
-        """Tell which of these instances are there."""
+        """Return which of these instances are there."""
 
         def look() -> set[str]:
             wanted = {"_id": {"$in": list(dicom_ids)}, "extraction.state": {"$ne": "deleting"}}
@@ -205,7 +205,7 @@ class Maintenance:
         return await self._threads.run(partial(claim_sweep, self._sync, now, until))
 
     async def join_run(self, scope: str, version: int, now: datetime, *, fresh: bool = False) -> datetime:
-        """Give the time at which the unfinished run of this scope began; without one, a run begins now."""
+        """Return the time at which the unfinished run of this scope began; without one, a run begins now."""
         return await self._threads.run(partial(_join_run, self._sync, scope, version, now, fresh))
 
     async def end_run(self, scope: str, began: datetime) -> None:

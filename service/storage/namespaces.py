@@ -48,7 +48,7 @@ class Namespaces:
         self._read_at = began
 
     def own_id(self, patient_id: str, sha256: str) -> str:
-        """Give the id by which this database stores a patient's file.
+        """Return the id by which this database stores a patient's file.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class Namespaces:
         return _id_in(self._own, patient_id, sha256)
 
     async def all_ids(self, patient_id: str, sha256: str) -> list[str]:
-        """Give every id under which a patient's file may be there; the first is the database's own.
+        """Return every id under which a patient's file may be there; the first is the database's own.
 
         Raises
         ------
@@ -99,7 +99,7 @@ def _find_meta(collections: Collections) -> dict[str, Any]:
 
 
 def _take(collections: Collections, own: str, others: Sequence[str]) -> str | None:
-    """Note what is not known yet. Gives the namespace that was the database's own before; None if nothing is new."""
+    """Note what is not known yet. Returns the namespace that was the database's own before; None if nothing is new."""
     meta = _find_meta(collections)
     former: str = meta["namespace"]
     known = {former, *meta.get("other_namespaces", ())}

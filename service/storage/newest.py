@@ -60,7 +60,7 @@ def newest_of_series(collections: Collections, envelope: Mapping[str, Any]) -> D
 
 
 def _date_of_file(collections: Collections, patient_id: str, number: int) -> datetime | None:
-    """Give the date of a patient's newest original but `number` - 1; None when there are fewer."""
+    """Return the date of a patient's newest original but `number` - 1; None when there are fewer."""
     of_patient: Document = {"metadata.patient_id": patient_id}
     for since in _dates_of_series(collections, patient_id):
         near = {**of_patient, "uploadDate": {"$gte": since - _MARGIN}}
@@ -70,7 +70,7 @@ def _date_of_file(collections: Collections, patient_id: str, number: int) -> dat
 
 
 def _dates_of_series(collections: Collections, patient_id: str) -> Iterator[datetime]:
-    """Give the dates at which some of the series ended, further back each time.
+    """Return the dates at which some of the series ended, further back each time.
 
     What is newer than such a date is whole series as a rule, and few files; where it is not, more of them are looked
     at, and the date that is found is the same.

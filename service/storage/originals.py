@@ -62,7 +62,7 @@ class StoredOriginal:
             start = number * self.chunk_bytes + end
 
     async def _is_deleted(self) -> bool:
-        """Tell whether the original was removed while it was read; its document goes before its chunks."""
+        """Return whether the original was removed while it was read; its document goes before its chunks."""
         with answering():
             return (
                 await self._chunks.database["originals.files"].find_one({"_id": self.original_id}, {"_id": 1}) is None

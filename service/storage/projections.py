@@ -26,14 +26,14 @@ def check_keys(keys: Sequence[str]) -> None:
 
 
 def top_level_projection(keys: Sequence[str]) -> Document:
-    """Give the projection that fetches elements of the dataset itself."""
+    """Return the projection that fetches elements of the dataset itself."""
     return {**_BESIDE, **{f"dataset.{key}": 1 for key in keys}}
 
 
 def nested_pipeline(
     patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
 ) -> list[Document]:
-    """Give the pipeline that fetches elements of one item of a sequence, of an item of a sequence, ….
+    """Return the pipeline that fetches elements of one item of a sequence, of an item of a sequence, ….
 
     `$arrayElemAt` takes one item, and it is bound to a name for the next level: a path through an array without
     item numbers would gather from all of its items.

@@ -128,7 +128,7 @@ def set_right(collections: Collections, held: int, counted: int) -> None:
 
 
 def bytes_held(collections: Collections) -> int:
-    """Tell how many bytes the pictures are, as far as it was counted."""
+    """Return how many bytes the pictures are, as far as it was counted."""
     return _count(collections, 0)
 
 
@@ -142,7 +142,7 @@ def _metadata(patient_id: str, dicom_id: str, key: RenditionKey) -> dict[str, An
 
 
 def _remove(collections: Collections, file: Document) -> int:
-    """Remove a picture, and give the bytes that are left."""
+    """Remove a picture, and return the bytes that are left."""
     taken = collections.rendered.files.delete_one({"_id": file["_id"]}).deleted_count
     while remove_some(collections.rendered, file["_id"]):
         pass
@@ -150,7 +150,7 @@ def _remove(collections: Collections, file: Document) -> int:
 
 
 def _count(collections: Collections, change: int) -> int:
-    """Change the number of bytes, and give it."""
+    """Change the number of bytes, and return it."""
     this = {"_id": "store"}
     if not change:
         found = collections.meta.find_one(this, {"rendered_bytes": 1})

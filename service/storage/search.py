@@ -116,7 +116,7 @@ def find_ids(collections: Collections, patient_id: str, conditions: Mapping[str,
 
 
 def walk_index(collections: Collections, patient_id: str) -> Iterator[Document]:
-    """Give ``tags``, ``vrs`` and ``truncated`` of every index document of a patient."""
+    """Return ``tags``, ``vrs`` and ``truncated`` of every index document of a patient."""
     projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}
     look_first(collections.tag_index)
     cursor = collections.tag_index.find({"patient_id": patient_id}, projection)
@@ -160,7 +160,7 @@ def _ids(collections: Collections, search: Search, skip: int, limit: int) -> lis
 def _iter_envelopes(
     collections: Collections, search: Search, ids: Sequence[str]
 ) -> Iterator[tuple[int, Document, int]]:
-    """Give the envelopes of hits in their order, without those that are gone.
+    """Return the envelopes of hits in their order, without those that are gone.
 
     Each comes with its place among the ids, and with the bytes of its elements as the database has them.
     """

@@ -23,7 +23,7 @@ _NAMESPACE = uuid.UUID("0b8a3f0e-64a5-4f0a-9d5b-4a3f6d8f8f10")
 
 
 def series_key(envelope: Mapping[str, Any]) -> Document | None:
-    """Give the filter for the document of an instance's series; None without the UIDs."""
+    """Return the filter for the document of an instance's series; None without the UIDs."""
     patient_id = envelope["patient_id"]
     study, series = envelope.get("study_instance_uid"), envelope.get("series_instance_uid")
     if not (study and series):

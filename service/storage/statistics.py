@@ -49,7 +49,7 @@ class Figures:
         self._threads = threads
 
     def thread_use(self) -> ThreadUse:
-        """Tell what the threads do now."""
+        """Return what the threads do now."""
         busy = min(self._threads.running, self._threads.size)
         return ThreadUse(self._threads.size, busy, self._threads.running - busy)
 

@@ -94,7 +94,7 @@ class Store:
         return Maintenance(self._database, self._sync, self._threads, self._series_elements)
 
     async def find_missing_indexes(self) -> tuple[str, ...]:
-        """Tell which indexes were too expensive to build at the start and are still not there."""
+        """Return which indexes were too expensive to build at the start and are still not there."""
         if self._missing_indexes:
             missing = await self._threads.run(partial(layout.find_missing, self._database.delegate))
             self._missing_indexes = tuple(f"{index.collection}.{index.name}" for index in missing)
@@ -111,7 +111,7 @@ class Store:
         self._walks.close()
 
     async def settle_id(self, patient_id: str, sha256: str) -> str:
-        """Give the id of a patient's file; where it was imported under another database's id, that one.
+        """Return the id of a patient's file; where it was imported under another database's id, that one.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class Store:
             raise
 
     async def replace_derived(self, envelope: Mapping[str, Any], extracted: Extracted) -> bool:
-        """Give a stored instance its tree, index and series: for the first time, or anew.
+        """Return a stored instance its tree, index and series: for the first time, or anew.
 
         Returns
         -------
@@ -276,7 +276,7 @@ class Store:
         return await self._threads.run(partial(find_ids, self._sync, patient_id, conditions))
 
     async def read_index(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
-        """Have all index documents of a patient read one by one, in a thread, within so many seconds."""
+        """Return what `read` makes of all index documents of a patient, in a thread, within so many seconds."""
         return await self._walks.run(lambda: read(walk_index(self._sync, patient_id)), seconds)
 
     async def read_elements(

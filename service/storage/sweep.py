@@ -71,7 +71,7 @@ class Window:
 
 
 def begin(collections: Collections) -> ObjectId:
-    """Give the id behind which originals have not been looked at yet."""
+    """Return the id behind which originals have not been looked at yet."""
     meta: Document = collections.meta.find_one({"_id": "store"}) or {}
     since = meta.get("swept_until") or meta["created_at"] - BEFORE_THE_FIRST
     return ObjectId.from_datetime(since)
@@ -83,7 +83,7 @@ def end(collections: Collections, horizon: ObjectId) -> None:
 
 
 def next_files(bucket: Bucket, window: Window, horizon: ObjectId) -> list[ObjectId] | None:
-    """Give the ids of the files in the next window before the horizon, and move on behind it; None at its end."""
+    """Return the ids of the files in the next window before the horizon, and move on behind it; None at its end."""
     if window.position >= horizon:
         return None
     stop = min(horizon, ObjectId.from_datetime(window.position.generation_time + window.length))
@@ -103,14 +103,14 @@ def next_files(bucket: Bucket, window: Window, horizon: ObjectId) -> list[Object
 
 
 def unnamed_originals(collections: Collections, ids: list[ObjectId]) -> list[ObjectId]:
-    """Give those of some originals that no instance names, whatever its state."""
+    """Return those of some originals that no instance names, whatever its state."""
     named = collections.instances.find({"original_id": {"$in": ids}}, {"_id": 0, "original_id": 1}) if ids else ()
     known = {document["original_id"] for document in named}
     return [each for each in ids if each not in known]
 
 
 def unnamed_renditions(collections: Collections, ids: list[ObjectId]) -> list[ObjectId]:
-    """Give those of some pictures that have no `files` document, or whose instance is gone."""
+    """Return those of some pictures that have no `files` document, or whose instance is gone."""
     files = collections.rendered.files.find({"_id": {"$in": ids}}, {"metadata.dicom_id": 1}) if ids else ()
     instance_of = {file["_id"]: file["metadata"]["dicom_id"] for file in files}
     there = _find_instances(collections, list(instance_of.values()))
@@ -132,7 +132,7 @@ def walk(collection: Collection[Document], *names: str) -> Iterator[list[Documen
 
 
 def sweep_indexes(collections: Collections, batch: list[Document], horizon: ObjectId) -> int:
-    """Remove those of some index documents that have no instance. Gives their number."""
+    """Remove those of some index documents that have no instance. Returns their number."""
     ids = [document["_id"] for document in batch]
     there = _find_instances(collections, ids)
     lost = [each for each in ids if each not in there]
@@ -147,7 +147,7 @@ def sweep_indexes(collections: Collections, batch: list[Document], horizon: Obje
 
 
 def sweep_series(collections: Collections, batch: list[Document], horizon: ObjectId, elements: SeriesElements) -> int:
-    """Have those of some series that show no stored instance show the next newest. Gives how many had none."""
+    """Let series that show a lost instance show the next newest one; return how many had none."""
     old: dict[ObjectId, dict[str, Any]] = {
         document["original_id"]: document for document in batch if document["original_id"] < horizon
     }

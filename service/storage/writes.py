@@ -114,7 +114,7 @@ def insert_pending(collections: Collections, envelope: Mapping[str, Any], finish
 def replace_derived(
     collections: Collections, envelope: Mapping[str, Any], extracted: Extracted, elements: SeriesElements
 ) -> bool:
-    """Give a stored instance its tree, index and series, anew or for the first time.
+    """Return a stored instance its tree, index and series, anew or for the first time.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def put_original(collections: Collections, envelope: Mapping[str, Any], content:
 
 
 def original_metadata(envelope: Mapping[str, Any]) -> Document:
-    """Give what is kept beside an original: enough to tie its bytes to its patient without the instance.
+    """Return what is kept beside an original: enough to tie its bytes to its patient without the instance.
 
     The identifiers, where it is extracted already, let studies be listed and counted from these small documents.
     """

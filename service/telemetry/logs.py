@@ -68,25 +68,25 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
 
 def is_own(name: str) -> bool:
-    """Tell whether a logger's messages were written for this log."""
+    """Return whether a logger's messages were written for this log."""
     return any(name == package or name.startswith(f"{package}.") for package in OWN)
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Give what may be shown of a record: the message of the service's own, and the place of anybody else's."""
+    """Return what may be shown of a record: the message of the service's own, and the place of anybody else's."""
     if is_own(record.name):
         return record.getMessage()
     return f"(message withheld) {record.pathname}:{record.lineno} in {record.funcName}"
 
 
 def error_of(record: logging.LogRecord) -> str | None:
-    """Give what may be shown of a record's exception; None where it has none."""
+    """Return what may be shown of a record's exception; None where it has none."""
     error = record.exc_info[1] if record.exc_info else None
     return None if error is None else trace_without_values(error)
 
 
 def trace_without_values(error: BaseException) -> str:
-    """Give the traceback of an error and of those behind it, with their types and without their messages."""
+    """Return the traceback of an error and of those behind it, with their types and without their messages."""
     lines: list[str] = []
     link: BaseException | None = error
     for _ in range(MOST_LINKS):

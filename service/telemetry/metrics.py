@@ -169,7 +169,7 @@ class Metrics:
     # -- requests
 
     def answering(self) -> AbstractContextManager[None]:
-        """Have it known, for as long as this is entered, that a request is being answered."""
+        """Count a request as being answered for as long as this is entered."""
         return self._in_progress.track_inprogress()
 
     def request_ended(self, method: str, route: str, status: int, seconds: float, received: int, sent: int) -> None:
@@ -228,7 +228,7 @@ class Metrics:
     # -- what is so now
 
     def build(self, version: str) -> None:
-        """Say which program this is."""
+        """Set which version of the program this is."""
         self._build.labels(version, ".".join(map(str, sys.version_info[:3]))).set(1)
 
     def event_loop_lag(self, seconds: float) -> None:
@@ -275,7 +275,7 @@ class Metrics:
                 self._started.set(value)
 
     def exposition(self) -> bytes:
-        """Give all figures as Prometheus reads them: those of every process that shares them."""
+        """Return all figures as Prometheus reads them: those of every process that shares them."""
         together = CollectorRegistry()
         try:
             MultiProcessCollector(together)  # type: ignore[no-untyped-call] # nor here

@@ -70,7 +70,7 @@ class Audit:
         return self._weight < ROOM
 
     def note(self, entry: Entry) -> None:
-        """Have an entry written soon."""
+        """Queue an entry, which is written soon."""
         # What is refused for want of room is itself noted only as long as there is twice the room.
         if self._weight >= 2 * ROOM:
             self._metrics.audit("lost")
@@ -81,7 +81,7 @@ class Audit:
             self._weight += _weight(part)
 
     def note_stranger(self, entry: Entry) -> None:
-        """Have an entry written about a token that is not valid, unless there were many of them this minute."""
+        """Queue an entry about a token that is not valid, unless there were many of them this minute."""
         minute = int(self._monotonic() // 60)
         if minute != self._minute:
             self._minute, self._strangers = minute, 0
@@ -149,6 +149,6 @@ def _weight(entry: Entry) -> int:
 
 
 def _part(entry: Entry, start: int) -> Entry:
-    """Give an entry about some of the instances that a request was about."""
+    """Return an entry about some of the instances that a request was about."""
     ids = entry.dicom_ids[start : start + IDS_AN_ENTRY]
     return replace(entry, dicom_ids=ids, entry_id=type(entry.entry_id)())

@@ -31,7 +31,7 @@ class BulkData:
 
 
 async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text: str) -> BulkData:
-    """Give the bytes of one element's value.
+    """Return the bytes of one element's value.
 
     Where the original holds them as they are, only that range of it is read.
 

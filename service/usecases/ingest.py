@@ -149,7 +149,7 @@ async def _store(
 
 
 def extracted_fields(extraction: Extraction, context: Context, attempts: int = 1) -> dict[str, Any]:
-    """Give the fields of an instance's envelope that follow from its extraction.
+    """Return the fields of an instance's envelope that follow from its extraction.
 
     Parameters
     ----------

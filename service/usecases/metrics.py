@@ -45,7 +45,7 @@ class Measuring:
             self._look_around()
 
     async def exposition(self) -> bytes:
-        """Give all figures as Prometheus reads them. Those who ask at the same time get the same answer."""
+        """Return all figures as Prometheus reads them. Those who ask at the same time get the same answer."""
         if self._telling is None:
             self._telling = asyncio.create_task(self._tell())
         return await asyncio.shield(self._telling)

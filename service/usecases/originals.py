@@ -20,7 +20,7 @@ IN_MEMORY_BYTES = 4 << 20
 async def local_original(
     context: Context, envelope: Mapping[str, Any], ranges: Sequence[tuple[int, int]] | None = None
 ) -> AsyncIterator[bytes | str]:
-    """Have an original at hand, as bytes or as the path of a file that is gone afterwards.
+    """Fetch an original, as bytes or as the path of a file that is gone afterwards.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _write_at(file: BinaryIO, position: int, piece: bytes) -> None:
 async def ask_worker(
     context: Context, function: Callable[..., Any], *arguments: Any, seconds: float, refusal: Invalid
 ) -> Any:
-    """Have a worker process answer what somebody asks of one file.
+    """Return the answer of a worker process to what somebody asks of one file.
 
     Parameters
     ----------

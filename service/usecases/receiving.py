@@ -44,7 +44,7 @@ class Received:
     source: bytes | Path
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give the bytes again, in pieces of at most one MiB."""
+        """Return the bytes again, in pieces of at most one MiB."""
         if isinstance(self.source, bytes):
             yield self.source
             return

@@ -24,7 +24,7 @@ from service.usecases.originals import IN_MEMORY_BYTES, ask_worker, local_origin
 
 
 async def rendition(context: Context, patient_id: str, dicom_id: str, request: RenderRequest) -> Rendition:
-    """Give one frame of an instance as a picture.
+    """Return one frame of an instance as a picture.
 
     Parameters
     ----------

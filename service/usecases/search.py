@@ -77,7 +77,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
 
 
 def show_fields(dataset: Mapping[str, Any], fields: Mapping[str, TagPath]) -> dict[str, Any]:
-    """Give the elements that a caller asked for with each hit.
+    """Return the elements that a caller asked for with each hit.
 
     Returns
     -------

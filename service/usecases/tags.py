@@ -30,7 +30,7 @@ ABSENT_KEY = "FFFFFFFF"
 
 
 async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) -> bytes:
-    """Give one element, simplified, as JSON.
+    """Return one element, simplified, as JSON.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
 
 
 async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:
-    """Give all elements of an instance, simplified, as JSON: a list by ascending tag.
+    """Return all elements of an instance, simplified, as JSON: a list by ascending tag.
 
     Raises
     ------
@@ -98,7 +98,7 @@ async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:
 
 
 async def read_dicom_json(context: Context, patient_id: str, dicom_id: str, bulk_data_root: str) -> bytes:
-    """Give an instance in the DICOM JSON Model (PS3.18 Annex F): a list of one dataset.
+    """Return an instance in the DICOM JSON Model (PS3.18 Annex F): a list of one dataset.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ async def read_dicom_json(context: Context, patient_id: str, dicom_id: str, bulk
 async def _parent_key(
     context: Context, patient_id: str, dicom_id: str, parents: list[tuple[str, int]], step: Step
 ) -> str:
-    """Give the document's key of a sequence; only a private one needs a look at which block its creator reserved."""
+    """Return the document's key of a sequence; only a private one needs a look at which block its creator reserved."""
     if step.creator is None:
         return candidate_keys({}, step)[0]
     level = await _read_level(context, patient_id, dicom_id, parents, step)
@@ -168,7 +168,7 @@ async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, 
 
 
 async def read_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:
-    """Have a worker read an instance's original by a function of the source, the limits and the arguments.
+    """Return what a worker reads of an instance's original by a function of the source, the limits and the arguments.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def read_spilled_whole(source: bytes | str, limits: Limits, encode: Any, *argume
 
 
 def as_buffer(source: bytes | str) -> bytes | mmap.mmap:
-    """Give what a worker was handed: the bytes, or a mapped file, of which only what is looked at is read."""
+    """Return what a worker was handed: the bytes, or a mapped file, of which only what is looked at is read."""
     if isinstance(source, bytes):
         return source
     with Path(source).open("rb") as file:

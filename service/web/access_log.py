@@ -51,13 +51,13 @@ ACTIONS = {
 
 
 def route_template(request: web.Request) -> str:
-    """Give the route's path with the names of its variable parts, which says nothing of a patient."""
+    """Return the route's path with the names of its variable parts, which says nothing of a patient."""
     resource = request.match_info.route.resource
     return NO_ROUTE if resource is None else resource.canonical
 
 
 def method_of(request: web.BaseRequest) -> str:
-    """Give the request's method, where it is one of HTTP's."""
+    """Return the request's method, where it is one of HTTP's."""
     return request.method if request.method in hdrs.METH_ALL else NO_METHOD
 
 
@@ -144,12 +144,12 @@ def _outcome(status: int | None, *, begun: bool) -> str:
 
 
 def _kept(claim: str | None) -> str | None:
-    """Give as much of a claim as is kept, and as a database takes it: JSON knows texts that no UTF-8 can hold."""
+    """Return as much of a claim as is kept, and as a database takes it: JSON knows texts that no UTF-8 can hold."""
     return None if claim is None else claim[:MAX_CLAIM].encode("utf-8", "replace").decode()
 
 
 def _named(request: web.Request) -> tuple[str, ...]:
-    """Give the instance that the path names, where it names one by its id."""
+    """Return the instance that the path names, where it names one by its id."""
     if "dicom_id" not in request.match_info:
         return ()
     try:

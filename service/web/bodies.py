@@ -19,7 +19,7 @@ async def expect_nothing(request: web.Request) -> None:
 
 
 async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, min_rate: float) -> AsyncIterator[bytes]:
-    """Give the pieces of a body.
+    """Return the pieces of a body.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ NO_PARAMETERS = NoParameters()
 
 
 async def get_bulk_data(request: web.Request) -> web.StreamResponse:
-    """Give one value's bytes, little-endian and without the element around them."""
+    """Return one value's bytes, little-endian and without the element around them."""
     NO_PARAMETERS.read(request.query.items())
     value = await read_bulk_data(
         request.app[CONTEXT],

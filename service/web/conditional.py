@@ -37,7 +37,7 @@ class Validators:
 
 
 def is_unchanged(validators: Validators, if_none_match: str | None, if_modified_since: str | None) -> bool:
-    """Tell whether the caller has this version already, and 304 says all; an entity tag outranks a date.
+    """Return whether the caller has this version already, and 304 says all; an entity tag outranks a date.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def is_unchanged(validators: Validators, if_none_match: str | None, if_modified_
 def requested_range(
     validators: Validators, length: int, range_header: str | None, if_range: str | None
 ) -> tuple[int, int] | None:
-    """Give the part that is asked for, or None for the whole.
+    """Return the part that is asked for, or None for the whole.
 
     Several ranges at once, other units and what cannot be read are answered with the whole, as RFC 9110, 14.2 allows.
 

@@ -60,14 +60,14 @@ class ConnectionBounds:
 
     @classmethod
     def of(cls, settings: Settings) -> ConnectionBounds:
-        """Give the bounds that the settings name, as far as the system has file descriptors for them."""
+        """Return the bounds that the settings name, as far as the system has file descriptors for them."""
         return cls(
             room_for(settings.max_connections), settings.header_timeout, settings.answer_timeout, settings.min_rate
         )
 
 
 def room_for(connections: int) -> int:
-    """Have the system allow so many connections, and give how many it does allow."""
+    """Return how many connections the system allows, having asked it for so many."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OWN_DESCRIPTORS
     if allowed < wanted and allowed != resource.RLIM_INFINITY:

@@ -45,5 +45,5 @@ async def mark_origin(request: web.Request, response: web.StreamResponse) -> Non
 
 
 def is_allowed(request: web.Request) -> bool:
-    """Tell whether the request comes from a page of a configured origin."""
+    """Return whether the request comes from a page of a configured origin."""
     return request.headers.get(hdrs.ORIGIN) in request.app[SETTINGS].cors_origins

@@ -10,12 +10,12 @@ OK = b'{"status":"ok"}'
 
 
 async def is_alive(_request: web.Request) -> web.Response:
-    """Say that the process answers."""
+    """Return 200: the process answers."""
     return web.Response(body=OK, content_type="application/json")
 
 
 async def is_ready(request: web.Request) -> web.Response:
-    """Say that the database answers too, and that there are keys to verify tokens with; 503 where it is not so."""
+    """Return 200 where the database answers too and there are keys to verify tokens with, else 503."""
     request.app[AUTHENTICATOR].check_keys()
     store = request.app[CONTEXT].store
     await store.ping()

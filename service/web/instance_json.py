@@ -10,7 +10,7 @@ UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_cl
 
 
 def summarize(envelope: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an envelope as a list shows it (`schemas.http.InstanceSummary`), ready for orjson.
+    """Return an envelope as a list shows it (`schemas.http.InstanceSummary`), ready for orjson.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ def summarize(envelope: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(envelope: Mapping[str, Any]) -> dict[str, Any]:
-    """Give all that an envelope says (`schemas.http.Instance`), ready for orjson."""
+    """Return all that an envelope says (`schemas.http.Instance`), ready for orjson."""
     return {**summarize(envelope), "warnings": envelope.get("warnings") or []}
 
 
 def aware(moment: datetime | None) -> datetime | None:
-    """Give a time of the database as UTC; drivers may give it without a zone."""
+    """Return a time of the database as UTC; drivers may give it without a zone."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -34,7 +34,7 @@ PICTURE_PARAMETERS = PictureParameters()
 
 
 async def get_document(request: web.Request) -> web.StreamResponse:
-    """Give the representation that the headers ask for."""
+    """Return the representation that the headers ask for."""
     accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ())) or None
     media_type = choose_document(accept, request.headers.get(hdrs.CONTENT_TYPE))
     if media_type == PNG:
@@ -59,7 +59,7 @@ async def delete_document(request: web.Request) -> web.Response:
 
 
 async def find_envelope(request: web.Request) -> Mapping[str, Any]:
-    """Give what the store knows of the instance that the path names.
+    """Return what the store knows of the instance that the path names.
 
     Raises
     ------
@@ -75,7 +75,7 @@ async def find_envelope(request: web.Request) -> Mapping[str, Any]:
 
 
 async def _original(request: web.Request) -> web.StreamResponse:
-    """Give the bytes that were uploaded, or a range of them."""
+    """Return the bytes that were uploaded, or a range of them."""
     envelope = await find_envelope(request)
     received_at = aware(envelope["received_at"])
     assert received_at is not None  # noqa: S101 - every envelope has it
@@ -116,7 +116,7 @@ async def _stream(
 
 
 async def _picture(request: web.Request) -> web.Response:
-    """Give one frame as PNG."""
+    """Return one frame as PNG."""
     asked = PICTURE_PARAMETERS.read(request.query.items())
     # Frames and windows count from 1 at HTTP and from 0 below it; this is the one place that knows both.
     wanted = RenderRequest(

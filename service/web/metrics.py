@@ -9,7 +9,7 @@ from service.web.app_keys import MEASURING
 
 
 async def tell(request: web.Request) -> web.Response:
-    """Give the figures; without a token, as they say nothing of anybody."""
+    """Return the figures; without a token, as they say nothing of anybody."""
     body = await request.app[MEASURING].exposition()
     response = web.Response(body=body)
     response.headers[hdrs.CONTENT_TYPE] = CONTENT_TYPE

@@ -43,7 +43,7 @@ SAFE_HEADERS: Mapping[str, str] = {
 
 
 def request_id_of(request: web.BaseRequest) -> str:
-    """Give the id that the caller sent where it can stand in a log, else a new one."""
+    """Return the id that the caller sent where it can stand in a log, else a new one."""
     sent = request.headers.get("X-Request-ID", "")
     return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
@@ -97,7 +97,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Have every request that names its patient hold a slot until its answer is made, or sent where it is streamed."""
+    """Hold a slot for every request that names its patient, until its answer is made, or sent where it is streamed."""
     caller = request.get(CALLER)
     if caller is None:  # a public route, or none
         return await handler(request)
@@ -108,7 +108,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def find_token(request: web.BaseRequest) -> str:
-    """Give the token of the `access-token` header or of `Authorization: Bearer`.
+    """Return the token of the `access-token` header or of `Authorization: Bearer`.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def find_token(request: web.BaseRequest) -> str:
 
 
 async def mark_response(request: web.Request, response: web.StreamResponse) -> None:
-    """Give every answer its request id, and keep browsers and shared caches from guessing."""
+    """Add the request id to an answer, and keep browsers and shared caches from guessing."""
     response.headers[hdrs.SERVER] = "dicom-document-store"
     for name, value in SAFE_HEADERS.items():
         response.headers.setdefault(name, value)

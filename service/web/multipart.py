@@ -46,7 +46,7 @@ def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
 
 
 def boundary_of(content_type: str) -> bytes:
-    """Give the boundary that a multipart content type names.
+    """Return the boundary that a multipart content type names.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def file_name_of(disposition: str) -> str | None:
-    """Give the file name of a `Content-Disposition` as it was sent, or None where there is none.
+    """Return the file name of a `Content-Disposition` as it was sent, or None where there is none.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class MultipartParser:
         self._parts = 0
 
     async def next_part(self) -> Part | None:
-        """Give the next part, or None after the last; what was not read of the one before is passed over.
+        """Return the next part, or None after the last; what was not read of the one before is passed over.
 
         Raises
         ------
@@ -194,7 +194,7 @@ class MultipartParser:
         return headers
 
     async def _content(self) -> AsyncIterator[bytes]:
-        """Give the content of a part up to its boundary, which is read too."""
+        """Return the content of a part up to its boundary, which is read too."""
         delimiter = self._delimiter
         searched = 0
         while True:

@@ -39,7 +39,7 @@ class MediaRange:
     quality: float = 1.0
 
     def specificity(self, offered: str) -> int:
-        """Say how closely this fits an offered type: 2 the type, 1 its kind, 0 anything, -1 not at all."""
+        """Return how closely this fits an offered type: 2 the type, 1 its kind, 0 anything, -1 not at all."""
         kind, _, subtype = offered.partition("/")
         if self.type == "*":
             return 0
@@ -82,7 +82,7 @@ def _unquote(value: str) -> str:
 
 
 def acceptable(accept: str | None, offered: Sequence[str]) -> tuple[list[str], bool]:
-    """Give the offered types that a caller likes best, in the order of the offer.
+    """Return the offered types that a caller likes best, in the order of the offer.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def acceptable(accept: str | None, offered: Sequence[str]) -> tuple[list[str], b
 
 
 def choose(accept: str | None, offered: Sequence[str]) -> str:
-    """Give the type to answer with.
+    """Return the type to answer with.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
 
 
 def choose_document(accept: str | None, content_type: str | None) -> str:
-    """Give the representation of an instance: the original, its picture, or what the store knows of it.
+    """Return the representation of an instance: the original, its picture, or what the store knows of it.
 
     A narrower `Accept` wins. One of ``*/*``, or none, leaves the choice to the request's `content-type`, and where
     there is none either, it is the original.

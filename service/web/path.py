@@ -43,7 +43,7 @@ def decode_segment(raw: str) -> str:
 
 
 def path_segment(request: web.Request, name: str) -> str:
-    """Give the decoded segment of the path that the route calls by this name.
+    """Return the decoded segment of the path that the route calls by this name.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def path_segment(request: web.Request, name: str) -> str:
 
 
 def patient_id_of(request: web.Request) -> str:
-    """Give the patient whom the path names.
+    """Return the patient whom the path names.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def patient_id_of(request: web.Request) -> str:
 
 
 def check_patient_id(text: str) -> str:
-    """Give back a patient id that is one.
+    """Return a patient id that is one.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def check_patient_id(text: str) -> str:
 
 
 def dicom_id_of(request: web.Request) -> str:
-    """Give the instance that the path names.
+    """Return the instance that the path names.
 
     Raises
     ------

@@ -71,7 +71,7 @@ SENTENCES = {
 
 
 def find_problem(error: BaseException) -> Problem | None:
-    """Give the entry of an error's class, or of its nearest parent that has one."""
+    """Return the entry of an error's class, or of its nearest parent that has one."""
     return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
 
 
@@ -115,7 +115,7 @@ def problem_body(status: int, detail: str, request_id: str, code: str | None = N
 
 
 def translate(error: Exception, request_id: str) -> web.Response:
-    """Give the answer for what was raised; what nobody foresaw is logged, and shown blank.
+    """Return the answer for what was raised; what nobody foresaw is logged, and shown blank.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ SOP_INSTANCE = f"{SERIES}/instances/{{instance}}"
 
 
 def all_routes(settings: Settings) -> list[Route]:
-    """Give the routes of a service with these settings."""
+    """Return the routes of a service with these settings."""
     routes = [
         Route("GET", "/", page.serve_file("index.html", "text/html"), public=True),
         Route("GET", "/static/page.js", page.serve_file("page.js", "text/javascript"), public=True),
@@ -70,7 +70,7 @@ def all_routes(settings: Settings) -> list[Route]:
 
 
 def dicomweb_routes() -> list[Route]:
-    """Give the routes of DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS."""
+    """Return the routes of DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS."""
     return [
         Route("POST", f"{DICOMWEB}/studies", store.store, WRITE),
         Route("POST", STUDY, store.store, WRITE),
@@ -95,7 +95,7 @@ def dicomweb_routes() -> list[Route]:
 
 
 def route_scopes(routes: list[Route]) -> Mapping[tuple[str, str], str]:
-    """Give the scope that each private route asks of a token, by method and path.
+    """Return the scope that each private route asks of a token, by method and path.
 
     Raises
     ------

@@ -34,7 +34,7 @@ UNCHECKED = "There are more candidates than one search can try; make the search 
 
 
 async def list_documents(request: web.Request) -> web.Response:
-    """Give a page of the patient's instances, or of those that a search finds, and a link to the next page."""
+    """Return a page of the patient's instances, or of those that a search finds, and a link to the next page."""
     query = list(request.query.items())
     own = [(name, value) for name, value in query if name in SEARCH_PARAMETERS.fields]
     conditions = [(name, value) for name, value in query if name not in SEARCH_PARAMETERS.fields and name != "fields"]
@@ -80,7 +80,7 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
 
 
 async def list_tags(request: web.Request) -> web.Response:
-    """Give a page of the patient's catalogue: every path that the files have, and what stands there."""
+    """Return a page of the patient's catalogue: every path that the files have, and what stands there."""
     asked = CATALOGUE_PARAMETERS.read(request.query.items())
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     catalogue = await search.catalogue(

@@ -179,7 +179,7 @@ class DiscreetRequestHandler(RequestHandler):
             log.error("aiohttp could not answer a request (%d arguments withheld)", len(args))
 
     def log_debug(self, *args: Any, **kw: Any) -> None:
-        """Say nothing: these lines hold tracebacks of requests."""
+        """Write nothing: these lines hold tracebacks of requests."""
 
 
 def _head_bytes(raw_headers: Sequence[tuple[bytes, bytes]]) -> int:
@@ -218,7 +218,7 @@ class DiscreetServer(web.Server):
         self._unread = Unread(bounds, lambda: self._connections)
 
     def has_room(self) -> bool:
-        """Tell whether there may be one more connection; the one that was idle longest makes room for it."""
+        """Return whether there may be one more connection; the one that was idle longest makes room for it."""
         self._unread.watch()
         if len(self._connections) < self.bounds.connections:
             return True
@@ -306,6 +306,6 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Give the URL at which a bound socket is reached."""
+    """Return the URL at which a bound socket is reached."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

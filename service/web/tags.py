@@ -16,7 +16,7 @@ NO_PARAMETERS = NoParameters()
 
 
 async def get_tag(request: web.Request) -> web.Response:
-    """Give one element, simplified."""
+    """Return one element, simplified."""
     NO_PARAMETERS.read(request.query.items())
     choose(_accept(request), (JSON,))
     body = await tags.read_tag(
@@ -29,7 +29,7 @@ async def get_tag(request: web.Request) -> web.Response:
 
 
 async def get_tags(request: web.Request) -> web.Response:
-    """Give all elements: simplified, or in the DICOM JSON Model (PS3.18 Annex F)."""
+    """Return all elements: simplified, or in the DICOM JSON Model (PS3.18 Annex F)."""
     NO_PARAMETERS.read(request.query.items())
     media_type = choose(_accept(request), (JSON, DICOM_JSON))
     context, patient_id, dicom_id = request.app[CONTEXT], request[CALLER].patient_id, dicom_id_of(request)

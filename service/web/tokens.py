@@ -39,6 +39,6 @@ async def give_token(request: web.Request) -> web.Response:
 
 
 def _host_name(host: str) -> str:
-    """Give the name or address of a `Host` header without its port, or nothing where it is not one."""
+    """Return the name or address of a `Host` header without its port, or nothing where it is not one."""
     match = _HOST.fullmatch(host)
     return match[1].strip("[]") if match is not None else ""

@@ -67,7 +67,7 @@ def _answer(request: web.Request, stored: ingest.Stored) -> web.Response:
 
 
 def prefers_async(values: list[str] | tuple[str, ...]) -> bool:
-    """Tell whether `Prefer` (RFC 7240) asks for an answer before the work is done."""
+    """Return whether `Prefer` (RFC 7240) asks for an answer before the work is done."""
     return any(
         preference.partition(";")[0].strip().lower() == "respond-async"
         for value in values
@@ -76,7 +76,7 @@ def prefers_async(values: list[str] | tuple[str, ...]) -> bool:
 
 
 async def _first_file(form: MultipartParser) -> Part:
-    """Give the form's file; fields before it that are no files are passed over."""
+    """Return the form's file; fields before it that are no files are passed over."""
     while (part := await form.next_part()) is not None:
         if _is_file(part):
             if part.content_type is not None and part.content_type not in FILE_TYPES:
@@ -90,7 +90,7 @@ async def _first_file(form: MultipartParser) -> Part:
 
 
 async def _only_file(form: MultipartParser, part: Part) -> AsyncIterator[bytes]:
-    """Give the file's pieces; its end is told only when the form has ended and had no other file."""
+    """Return the file's pieces; its end is told only when the form has ended and had no other file."""
     async for piece in part.content:
         yield piece
     while (other := await form.next_part()) is not None:
@@ -103,7 +103,7 @@ def _is_file(part: Part) -> bool:
 
 
 def kept_name(sent: str | None) -> str:
-    """Give a client's file name without its directories, and without what could act on a terminal.
+    """Return a client's file name without its directories, and without what could act on a terminal.
 
     Parameters
     ----------

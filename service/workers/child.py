@@ -68,7 +68,7 @@ def write_message(stream: BinaryIO, body: bytes) -> None:
 
 
 def is_allowed(module: str, packages: tuple[str, ...]) -> bool:
-    """Tell whether a module belongs to one of the packages.
+    """Return whether a module belongs to one of the packages.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when the service ends, however it ends.
+    """Ask the kernel to kill this process when the service ends, however it ends.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ def failure(error: BaseException, packages: tuple[str, ...]) -> bytes:
 
 
 def describe(error: BaseException) -> str:
-    """Tell where an exception came from, without its message.
+    """Return where an exception came from, without its message.
 
     Parameters
     ----------

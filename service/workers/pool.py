@@ -213,7 +213,7 @@ class WorkerPool:
         lane.add_done_callback(self._lanes.discard)
 
     async def _serve(self, *, eager: bool) -> None:
-        """Give one process after another its jobs; a lane is the life of one process and its successors."""
+        """Hand jobs to one process after another; a lane is the life of one process and its successors."""
         worker = await self._replace(None) if eager else None
         while True:
             self._idle += 1

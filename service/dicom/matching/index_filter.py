@@ -62,7 +62,7 @@ def index_filter(conditions: Sequence[Condition]) -> dict[str, Any]:
 
 
 def needs_check(conditions: Iterable[Condition]) -> bool:
-    """Say whether hits of the filter must be tried on their trees."""
+    """Return whether hits of the filter must be tried on their trees."""
     conditions = list(conditions)
     return any(isinstance(condition.test, Moment) for condition in conditions) or any(
         len(group) > 1 for group in shared_sequences(conditions)
@@ -70,7 +70,7 @@ def needs_check(conditions: Iterable[Condition]) -> bool:
 
 
 def shared_sequences(conditions: Iterable[Condition]) -> list[list[Condition]]:
-    """Give the groups of conditions that lie below one sequence of the top level, and must hold in one item of it.
+    """Return the groups of conditions that lie below one sequence of the top level, and must hold in one item of it.
 
     A group in which nothing has to be there is none: what is absent or empty is so everywhere.
     """
@@ -82,7 +82,7 @@ def shared_sequences(conditions: Iterable[Condition]) -> list[list[Condition]]:
 
 
 def is_negative(condition: Condition) -> bool:
-    """Say whether a condition asks that nothing is there."""
+    """Return whether a condition asks that nothing is there."""
     return isinstance(condition.test, (Absent, Empty))
 
 

@@ -34,7 +34,7 @@ _Below = list[tuple[int, Condition]]
 
 
 def matches(dataset: Mapping[str, Any], conditions: Iterable[Condition]) -> bool:
-    """Say whether all conditions hold for a tree.
+    """Return whether all conditions hold for a tree.
 
     Conditions whose paths share a sequence hold in one item of it (PS3.4 C.2.2.2.6), those that share one below it in
     one item of that. Where nothing is asked for but what is absent or empty, it is so in every item.
@@ -55,7 +55,7 @@ def matches(dataset: Mapping[str, Any], conditions: Iterable[Condition]) -> bool
 
 
 def may_match(dataset: Mapping[str, Any], conditions: Sequence[Condition]) -> bool:
-    """Say as `matches` whether all conditions hold; yes where only the original file could say it."""
+    """Return whether all conditions hold, as `matches` does; True where only the original file could say."""
     try:
         return matches(dataset, conditions)
     except BelowSpilled:
@@ -63,12 +63,12 @@ def may_match(dataset: Mapping[str, Any], conditions: Sequence[Condition]) -> bo
 
 
 def matches_entries(entries: Mapping[str, Any], conditions: Iterable[Condition]) -> bool:
-    """Say whether each condition for itself holds for an index of a file, as `index_entries` makes it."""
+    """Return whether each condition for itself holds for an index of a file, as `index_entries` makes it."""
     return all(_holds(entries, 0, condition) for condition in conditions)
 
 
 def top_level_steps(conditions: Iterable[Condition]) -> list[Step]:
-    """Give the elements of the top level that `matches` looks at."""
+    """Return the elements of the top level that `matches` looks at."""
     return list(dict.fromkeys(path[0] for condition in conditions for path in condition.paths))
 
 
@@ -102,7 +102,7 @@ def _items(level: Mapping[str, Any], step: Step) -> Iterable[Mapping[str, Any]]:
 
 
 def _pruned(level: Mapping[str, Any], paths: Sequence[TagPath]) -> dict[str, Any]:
-    """Give the elements of a level on which paths lead somewhere, and the creators who say whose they are."""
+    """Return the elements of a level on which paths lead somewhere, and the creators who say whose they are."""
     kept: dict[str, Any] = {}
     for step in dict.fromkeys(path[0] for path in paths):
         below = [path[1:] for path in paths if path[0] == step and len(path) > 1]
@@ -175,7 +175,7 @@ def _equal(value: Any, wanted: Any) -> bool:
 
 
 def _number(value: Any, *, nan: bool = False) -> Any:
-    """Give a value as a number that can be compared; None where it is none."""
+    """Return a value as a number that can be compared; None where it is none."""
     if isinstance(value, Decimal128):
         return int(value.to_decimal())
     if isinstance(value, (int, float)) and (nan or value == value):

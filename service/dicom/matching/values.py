@@ -51,7 +51,7 @@ _BEFORE_DIGITS, _AFTER_DIGITS = "0", ":"
 
 
 def read_tests(step: Step, value: str, options: Options) -> tuple[Test, ...]:
-    """Say what a searched text asks.
+    """Return what a searched text asks.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def read_tests(step: Step, value: str, options: Options) -> tuple[Test, ...]:
 
 @lru_cache(maxsize=1024)
 def vr_of_step(step: Step) -> str | None:
-    """Give the one VR by which values of a path are typed; None where files may differ.
+    """Return the one VR by which values of a path are typed; None where files may differ.
 
     Of several that PS3.6 allows ("US or SS or OW") one that has values; of a private element what pydicom's private
     dictionary says, where that is a date or time, as only their ranges need it.
@@ -182,7 +182,7 @@ def _word(word: str) -> Word | WordLike:
 
 
 def _typed(vr: str | None, value: str) -> tuple[object, ...]:
-    """Give a value as the index may hold it. What is no number is looked for as the raw text of an element."""
+    """Return a value as the index may hold it. What is no number is looked for as the raw text of an element."""
     if vr is None:
         return tuple(dict.fromkeys((value, *_numbers(None, value))))
     if vr in _NUMBERS or vr == "SQ":
@@ -290,7 +290,7 @@ _COARSE = re.compile(r"([0-9]{4})([0-9]{2})?([0-9]{2})?([0-9]{2})?[+-][0-9]{4}")
 
 
 def _end_of(vr: str, last: str) -> str:
-    """Give the first text behind all that still belongs to the end of a range, which reaches to its own precision."""
+    """Return the first text behind all that still belongs to the end of a range, which reaches to its own precision."""
     match = _COARSE.fullmatch(last) if vr == "DT" else None
     if match is None:
         return str(_NORMALISED[vr](last)) + _AFTER_DIGITS

@@ -58,7 +58,7 @@ class RawFile:
 
 
 def begins_like_dicom(head: bytes) -> bool:
-    """Say whether the first bytes of a file (4 KiB are enough) can be the beginning of a DICOM file.
+    """Return whether the first bytes of a file (4 KiB are enough) can be the beginning of a DICOM file.
 
     Plain text, PDF, ZIP, PNG, JPEG, ELF and zeros are not; a bare data set without preamble and file meta is.
     """
@@ -147,7 +147,7 @@ def _find_start(buffer: Readable, whole: bool) -> int | None:
 
 
 def _begins_meta(buffer: Readable, pos: int) -> bool:
-    """Say whether a file meta element stands here, in either encoding and byte order."""
+    """Return whether a file meta element stands here, in either encoding and byte order."""
     if len(buffer) - pos < 8:
         return False
     for order in (LITTLE, BIG):
@@ -158,7 +158,7 @@ def _begins_meta(buffer: Readable, pos: int) -> bool:
 
 
 def _any_run(buffer: Readable, pos: int, end: int) -> int:
-    """Give the longest run of sensible elements from here, over the encodings."""
+    """Return the longest run of sensible elements from here, over the encodings."""
     return max(_run(buffer, pos, end, explicit, order) for explicit in (True, False) for order in (LITTLE, BIG))
 
 
@@ -225,7 +225,7 @@ def _read_meta(parser: Parser, pos: int) -> tuple[list[Element], int]:
 
 
 def _transfer_syntax(meta: list[Element], buffer: Readable) -> str | None:
-    """Give the transfer syntax that the file meta names."""
+    """Return the transfer syntax that the file meta names."""
     for tag, _, start, length, _payload in meta:
         if tag == _TRANSFER_SYNTAX:
             return bytes(buffer[start : start + min(length, 128)]).strip(b" \0").decode("latin-1") or None
@@ -233,7 +233,7 @@ def _transfer_syntax(meta: list[Element], buffer: Readable) -> str | None:
 
 
 def _encoding(buffer: Readable, pos: int, syntax: str | None) -> tuple[bool, ByteOrder]:
-    """Give how the data set is written: as its transfer syntax says, unless its first elements say otherwise."""
+    """Return how the data set is written: as its transfer syntax says, unless its first elements say otherwise."""
     claimed = (syntax not in (IMPLICIT_LITTLE, GE_PRIVATE), BIG if syntax == EXPLICIT_BIG else LITTLE)
     size = len(buffer)
     if syntax is not None and _run(buffer, pos, size, *claimed):
@@ -247,6 +247,6 @@ def _encoding(buffer: Readable, pos: int, syntax: str | None) -> tuple[bool, Byt
 
 
 def _has_vr(buffer: Readable, pos: int) -> bool:
-    """Say whether a VR stands where explicit VR has it."""
+    """Return whether a VR stands where explicit VR has it."""
     code = bytes(buffer[pos + 4 : pos + 6])
     return code in SHORT_VRS or code in LONG_VRS

@@ -49,7 +49,7 @@ LITTLE, BIG = (
 
 
 def is_plausible(buffer: Readable, pos: int, end: int, order: ByteOrder) -> bool:
-    """Say whether a header, or the end of what is read, can stand here."""
+    """Return whether a header, or the end of what is read, can stand here."""
     if pos >= end:
         return pos == end
     if end - pos < 8:
@@ -67,7 +67,7 @@ def is_plausible(buffer: Readable, pos: int, end: int, order: ByteOrder) -> bool
 
 
 def is_explicit(buffer: Readable, pos: int, end: int, order: ByteOrder) -> bool:
-    """Say whether an element in an implicit VR data set is written in explicit VR all the same."""
+    """Return whether an element in an implicit VR data set is written in explicit VR all the same."""
     group, number, code, length = order.explicit(buffer, pos)
     if code in SHORT_VRS:
         stop = pos + 8 + length

@@ -16,7 +16,7 @@ _PRIVATE_SPELLINGS = {"OB_OW": "OB or OW"}
 
 
 def standard_vr(tag: int) -> str | None:
-    """Give the VR that the Standard has for a tag of an even group, or for any group length (PS3.5 7.2)."""
+    """Return the VR that the Standard has for a tag of an even group, or for any group length (PS3.5 7.2)."""
     vr = TAG_VRS.get(tag)
     if vr is None:
         if not tag & 0xFFFF:
@@ -27,7 +27,7 @@ def standard_vr(tag: int) -> str | None:
 
 @lru_cache(maxsize=8192)
 def private_vr(tag: int, creator: str) -> str | None:
-    """Give the VR that a private creator's dictionary has for a tag.
+    """Return the VR that a private creator's dictionary has for a tag.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def inflate(buffer: Readable, pos: int, limits: Limits) -> tuple[bytes, bool]:
 
 
 def _inflate(buffer: Readable, pos: int, window: int, bound: int) -> tuple[bytearray, bool]:
-    """Inflate in one window format; give the bytes, and whether the end of the stream was seen."""
+    """Inflate in one window format; return the bytes, and whether the end of the stream was seen."""
     stream = zlib.decompressobj(window)
     out = bytearray()
     for start in range(pos, len(buffer), _CHUNK):

@@ -35,7 +35,7 @@ class Creators:
     seen: int = 0
 
     def of(self, tag: int, buffer: Readable, found: list[Element]) -> str | None:
-        """Give the private creator of an element; `found` are the elements before it."""
+        """Return the private creator of an element; `found` are the elements before it."""
         for index in range(self.seen, len(found)):
             other, _, start, length, _payload = found[index]
             if (other >> 16) & 1 and 0x10 <= other & 0xFFFF <= 0xFF and length <= 64:

@@ -213,7 +213,7 @@ class Parser:
         return vr, start, length, False
 
     def _vr_of(self, tag: int, level: _Level) -> str:
-        """Give the VR of a tag by the dictionaries of the Standard and of its private creator (PS3.5 7.8.1)."""
+        """Return the VR of a tag by the dictionaries of the Standard and of its private creator (PS3.5 7.8.1)."""
         if not (tag >> 16) & 1 or not tag & 0xFFFF:
             return standard_vr(tag) or "UN"
         if 0x10 <= tag & 0xFFFF <= 0xFF:
@@ -264,7 +264,7 @@ class Parser:
         return stop
 
     def _is_padded(self, stop: int, level: _Level) -> bool:
-        """Say whether a value of odd length is followed by a byte that its length did not count (PS3.5 7.1.1)."""
+        """Return whether a value of odd length is followed by a byte that its length did not count (PS3.5 7.1.1)."""
         buffer, end, order = self.buffer, level.end, level.order
         return not is_plausible(buffer, stop, end, order) and is_plausible(buffer, stop + 1, end, order)
 
@@ -359,7 +359,7 @@ class Parser:
         return items, max(pos, end)
 
     def _item_order(self, pos: int, end: int, order: ByteOrder) -> ByteOrder | None:
-        """Give the byte order in which an item or a delimiter stands here; None where none does."""
+        """Return the byte order in which an item or a delimiter stands here; None where none does."""
         if end - pos < 8:
             return None
         for candidate in (order, BIG if order.little else LITTLE):

@@ -67,7 +67,7 @@ def items(dataset: Mapping[str, Any], keyword: str) -> list[Mapping[str, Any]]:
 
 
 def is_present(dataset: Mapping[str, Any], keyword: str) -> bool:
-    """Tell whether an element is there with a value, readable or not."""
+    """Return whether an element is there with a value, readable or not."""
     element = dataset.get(keyword)
     return isinstance(element, Mapping) and bool(
         element.get("Value") or element.get("InlineBinary") or element.get("length") or element.get("raw")

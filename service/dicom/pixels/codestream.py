@@ -65,7 +65,7 @@ class Codestream:
 
 
 def begins_codestream(data: bytes) -> bool:
-    """Tell whether the first bytes of a fragment begin a JPEG, JPEG-LS or JPEG 2000 stream."""
+    """Return whether the first bytes of a fragment begin a JPEG, JPEG-LS or JPEG 2000 stream."""
     return data.startswith((_JPEG_START, _JPEG_2000_START, _JP2_START))
 
 
@@ -148,7 +148,7 @@ def _jpeg_frame(marker: int, body: bytes, *, jfif: bool, adobe: int | None) -> C
 
 
 def _is_transformed(component_ids: bytes, *, jfif: bool, adobe: int | None) -> bool | None:
-    """Tell YCbCr from RGB as JPEG readers do: by JFIF, by Adobe's marker, by the names of the components."""
+    """Return whether a JPEG is YCbCr, as its readers tell: by JFIF, Adobe's marker, the names of components."""
     if adobe is not None:
         return adobe != 0
     if jfif:

@@ -34,7 +34,7 @@ class Modality:
         return inputs * self.slope + self.intercept if (self.slope, self.intercept) != (1.0, 0.0) else inputs
 
     def reaches_below_zero(self, *, signed: bool) -> bool:
-        """Tell whether its output may be negative, given whether stored values may be."""
+        """Return whether its output may be negative, given whether stored values may be."""
         return self.lut is None and (signed or self.intercept < 0 or self.slope < 0)
 
 

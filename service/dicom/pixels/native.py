@@ -112,7 +112,7 @@ def arrange_planes(flat: Pixels, rows: int, columns: int, samples: int, planar_c
 
 
 def expand_422(flat: Pixels, rows: int, columns: int) -> Pixels:
-    """Give every pixel of a YBR_FULL_422 or YBR_PARTIAL_422 image its colour (PS3.3 C.7.6.3.1.2).
+    """Return a YBR_FULL_422 or YBR_PARTIAL_422 image with a colour for every pixel (PS3.3 C.7.6.3.1.2).
 
     Two neighbours are stored as Y1, Y2, CB, CR and share the colour.
 

@@ -192,7 +192,7 @@ def _check_request(request: RenderRequest) -> None:
 
 
 def _cut(image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
-    """Give a part of a picture, as much of it as is there, flipped where its width or height is negative."""
+    """Return a part of a picture, as much of it as is there, flipped where its width or height is negative."""
     part = image[max(top, 0) : max(top + abs(height), 0), max(left, 0) : max(left + abs(width), 0)]
     if part.shape[0] == 0 or part.shape[1] == 0:
         raise Invalid("There is no part of the picture in that region.")

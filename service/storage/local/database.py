@@ -281,7 +281,7 @@ class LocalDatabase:
         self._log_file.touch(mode=0o600)
 
     def _log_tail(self, lines: int = 15) -> str:
-        """Give the end of what the child has printed. Not of an earlier one: that may have spoken of documents."""
+        """Return the end of what the child has printed. Not of an earlier one: that may have spoken of documents."""
         with suppress(OSError), self._log_file.open("rb") as log:
             log.seek(max(self._log_begins, self._log_file.stat().st_size - 8192))
             return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-lines:])
@@ -320,7 +320,7 @@ def choose_program(home: Path) -> tuple[str, str]:
 
 
 def database_command(program: str, path: str, home: Path, port: int) -> list[str]:
-    """Give the command line of the database, and make the folder of its files."""
+    """Return the command line of the database, and make the folder of its files."""
     if program == "mongod":
         files = home / "mongod"
         flags = ["--bind_ip", "127.0.0.1", "--dbpath", str(files), "--quiet", "--nounixsocket"]
@@ -337,7 +337,7 @@ def database_command(program: str, path: str, home: Path, port: int) -> list[str
 
 
 def child_environment() -> dict[str, str]:
-    """Give what a child sees of the environment, and what Python reads where the child is a Python program."""
+    """Return what a child sees of the environment, and what Python reads where the child is a Python program."""
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return {**passed_on, "PYTHONPATH": str(Path(__file__).with_name("child_python"))}
 

@@ -54,7 +54,7 @@ class Keeping:
         return self._lock is not None
 
     def is_wanted(self) -> bool:
-        """Tell whether a service waits for it, and lives."""
+        """Return whether a service waits for it, and lives."""
         try:
             wanted = json.loads((self._home / "wanted").read_text(encoding="utf-8"))
             return start_time(int(wanted["pid"])) == str(wanted["started"])
@@ -88,7 +88,7 @@ class Keeping:
             wanted.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give it up."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None

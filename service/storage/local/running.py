@@ -41,7 +41,7 @@ class Running:
 
 
 def start_time(pid: int) -> str | None:
-    """Tell when a process started; None when there is no such process, or only its exit status is left."""
+    """Return when a process started; None when there is no such process, or only its exit status is left."""
     if PROC.is_dir():
         try:
             # The program's name is in parentheses and may hold anything; the fields after it are numbers.
@@ -57,7 +57,7 @@ def start_time(pid: int) -> str | None:
 
 
 def is_alive(process: Running) -> bool:
-    """Tell whether the process that is meant, and not another with its pid, is there."""
+    """Return whether the process that is meant, and not another with its pid, is there."""
     return start_time(process.pid) == process.started
 
 

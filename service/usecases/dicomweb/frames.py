@@ -26,7 +26,7 @@ Frame = tuple[bytes, str]
 async def iter_frames(
     context: Context, patient_id: str, dicom_id: str, numbers: Sequence[int], *, decoded: bool
 ) -> AsyncIterator[Frame]:
-    """Give frames one after another, a few megabytes at a time.
+    """Return frames one after another, a few megabytes at a time.
 
     Parameters
     ----------

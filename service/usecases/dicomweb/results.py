@@ -115,13 +115,13 @@ class FoundSeries:
 
 
 def asked_steps(wanted: Search) -> list[Step]:
-    """Give the attributes that the caller names and that are not made of the UIDs."""
+    """Return the attributes that the caller names and that are not made of the UIDs."""
     made = MADE | set(OF_MEMBER)
     return [step for step in wanted.include if TAG_KEYWORDS.get(step.tag) not in made]
 
 
 def describe_study(wanted: Search, group: Sequence[FoundSeries], extra: Elements, root: str) -> dict[str, Any]:
-    """Give what is said of a study.
+    """Return what is said of a study.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def describe_study(wanted: Search, group: Sequence[FoundSeries], extra: Elements
 
 
 def describe_series(wanted: Search, group: Sequence[FoundSeries], extra: Elements, root: str) -> dict[str, Any]:
-    """Give what is said of the one series of a group, and where no study is named of its study; as `describe_study`."""
+    """Return what is said of a group's one series, and where no study is named of its study; as `describe_study`."""
     series = group[0]
     shown = _show(wanted, "series", series.attributes, extra, SERIES_KEYWORDS, STUDY_KEYWORDS)
     if wanted.scope.study is None:
@@ -158,7 +158,7 @@ def describe_series(wanted: Search, group: Sequence[FoundSeries], extra: Element
 def describe_instance(
     wanted: Search, series: FoundSeries, member: Member, tree: Mapping[str, Any], root: str
 ) -> dict[str, Any]:
-    """Give what is said of an instance, by as much of its tree as was asked for, and of what stands above its path."""
+    """Return what is said of an instance, by as much of its tree as was asked for, and of what is above its path."""
     shown: Elements = {}
     if wanted.scope.study is None:
         shown |= _show(wanted, "study", series.attributes, {}, ()) | series.of_study
@@ -225,7 +225,7 @@ def count_members(series: Iterable[FoundSeries]) -> None:
 
 
 def said_of_series(series: FoundSeries) -> Elements:
-    """Give all that a search can match of a series without looking at its instances.
+    """Return all that a search can match of a series without looking at its instances.
 
     What a study or series does not say is empty, as the answer has it.
     """
@@ -247,7 +247,7 @@ def _finish(shown: Elements, url: str, bulk: Callable[[str], str] = str) -> dict
 
 
 def elements_of_member(member: Member) -> Elements:
-    """Give what the store knows of an instance without its tree, as elements."""
+    """Return what the store knows of an instance without its tree, as elements."""
     uids = (
         member.study_instance_uid,
         member.series_instance_uid,

@@ -50,7 +50,7 @@ class Scope:
 
 
 async def find_members(context: Context, scope: Scope) -> list[Member]:
-    """Give the instances that a path names, in the order in which they came.
+    """Return the instances that a path names, in the order in which they came.
 
     Raises
     ------
@@ -64,7 +64,7 @@ async def find_members(context: Context, scope: Scope) -> list[Member]:
 
 
 async def find_one(context: Context, scope: Scope) -> Member:
-    """Give the one instance that a path names.
+    """Return the one instance that a path names.
 
     Raises
     ------
@@ -80,7 +80,7 @@ async def find_one(context: Context, scope: Scope) -> Member:
 async def iter_visible(
     context: Context, patient_id: str, members: Sequence[Member], keys: Sequence[str] = ()
 ) -> AsyncGenerator[tuple[Member, Mapping[str, Any]], None]:
-    """Give each member with its envelope, and the elements of `keys`; those that are being deleted are passed over.
+    """Return each member with its envelope, and the elements of `keys`; those that are being deleted are passed over.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ def _batches(members: Sequence[Member], most: int) -> Iterator[list[Member]]:
 
 
 def instance_url(root: str, identifiers: Mapping[str, Any]) -> str:
-    """Give the URL of an instance below the patient's DICOMweb root."""
+    """Return the URL of an instance below the patient's DICOMweb root."""
     study, series, instance = (quote(identifiers[name], safe="") for name in UIDS)
     return f"{root}/studies/{study}/series/{series}/instances/{instance}"
 
 
 def member_url(root: str, member: Member) -> str:
-    """Give the URL of an instance below the patient's DICOMweb root."""
+    """Return the URL of an instance below the patient's DICOMweb root."""
     return instance_url(root, {name: getattr(member, name) for name in UIDS})

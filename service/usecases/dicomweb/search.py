@@ -89,7 +89,7 @@ async def search(context: Context, wanted: Search, root: str) -> Page:
 
 
 async def _matching_series(context: Context, wanted: Search) -> list[FoundSeries]:
-    """Give the series that match, the newest first, each with its instances; those of whole studies at study level."""
+    """Return the series that match, newest first, each with its instances; those of whole studies at study level."""
     scope, store = wanted.scope, context.store
     study = scope.study or _single_uid(wanted.conditions, "StudyInstanceUID")
     documents, members = await asyncio.gather(
@@ -215,7 +215,7 @@ def _is_of_series(condition: Condition) -> bool:
 
 
 def _single_uid(conditions: Iterable[Condition], keyword: str) -> str | None:
-    """Give the one UID that a condition asks for, so that nothing else need be looked at."""
+    """Return the one UID that a condition asks for, so that nothing else need be looked at."""
     for condition in conditions:
         if _keyword(condition) == keyword and isinstance(condition.test, OneOf) and len(condition.test.values) == 1:
             return str(condition.test.values[0])

@@ -81,7 +81,7 @@ class Outcome:
             self.others.append({"00081197": {"vr": "US", "Value": [reason]}})
 
     def response(self, root: str) -> dict[str, Any]:
-        """Give the response's dataset (PS3.18 Table 10.5.3-3).
+        """Return the response's dataset (PS3.18 Table 10.5.3-3).
 
         Parameters
         ----------

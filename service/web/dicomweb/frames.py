@@ -36,7 +36,7 @@ _NATIVE = frozenset({"1.2.840.10008.1.2", EXPLICIT_LITTLE_ENDIAN, "1.2.840.10008
 
 @answers
 async def get_frames(request: web.Request) -> web.StreamResponse:
-    """Give the frames that the path lists, each as a part."""
+    """Return the frames that the path lists, each as a part."""
     read_parameters(request, NO_PARAMETERS)
     numbers = frame_list(request)
     context, scope = request.app[CONTEXT], scope_of(request)
@@ -57,7 +57,7 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
 
 
 async def send_pixel_data(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse:
-    """Give compressed pixel data as the bulk data it is: its frames in parts, or decoded one after another.
+    """Return compressed pixel data as the bulk data it is: its frames in parts, or decoded one after another.
 
     The value of the element itself is frames wrapped in items, which no media type describes.
 
@@ -84,7 +84,7 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
 
 
 def frame_list(request: web.Request) -> list[int]:
-    """Give the frame numbers of the path, from 1.
+    """Return the frame numbers of the path, from 1.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def frame_list(request: web.Request) -> list[int]:
 
 
 def choose_frames(accept: str | None, stored: str, *, single: bool, whole: bool = False) -> tuple[Offer, bool]:
-    """Give the form in which frames are sent, and whether they are decoded for it.
+    """Return the form in which frames are sent, and whether they are decoded for it.
 
     Without an Accept they come as they are stored. A single one need not stand in a part, nor need decoded ones that
     are the whole of the pixel data. `application/octet-stream` without a transfer syntax means Explicit

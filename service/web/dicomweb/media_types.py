@@ -54,12 +54,12 @@ class Offer:
     default_syntax: bool = True
 
     def __str__(self) -> str:
-        """Give it as a header would have it."""
+        """Return it as a header would have it."""
         return f'{MULTIPART}; type="{self.media_type}"' if self.multipart else self.media_type
 
 
 def accept_of(request: web.Request) -> str | None:
-    """Give what a request accepts: its `accept` parameter (PS3.18 8.3.3.1), or its header."""
+    """Return what a request accepts: its `accept` parameter (PS3.18 8.3.3.1), or its header."""
     # A plus sign that was not escaped arrives as a space.
     named = ", ".join(
         value.replace(" ", "+") if "," not in value else value for value in request.query.getall("accept", ())
@@ -68,7 +68,7 @@ def accept_of(request: web.Request) -> str | None:
 
 
 def choose_offer(accept: str | None, offers: Sequence[Offer]) -> Offer:
-    """Give the offer that fits best; without an Accept, and to ``*/*``, the first.
+    """Return the offer that fits best; without an Accept, and to ``*/*``, the first.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def choose_offer(accept: str | None, offers: Sequence[Offer]) -> Offer:
 
 
 def image_types(transfer_syntax_uid: str) -> tuple[str, ...]:
-    """Give the image types of a compressed frame; none where it has none."""
+    """Return the image types of a compressed frame; none where it has none."""
     if transfer_syntax_uid == RLE_LOSSLESS:
         return ("image/dicom-rle", "image/x-dicom-rle")
     if not transfer_syntax_uid.startswith(_COMPRESSED):

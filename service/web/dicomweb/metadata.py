@@ -33,7 +33,7 @@ PIXEL_DATA = parse_tag_path("PixelData")
 
 @answers
 async def get_metadata(request: web.Request) -> web.StreamResponse:
-    """Give the datasets without their bulk data, as a JSON list that is sent while it is read."""
+    """Return the datasets without their bulk data, as a JSON list that is sent while it is read."""
     read_parameters(request, NO_PARAMETERS)
     chosen = choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     context, scope = request.app[CONTEXT], scope_of(request)
@@ -49,7 +49,7 @@ async def get_metadata(request: web.Request) -> web.StreamResponse:
 
 
 async def _json_pieces(context: Context, scope: Scope, members: Sequence[Member], root: str) -> AsyncIterator[bytes]:
-    """Give the list in pieces; an instance that was deleted a moment ago is passed over."""
+    """Return the list in pieces; an instance that was deleted a moment ago is passed over."""
     opening = b"["
     for start in range(0, len(members), AHEAD):
         batch = members[start : start + AHEAD]
@@ -80,7 +80,7 @@ async def _compressed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 @answers
 async def get_bulk_data(request: web.Request) -> web.StreamResponse:
-    """Give the bytes of one value, which a BulkDataURI names."""
+    """Return the bytes of one value, which a BulkDataURI names."""
     read_parameters(request, NO_PARAMETERS)
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)

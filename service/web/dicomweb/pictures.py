@@ -55,7 +55,7 @@ class Wanted:
 
 @answers
 async def get_rendered(request: web.Request) -> web.StreamResponse:
-    """Give the listed frames, or an instance or a series: as one picture that stands for it, or as all in parts."""
+    """Return the listed frames, or an instance or a series: as one picture that stands for it, or as all in parts."""
     wanted = read_wanted(request)
     context, scope = request.app[CONTEXT], scope_of(request)
     numbers = frame_list(request) if "frames" in request.match_info else None
@@ -87,7 +87,7 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
 
 @answers
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
-    """Give a small picture of a study, a series, an instance or a frame."""
+    """Return a small picture of a study, a series, an instance or a frame."""
     wanted = read_wanted(request)
     chosen = choose_offer(accept_of(request), (Offer(JPEG), Offer(PNG)))
     context, scope = request.app[CONTEXT], scope_of(request)
@@ -100,7 +100,7 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
 
 
 async def _shown(context: Context, scope: Scope) -> Member:
-    """Give the instance that stands for what the path names: the one in the middle, or else the first with pixels."""
+    """Return the instance that stands for what the path names: the one in the middle, or else the first with pixels."""
     if scope.instance is not None:
         return await find_one(context, scope)
     members = await find_members(context, scope)
@@ -113,7 +113,7 @@ async def _shown(context: Context, scope: Scope) -> Member:
 
 
 async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, Sequence[int]]]:
-    """Give the instances of a path that have pixels, each with the numbers of its frames.
+    """Return the instances of a path that have pixels, each with the numbers of its frames.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def answers(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> 
 
 
 def scope_of(request: web.Request) -> Scope:
-    """Give what the path names."""
+    """Return what the path names."""
     resource = request.match_info.route.resource
     template = "" if resource is None else resource.canonical
     uids = [
@@ -55,7 +55,7 @@ def read_parameters(request: web.Request, schema: Parameters) -> dict[str, objec
 
 
 def root_url(request: web.Request) -> str:
-    """Give the URL of the patient's DICOMweb root, without a slash at its end.
+    """Return the URL of the patient's DICOMweb root, without a slash at its end.
 
     Where a proxy that speaks TLS says so, it is an ``https`` one: a viewer's page would not fetch from another. Whoever
     sends that header gets these links and nobody else, so it need not be trusted.
@@ -72,7 +72,7 @@ def root_url(request: web.Request) -> str:
 
 
 def takes_gzip(request: web.Request) -> bool:
-    """Tell whether the caller asks for gzip (RFC 9110, 12.5.3)."""
+    """Return whether the caller asks for gzip (RFC 9110, 12.5.3)."""
     for element in ", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())).lower().split(","):
         coding, _, parameters = element.partition(";")
         if coding.strip() in ("gzip", "x-gzip"):

@@ -27,7 +27,7 @@ NO_PARAMETERS = NoParameters()
 
 @answers
 async def retrieve(request: web.Request) -> web.StreamResponse:
-    """Give the instances of a study or a series, or one, byte for byte as they came."""
+    """Return the instances of a study or a series, or one, byte for byte as they came."""
     read_parameters(request, NO_PARAMETERS)
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
@@ -63,7 +63,7 @@ async def _parts(
 async def _originals(
     context: Context, scope: Scope, members: Sequence[Member]
 ) -> AsyncIterator[tuple[Member, AsyncIterator[bytes]]]:
-    """Give the originals that are there; one that was deleted a moment ago is passed over."""
+    """Return the originals that are there; one that was deleted a moment ago is passed over."""
     async for member, _ in iter_visible(context, scope.patient_id, members):
         original = await context.store.open_original(scope.patient_id, member.original_id)
         if original is not None:
@@ -100,7 +100,7 @@ class _Outlet:
         return len(data)
 
     def flush(self) -> None:
-        """Have nothing to flush: what was written is there."""
+        """Do nothing: what was written is there."""
 
     def take(self) -> bytes:
         taken = b"".join(self._pieces)

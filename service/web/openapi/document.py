@@ -168,7 +168,7 @@ def _response(response: Response) -> dict[str, Any]:
 
 
 def _query(converter: OpenAPIConverter, schema: type[http.Parameters]) -> list[dict[str, Any]]:
-    """Give the parameters that a schema reads; what is not there has no value, and so no null."""
+    """Return the parameters that a schema reads; what is not there has no value, and so no null."""
     parameters: list[dict[str, Any]] = converter.schema2parameters(schema(), location="query")
     for parameter in parameters:
         shape = parameter["schema"]
@@ -202,7 +202,7 @@ def _pattern(_converter: object, _field: object, *, ret: dict[str, Any], **_: ob
 
 
 def _constant(_converter: object, field: Any, *, ret: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Say of a constant what it is."""
+    """Return the schema of a constant."""
     if not hasattr(field, "constant"):
         return {}
     ret.pop("default", None)
@@ -210,7 +210,7 @@ def _constant(_converter: object, field: Any, *, ret: dict[str, Any], **_: objec
 
 
 def _digits(_converter: object, field: object, *, ret: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Say of a whole number how large it can be."""
+    """Return the bounds of a whole number, as a schema."""
     if not isinstance(field, http.WholeNumber):
         return {}
     return {"minimum": ret.get("minimum", 0), "maximum": ret.get("maximum", 10**http.MAX_DIGITS - 1)}

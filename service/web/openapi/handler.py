@@ -13,7 +13,7 @@ from service.web.app_keys import API_DOCUMENT
 
 
 async def give_document(request: web.Request) -> web.Response:
-    """Give the OpenAPI document."""
+    """Return the OpenAPI document."""
     body = request.app[API_DOCUMENT]
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
