@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+# A helper's `assert` then tells its values, as that of a test does. It is said before any of them is imported.
+pytest.register_assert_rewrite(*(f"tests.{path.stem}" for path in Path(__file__).parent.glob("[a-z]*")))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,6 +14,13 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
+DATABASES = ("secantusd", "mongod")
+
+
+def wait_until_gone(processes, seconds=10):
+    """Wait for processes to end, and give the command lines of those that did not."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [process.cmdline() for process in alive]
 
 
 class RunningService:
@@ -92,6 +99,10 @@ class RunningService:
     def family(self):
         """The processes that it started, and theirs."""
         return self.process.children(recursive=True)
+
+    def database(self):
+        """The process of its local database."""
+        return next(each for each in self.family() if any(name in " ".join(each.cmdline()) for name in DATABASES))
 
     def memory(self):
         """Bytes of memory that the service and its workers hold, the database not included."""

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = ROOT / "docs" / "architecture.md"
 OURS = ("service", "schemas")
 NAME = re.compile(r"`([\w.]+)`")
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
 
 
 def find_modules() -> dict[str, Path]:
@@ -132,6 +133,22 @@ def test_only_the_settings_and_what_starts_processes_read_the_environment():
     }
     starters = {"service.launch.supervisor", "service.workers.handle", "service.storage.local.database"}
     assert readers <= {"service.__main__", "service.settings"} | starters
+
+
+def test_no_test_imports_another_test_or_a_conftest():
+    """What several tests need stands in a module that is named after it. A conftest may pass on another's fixtures."""
+    wrong = []
+    for path in TESTS:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            module = getattr(node, "module", None) or ""
+            parts = {part for name in node.names for part in f"{module}.{name.name}".split(".")}
+            of_tests = any(part.startswith("test_") for part in parts)
+            if of_tests or (path.name != "conftest.py" and "conftest" in parts):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(TESTS) > 100
+    assert wrong == []
 
 
 def test_no_module_is_a_drawer_for_everything():

@@ -26,8 +26,8 @@ import pymongo
 from pydicom.data import get_testdata_file
 
 from service.storage.local.database import find_running
+from tests.commands.running import environment, start, summary
 from tests.running_service import ROOT, RunningService
-from tests.test_reindex import environment, start, summary
 
 CHANGE = (
     "    index = index_entries(dataset)\n",

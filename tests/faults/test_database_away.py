@@ -14,12 +14,6 @@ from tests.faults.stores import CLEAN, RECOVERING, faults, is_whole, make_file, 
 from tests.running_service import RunningService
 
 
-def database_of(service):
-    return next(
-        each for each in service.family() if any("secantusd" in part or "mongod" in part for part in each.cmdline())
-    )
-
-
 def wait_until_ready(service, seconds):
     """Seconds until the service is ready again."""
     began = time.monotonic()
@@ -68,7 +62,7 @@ def ask_everything(service, dicom_id):
 def test_a_paused_database_is_told_within_five_seconds_on_every_route(tmp_path):
     with RunningService(tmp_path / "data", **RECOVERING) as service:
         dicom_id = service.upload(make_file())
-        database = database_of(service)
+        database = service.database()
         database.suspend()
         try:
             answers = ask_everything(service, dicom_id)
@@ -77,7 +71,7 @@ def test_a_paused_database_is_told_within_five_seconds_on_every_route(tmp_path):
         assert [answer for answer in answers if answer[1] != 503 or not answer[2] or answer[3] >= 5] == []
         wait_until_ready(service, 10)
         # Killed, it is started again.
-        database_of(service).kill()
+        service.database().kill()
         wait_until_ready(service, 20)
         assert wait_until_done(service, dicom_id) == "done"
         assert service.stop() == 0
@@ -93,7 +87,7 @@ def test_a_database_that_is_away_for_thirty_seconds_under_load_loses_nothing(tmp
         before = len(uploaders.acknowledged)
         until = time.monotonic() + 30
         if how == "paused":
-            database = database_of(service)
+            database = service.database()
             database.suspend()
             time.sleep(30)
             database.resume()
@@ -144,7 +138,7 @@ def test_a_service_that_is_told_to_stop_answers_what_it_has_begun(tmp_path):
     answers = []
     with RunningService(tmp_path / "data", **RECOVERING) as service:
         service.token("p-1")
-        database = database_of(service)
+        database = service.database()
         database.suspend()
 
         def send():

@@ -19,8 +19,8 @@ from yarl import URL
 from service.errors import Unauthorized
 from service.web.app_keys import AUTHENTICATOR
 from service.web.server import MAX_LINE_BYTES
-from tests.security.issuer import Publisher, SigningKey, as_set, encode, raw
-from tests.web.conftest import SECRET, Answer, check
+from tests.auth.issuer import Publisher, SigningKey, as_set, encode, raw
+from tests.web.service import SECRET, Answer, check
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,9 +9,9 @@ import pytest_asyncio
 from service.auth.tokens import DELETE, READ, WRITE, mint_token
 from service.web.middleware import SAFE_HEADERS
 from service.web.routes import Route, all_routes, route_scopes
-from tests.web.conftest import SECRET
-from tests.web.test_access import all_routes as routes_of
-from tests.web.test_access import concrete
+from tests.web.routes import all_routes as routes_of
+from tests.web.routes import concrete
+from tests.web.service import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -1,202 +1,24 @@
-"""One running service for all tests that ask over a real socket, on the in-memory double of the database."""
+"""One running service for all tests that ask over a real socket, and files to store there."""
 
 from __future__ import annotations
 
-import asyncio
-import io
-import itertools
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import bson
 import pytest
 import pytest_asyncio
-from aiohttp import web
-from mongomock_motor import AsyncMongoMockClient
-from multidict import CIMultiDict, CIMultiDictProxy
 from pydicom.data import get_testdata_file
-from yarl import URL
 
-from schemas.http import Problem
-from service.app import create_app
-from service.auth.tokens import mint_token
-from service.dicom.extract import Extraction, unpack
-from service.dicom.series import series_elements
-from service.resources import now
-from service.settings import Settings
-from service.storage.connection import CODEC
-from service.storage.store import Store
-from service.web.app_keys import CONTEXT
-from service.web.server import DiscreetRunner, listen
-
-SECRET = "a secret of the tests, with more than 32 bytes"
-MAX_UPLOAD_BYTES = 3 << 20
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-    def json(self) -> Any:
-        assert self.headers["Content-Type"].partition(";")[0] in {
-            "application/json",
-            "application/problem+json",
-            "application/dicom+json",
-        }
-        return json.loads(self.body)
-
-    @property
-    def detail(self) -> str:
-        return str(self.json()["detail"])
-
-
-@dataclass
-class Service:
-    port: int
-    app: web.Application
-    store: Store
-    settings: Settings
-    session: aiohttp.ClientSession
-    stop: Callable[[], Awaitable[None]]
-    patients: Any = field(default_factory=lambda: (f"p-{number}" for number in itertools.count()))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def context(self) -> Any:
-        return self.app[CONTEXT]
-
-    def token(self, patient_id: str, **options: Any) -> str:
-        return mint_token(SECRET, patient_id, **{"lifetime": 600, **options})
-
-    async def ask(
-        self, method: str, path: str, *, patient: str | None = None, headers: Any = None, data: Any = None
-    ) -> Answer:
-        """Send a request, its path as it stands, with a token for the patient."""
-        sent = CIMultiDict(headers or {})
-        if isinstance(data, bytes):
-            data = io.BytesIO(data)  # aiohttp warns of long bodies that are not files
-        if patient is not None:
-            sent["access-token"] = self.token(patient)
-        async with self.session.request(
-            method, URL(self.url + path, encoded=True), headers=sent, data=data, allow_redirects=False
-        ) as response:
-            answer = Answer(response.status, response.headers, await response.read())
-        check(method, answer)
-        return answer
-
-    async def upload(self, patient: str, content: bytes, name: str = "CT.dcm", **options: Any) -> Answer:
-        form = aiohttp.FormData(quote_fields=False)
-        form.add_field("body", io.BytesIO(content), filename=name, content_type="application/dicom")
-        return await self.ask("POST", f"/patient/{patient}/dicom", patient=patient, data=form, **options)
-
-    async def raw(self, request: bytes) -> Answer:
-        """Send bytes as they are, and read one answer."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(request)
-            await writer.drain()
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-            lines = head.decode("latin-1").split("\r\n")
-            headers = CIMultiDict(
-                (name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:] if line)
-            )
-            body = await asyncio.wait_for(reader.readexactly(int(headers.get("Content-Length", 0))), 5)
-        finally:
-            writer.close()
-        answer = Answer(int(lines[0].split()[1]), CIMultiDictProxy(headers), body)
-        check(request.split(b" ", 1)[0].decode("latin-1"), answer)
-        return answer
-
-
-def check(method: str, answer: Answer) -> None:
-    """What every answer has, and the one shape of every refusal."""
-    assert answer.headers["X-Request-ID"]
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.status != 500, answer.body
-    if answer.status >= 400:
-        assert answer.headers["Content-Type"] == "application/problem+json"
-        if method != "HEAD":
-            problem = answer.json()
-            assert Problem().validate(problem) == {}
-            assert problem["status"] == answer.status
-            assert problem["request_id"] == answer.headers["X-Request-ID"]
-        if answer.status == 401:
-            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-        if answer.status == 503:
-            assert int(answer.headers["Retry-After"]) > 0
-
-
-@pytest.fixture(scope="session", autouse=True)
-def plain_documents() -> Iterator[None]:
-    """Have dicts from worker processes: the double keeps raw documents as they are and cannot project from them.
-
-    That a database takes them as they come is tested with the store, over the wire.
-    """
-
-    def unpack_plain(packed: Any) -> Extraction:
-        made = unpack(packed)
-        parts = {name: getattr(made, name) for name in ("dataset", "index", "series")}
-        return replace(
-            made, **{name: part and bson.decode(part.raw, codec_options=CODEC) for name, part in parts.items()}
-        )
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.usecases.ingest.unpack", unpack_plain)
-        yield
+from tests.web.service import Service, plain_documents, starting
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def start(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Callable[..., Any]]:
     """Start services; each stops when the tests are over."""
-    runners: list[DiscreetRunner] = []
-    stores: list[Store] = []
-    async with aiohttp.ClientSession(
-        auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(20)
-    ) as session:
-
-        async def go(**options: Any) -> Service:
-            folder = tmp_path_factory.mktemp("service")
-            settings = Settings(
-                **{
-                    "data_dir": folder,
-                    "spool_dir": folder / "spool",
-                    "jwt_secret": SECRET,
-                    "max_upload_bytes": MAX_UPLOAD_BYTES,
-                    "pool_processes": 1,
-                    **options,
-                }
-            )
-            database = AsyncMongoMockClient(tz_aware=True).get_database("web", codec_options=CODEC)
-            store = Store(database, now, series_elements)
-            await store.prepare()
-            stores.append(store)
-            app = create_app(settings, store=store)
-            runner = DiscreetRunner(app)
-            await runner.setup()
-            runners.append(runner)
-            listener = listen("127.0.0.1", 0)
-            await web.SockSite(runner, listener).start()
-
-            async def stop() -> None:
-                runners.remove(runner)
-                await runner.cleanup()
-
-            return Service(listener.getsockname()[1], app, store, settings, session, stop)
-
-        yield go
-        for runner in runners:
-            await runner.cleanup()
-        for store in stores:
-            store.close()
+    with plain_documents():
+        async with starting(tmp_path_factory.mktemp) as go:
+            yield go
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -4,49 +4,12 @@ import logging
 from urllib.parse import quote
 
 import pytest
-from aiohttp import hdrs
 
 from service.errors import ServiceError
 from service.web.problems import PROBLEMS
+from tests.web.routes import PUBLIC, all_routes, concrete
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-PUBLIC = {
-    ("GET", "/"),
-    ("GET", "/static/page.js"),
-    ("GET", "/static/page.css"),
-    ("GET", "/static/icon.svg"),
-    ("GET", "/docs"),
-    ("GET", "/static/docs.js"),
-    ("GET", "/static/docs.css"),
-    ("GET", "/openapi.json"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
-    ("GET", "/patient/{patient_id}/token"),
-}
-
-
-def all_routes(service):
-    for route in service.app.router.routes():
-        method = hdrs.METH_GET if route.method == hdrs.METH_HEAD else route.method
-        yield route.method, route.resource.canonical, (method, route.resource.canonical) in PUBLIC
-
-
-def concrete(template):
-    for name, value in (
-        ("patient_id", "p-1"),
-        ("dicom_id", "5b1f0000-0000-5000-8000-000000000000"),
-        ("tag", "00080060"),
-        ("path", "PixelData"),
-        ("study", "1.2.3"),
-        ("series", "1.2.3.4"),
-        ("instance", "1.2.3.4.5"),
-        ("frames", "1"),
-    ):
-        template = template.replace(f"{{{name}}}", value)
-    assert "{" not in template
-    return template
 
 
 async def test_every_private_route_is_closed_to_everybody_else(service):

@@ -8,7 +8,7 @@ import uuid
 import aiohttp
 import pytest
 
-from tests.web.conftest import MAX_UPLOAD_BYTES
+from tests.web.service import MAX_UPLOAD_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -15,7 +15,7 @@ from schemas.http import Tag
 from service.settings import Settings
 from service.web.openapi.document import create_document
 from service.web.routes import all_routes
-from tests.web.conftest import MAX_UPLOAD_BYTES
+from tests.web.service import MAX_UPLOAD_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

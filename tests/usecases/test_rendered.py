@@ -1,0 +1,100 @@
+"""Pictures as a use case: made once at a time, and never at the price of a worker a request."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from mongomock_motor import AsyncMongoMockClient
+
+from service.dicom.pixels.render import RenderRequest, Rendition
+from service.dicom.series import series_elements
+from service.errors import LimitExceeded, NotRenderable, NoWorker, WorkerLost
+from service.settings import Settings
+from service.storage.connection import CODEC
+from service.storage.store import Store
+from service.usecases.context import Context
+from service.usecases.ingest import store_upload
+from service.usecases.rendered import rendition
+from service.usecases.tags import read_original, read_spilled_tag
+from service.workers.pool import OutOfTime
+from tests.usecases.uploads import CT, Clock, once
+
+
+@dataclass
+class Workers:
+    """Gives one picture for everything, after what it was told to raise."""
+
+    faults: list[Exception] = field(default_factory=list)
+    jobs: int = 0
+
+    async def run(self, *_arguments, timeout):  # noqa: ASYNC109
+        assert timeout > 0
+        self.jobs += 1
+        await asyncio.sleep(0.05)
+        if self.faults:
+            raise self.faults.pop(0)
+        return Rendition(b"png", "image/png", 1, 1, 0, 1, None, None, "none", ())
+
+
+@pytest.fixture
+async def stored(tmp_path):
+    database = AsyncMongoMockClient(tz_aware=True).get_database("rendered", codec_options=CODEC)
+    store = Store(database, Clock(), series_elements)
+    await store.prepare()
+    context = Context(store, Workers(), Settings(data_dir=tmp_path, spool_dir=tmp_path), Clock())
+    made = await store_upload(context, "p-1", "a.dcm", once(CT))
+    yield context, made.dicom_id
+    store.close()
+
+
+async def test_ten_who_ask_for_one_picture_at_once_have_it_made_once(stored):
+    context, dicom_id = stored
+    asked = [rendition(context, "p-1", dicom_id, RenderRequest()) for _ in range(10)]
+    assert {made.data for made in await asyncio.gather(*asked)} == {b"png"}
+    assert context.workers.jobs == 1
+    assert context.renderings == {}
+
+
+async def test_who_goes_away_takes_no_picture_from_others(stored):
+    context, dicom_id = stored
+    first = asyncio.create_task(rendition(context, "p-1", dicom_id, RenderRequest()))
+    await asyncio.sleep(0.03)
+    second = asyncio.create_task(rendition(context, "p-1", dicom_id, RenderRequest()))
+    await asyncio.sleep(0.03)
+    first.cancel()
+    assert (await second).data == b"png"
+    assert context.workers.jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("faults", "jobs"), [([WorkerLost(), WorkerLost()], 2), ([OutOfTime()], 1)], ids=["it kills", "it takes too long"]
+)
+async def test_a_file_that_costs_its_workers_has_no_picture(stored, faults, jobs):
+    context, dicom_id = stored
+    context.workers.faults = faults
+    with pytest.raises(NotRenderable):
+        await rendition(context, "p-1", dicom_id, RenderRequest())
+    assert context.workers.jobs == jobs
+
+
+async def test_a_worker_that_was_lost_by_chance_costs_nobody_a_picture(stored):
+    context, dicom_id = stored
+    context.workers.faults = [WorkerLost()]
+    assert (await rendition(context, "p-1", dicom_id, RenderRequest())).data == b"png"
+
+
+async def test_that_there_is_no_worker_is_not_held_against_the_file(stored):
+    context, dicom_id = stored
+    context.workers.faults = [NoWorker()]
+    with pytest.raises(NoWorker):
+        await rendition(context, "p-1", dicom_id, RenderRequest())
+
+
+async def test_a_file_that_costs_its_workers_when_its_tags_are_read_from_it_is_refused(stored):
+    context, dicom_id = stored
+    context.workers.faults = [WorkerLost(), WorkerLost()]
+    with pytest.raises(LimitExceeded):
+        await read_original(context, "p-1", dicom_id, read_spilled_tag, "Modality")
+    assert context.workers.jobs == 2

@@ -1,0 +1,26 @@
+"""A real service with a few files in it."""
+
+import pytest
+
+from tests.running_service import RunningService
+from tests.web.openapi.asking import PATIENT, PLACEHOLDERS, STORED
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out what takes seconds to be collected alone."""
+    return (collection_path.name.endswith("_at_length.py") and not config.getoption("--long")) or None
+
+
+@pytest.fixture(scope="package")
+def service(tmp_path_factory):
+    with RunningService(tmp_path_factory.mktemp("openapi") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def stored(service):
+    """The ids of what is stored, by the placeholders that generated requests have for them."""
+    return {
+        placeholder: service.upload(content, PATIENT)
+        for placeholder, (content, _) in zip(PLACEHOLDERS, STORED, strict=True)
+    }
