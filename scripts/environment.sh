@@ -1,8 +1,6 @@
-# Sourced by the scripts beside it. Goes to the project's root, and gives them a virtual environment at .venv that holds
-# just what the requirements files name. Nothing is installed again until one of those files changes.
+# Sourced by the other scripts, from the project's root. Gives them a virtual environment at .venv that holds just what
+# the requirements files name. Nothing is installed again until one of those files changes.
 
-set -eu
-cd "$(dirname "$0")/.."
 root=$(pwd)
 
 say() {

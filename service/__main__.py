@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from service.auth.tokens import keep_dev_secret
-from service.launch.run import refuse, serve, set_up_logging, until_it_ends
+from service.launch.run import announce, refuse, serve, set_up_logging, until_it_ends
 from service.launch.supervisor import supervise
 from service.settings import Settings, SettingsError, default_text, dev_mode_refusal, is_loopback, variable
 from service.web.server import address_of, listen
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     address = address_of(listener)
 
     def ready() -> None:
-        log.info("listening on %s%s", address, " (dev mode)" if settings.dev_mode else "")
+        announce(settings, address)
 
     with listener:
         if settings.dev_mode and not is_loopback(listener.getsockname()[0]):

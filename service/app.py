@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from service import __version__
 from service.auth.jwks import SetUnavailable
 from service.auth.key_source import KeySource, published_keys
 from service.auth.keys import KeySet, UnusableKeys, shared_secret
@@ -32,7 +33,7 @@ from service.web.app_keys import (
 )
 from service.web.cors import mark_origin, preflight
 from service.web.middleware import admit, authenticate, mark_response, problems
-from service.web.openapi.document import VERSION, create_document
+from service.web.openapi.document import create_document
 from service.web.openapi.handler import encode
 from service.web.routes import add_routes, all_routes, route_scopes
 
@@ -66,7 +67,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with open_context(settings, store) as context:
-            context.metrics.build(VERSION)
+            context.metrics.build(__version__)
             app[CONTEXT], app[AUDIT] = context, Audit(context.store.audit, context.metrics)
             app[MEASURING] = Measuring(context, keys if isinstance(keys, KeySource) else None)
             work = (

@@ -18,6 +18,7 @@ from service.app import create_app
 from service.errors import DatabaseUnavailable, ServiceError
 from service.launch.supervisor import GaveUp
 from service.settings import Settings, SettingsError
+from service.storage.local.database import find_running
 from service.telemetry import logs
 from service.web.server import DiscreetRunner
 
@@ -63,6 +64,14 @@ async def run(settings: Settings, listener: socket.socket, ready: Callable[[], N
 def set_up_logging(settings: Settings) -> None:
     """Set up the log of this process."""
     logs.configure(settings.log_level, settings.log_format or ("text" if settings.dev_mode else "json"))
+
+
+def announce(settings: Settings, address: str) -> None:
+    """Log where requests are answered, and the command that opens a shell on the local database, where there is one."""
+    log.info("listening on %s%s", address, " (dev mode)" if settings.dev_mode else "")
+    uri = find_running(settings.data_dir) if settings.mongodb_uri is None else None
+    if uri is not None:
+        log.info('questions of your own: mongosh "%s/%s"', uri.partition("/?")[0], settings.mongodb_database)
 
 
 def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:

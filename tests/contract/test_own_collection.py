@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydicom.data import get_testdata_file
 
-from scripts.make_postman_collection import FILE, TARGET, VARIABLES, make_collection, write_collection
+from scripts.dev.make_postman_collection import FILE, TARGET, VARIABLES, make_collection, write_collection
 from service.settings import Settings
 from service.web.openapi.document import create_document
 from service.web.routes import all_routes
@@ -22,7 +22,7 @@ def requests_of(collection):
 
 def test_the_file_is_what_the_script_makes_now():
     made = write_collection(make_collection(DOCUMENT))
-    assert TARGET.read_text("utf-8") == made, "run scripts/make_postman_collection.py and commit what it wrote"
+    assert TARGET.read_text("utf-8") == made, "run scripts/dev/make_postman_collection.py and commit what it wrote"
 
 
 def test_it_has_every_operation_and_its_variables():

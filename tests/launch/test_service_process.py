@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -147,6 +148,13 @@ def test_a_second_service_on_the_same_data_is_refused_with_a_sentence(service):
     assert "Another service is using the data directory" in second.stderr
     assert "Traceback" not in second.stderr
     assert service.request("GET", "/readyz")[0] == 200
+
+
+def test_it_prints_the_command_that_opens_a_shell_on_its_database(service):
+    service.upload(read_wheel("CT_small.dcm"))
+    (uri,) = re.findall(r'mongosh "(mongodb://127\.0\.0\.1:\d+/dicom)"', service.log.read_text())
+    with MongoClient(uri, directConnection=True) as client:  # mongosh adds that by itself
+        assert client.get_default_database().instances.count_documents({"dataset.Modality.Value": "CT"}) >= 1
 
 
 @pytest.mark.parametrize("frames", [1, 12], ids=["held in memory", "spooled to disk"])

@@ -45,6 +45,7 @@ def content():
 def test_two_processes_answer_on_one_port_from_one_database(two):
     assert len(service_processes(two)) == 2
     assert len(re.findall("listening on", two.log.read_text())) == 1
+    assert len(re.findall("mongosh", two.log.read_text())) == 1
     databases = [child for child in two.process.children() if child not in service_processes(two)]
     assert len(databases) == 1
     dicom_id = two.upload(content())

@@ -12,11 +12,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
 from schemas import http
 from schemas.dicom_json import COMPONENTS
+from service import __version__
 from service.web.openapi import dicomweb, operations
 from service.web.openapi.operation import PRIVATE_REFUSALS, PROBLEM_TYPE, PUBLIC_REFUSALS, REFUSALS, Operation, Response
 from service.web.openapi.parameters import PARAMETERS, PATH_PARAMETERS, RESPONSE_HEADERS
-
-VERSION = "0.1.0"
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {**operations.OPERATIONS, **dicomweb.OPERATIONS}
 
@@ -75,7 +74,7 @@ def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
     spec = APISpec(
         title="DICOM document store",
-        version=VERSION,
+        version=__version__,
         openapi_version="3.1.0",
         plugins=[plugin],
         info={"description": DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},

@@ -15,7 +15,7 @@ from tests.running_service import ROOT
     not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), reason="there is no Chromium"
 )
 def test_ohif_draws_every_picture_as_the_service_renders_it(tmp_path):
-    check = [sys.executable, "scripts/ohif_check.py", "--screenshots", str(tmp_path)]
+    check = [sys.executable, "scripts/dev/ohif_check.py", "--screenshots", str(tmp_path)]
     done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "list.png").is_file()

@@ -7,8 +7,9 @@ import tomllib
 import pytest
 from openapi_spec_validator import validate
 
+from service import __version__
 from service.settings import Settings
-from service.web.openapi.document import OPERATIONS, VERSION, create_document
+from service.web.openapi.document import OPERATIONS, create_document
 from service.web.openapi.operation import REFUSALS
 from service.web.openapi.parameters import PARAMETERS, PATH_PARAMETERS, RESPONSE_HEADERS
 from service.web.problems import PROBLEMS
@@ -102,7 +103,8 @@ def test_outside_dev_mode_no_token_is_offered():
 
 def test_its_version_is_that_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    assert project["project"]["version"] == VERSION
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "service.__version__"}
+    assert DOCUMENT["info"]["version"] == __version__
 
 
 def test_it_is_served_as_it_is_made(service):

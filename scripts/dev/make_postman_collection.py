@@ -1,6 +1,6 @@
 """Make the Postman collection of the whole API from the OpenAPI document.
 
-    .venv/bin/python scripts/make_postman_collection.py [file]
+    .venv/bin/python scripts/dev/make_postman_collection.py [file]
 
 Without a file it is `docs/postman_collection.json`. A run of the collection from its beginning, in Postman or by
 `newman run --working-dir FOLDER` where FOLDER has a CT_small.dcm, uploads a file, asks everything of it, deletes it.
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from service.settings import Settings
@@ -52,7 +52,7 @@ LEARN = {
 }
 
 DESCRIPTION = """\
-The whole API of the DICOM document store, made from its OpenAPI document by scripts/make_postman_collection.py.
+The whole API of the DICOM document store, made from its OpenAPI document by scripts/dev/make_postman_collection.py.
 
 Set `baseUrl`, `patientId` and, outside development mode, `token`; choose the same file in each upload. Then each
 request works by itself, or run them all from the beginning: ids and UIDs are taken over from the answers, and the file
@@ -232,7 +232,7 @@ def write_collection(collection: Mapping[str, Any]) -> str:
 def main() -> int:
     """Write the collection."""
     parser = argparse.ArgumentParser(
-        prog="python scripts/make_postman_collection.py",
+        prog="python scripts/dev/make_postman_collection.py",
         description="Makes the Postman collection of the whole API from the OpenAPI document.",
     )
     parser.add_argument("file", nargs="?", type=Path, default=TARGET, help="where to [docs/postman_collection.json]")
