@@ -176,21 +176,26 @@ async def load(service, publisher, rotation, seconds, clients):
     return figures
 
 
-def run_rotations(directory, seconds, clients=6):
-    """Let a real service verify the tokens of an issuer that rotates its keys, and give the figures."""
-    with contextlib.ExitStack() as stack:
-        certificate = make_certificate(Path(directory), "localhost")
-        publisher = Publisher(certificate=certificate)
-        rotation = Rotation(publisher)
-        flags = ("--jwt-jwks", publisher.url, "--jwt-jwks-refresh", str(REFRESH))
-        trusted = {"SSL_CERT_FILE": str(certificate)}
-        service = stack.enter_context(RunningService(Path(directory) / "data", *flags, dev=False, **trusted))
+@contextlib.contextmanager
+def running(directory):
+    """Give a real service, an issuer whose tokens it verifies, and the server that publishes its keys."""
+    certificate = make_certificate(Path(directory), "localhost")
+    publisher = Publisher(certificate=certificate)
+    rotation = Rotation(publisher)
+    flags = ("--jwt-jwks", publisher.url, "--jwt-jwks-refresh", str(REFRESH))
+    trusted = {"SSL_CERT_FILE": str(certificate)}
+    with RunningService(Path(directory) / "data", *flags, dev=False, **trusted) as service:
         try:
-            figures = asyncio.run(load(service, publisher, rotation, seconds, clients))
+            yield service, rotation, publisher
         finally:
             publisher.stop()
         service.stop()
-    return figures
+
+
+def run_rotations(directory, seconds, clients=6):
+    """Let a real service verify the tokens of an issuer that rotates its keys, and give the figures."""
+    with running(directory) as (service, rotation, publisher):
+        return asyncio.run(load(service, publisher, rotation, seconds, clients))
 
 
 if __name__ == "__main__":

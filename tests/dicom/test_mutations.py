@@ -24,13 +24,13 @@ MAX_BYTES = 1 << 30
 
 def check(data: bytes) -> bool:
     """Extract, and use everything that came out; give whether it was read."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         extraction = extract(data, Limits())
     except (NotDicom, LimitExceeded):
         return False
     finally:
-        assert time.monotonic() - started < MAX_SECONDS
+        assert time.process_time() - started < MAX_SECONDS
     packed = unpack(extract_packed(data, Limits()))
     assert packed.identifiers == extraction.identifiers
     assert len(bson.encode(extraction.dataset)) < 16_000_000
@@ -94,7 +94,7 @@ def test_a_broken_file_is_read_the_same_under_a_budget_or_left_to_a_worker(seed:
 )
 def test_a_flood_takes_time_in_proportion_to_its_bytes(content: bytes, count: int) -> None:
     data = part10(plain() + content * count)
-    started = time.monotonic()
+    started = time.process_time()
     with contextlib.suppress(LimitExceeded):
         extract(data, Limits())
-    assert time.monotonic() - started < MAX_SECONDS
+    assert time.process_time() - started < MAX_SECONDS

@@ -155,7 +155,6 @@ async def test_what_a_handler_runs_out_of_time_for_is_not_taken_for_a_full_slot(
 async def test_a_body_that_comes_a_byte_at_a_time_is_given_up_however_regular_it_is(begin):
     service = await begin(body_timeout=0.4, min_rate=1000)
     reader, writer = await begin_upload(service, "p-1")
-    began = time.monotonic()
 
     async def trickle():
         with contextlib.suppress(ConnectionError):
@@ -164,9 +163,8 @@ async def test_a_body_that_comes_a_byte_at_a_time_is_given_up_however_regular_it
                 await asyncio.sleep(0.1)
 
     trickling = asyncio.create_task(trickle())
-    status, _, problem = await answer_of(reader)
+    status, _, problem = await answer_of(reader, 20)  # the whole body would take 80 seconds
     assert (status, problem["status"]) == (408, 408)
-    assert time.monotonic() - began < 2
     trickling.cancel()
     writer.close()
     await until(lambda: slots_of(service).uploads.held == 0)

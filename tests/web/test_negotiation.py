@@ -1,5 +1,7 @@
 """Accept and content-type: which representation a caller gets."""
 
+import time
+
 import pytest
 
 from service.errors import Invalid, NotAcceptable
@@ -76,8 +78,6 @@ def test_parameters_are_read_with_their_quotes_undone():
 
 @pytest.mark.parametrize("text", ["," * 4000, ";" * 4000, '"' * 4000, 'a/b;x="' * 900, "a/b," * 2000, "\\" * 4000])
 def test_strange_headers_take_no_time(text):
-    import time
-
-    begun = time.perf_counter()
+    begun = time.process_time()
     parse_accept(text)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5

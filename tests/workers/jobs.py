@@ -1,11 +1,13 @@
 """What the tests of the worker pool run in its processes."""
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 import time
 import warnings
+from pathlib import Path
 
 from service.errors import ExtractionPending, NotDicom
 
@@ -28,6 +30,17 @@ def remember(number):
 def sleep(seconds, result=None):
     time.sleep(seconds)
     return result
+
+
+def meet(mine, others, seconds):
+    """Say that this job is there, and wait for another to say so."""
+    Path(mine).touch()
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if Path(others).exists():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def spin_without_the_interpreter(seconds):
@@ -96,7 +109,12 @@ def surroundings():
 
 
 def opened_files():
-    return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    """What each file descriptor leads to, but that of the directory being listed."""
+    found = []
+    for each in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(each.readlink()))
+    return found
 
 
 def not_picklable():

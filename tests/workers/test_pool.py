@@ -56,10 +56,10 @@ async def test_one_process_serves_job_after_job(pool):
     assert pool.restarts == 0
 
 
-async def test_two_workers_work_at_the_same_time(pair):
-    began = time.monotonic()
-    await asyncio.gather(*(pair.run(jobs.sleep, 1, timeout=5) for _ in range(2)))
-    assert time.monotonic() - began < 1.9
+async def test_two_workers_work_at_the_same_time(pair, tmp_path):
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    meetings = (pair.run(jobs.meet, *names, 30, timeout=60) for names in ((one, two), (two, one)))
+    assert await asyncio.gather(*meetings) == [True, True]
 
 
 async def test_processes_start_when_jobs_need_them():
@@ -141,7 +141,7 @@ async def test_a_job_out_of_time_is_killed_and_its_process_replaced(pool, functi
     began = time.monotonic()
     with pytest.raises(OutOfTime):
         await pool.run(function, 60, timeout=0.3)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30  # it would have taken 60
     assert await pool.run(jobs.process_id, timeout=5) != process
     assert not psutil.pid_exists(process)
     assert issubclass(OutOfTime, WorkerLost)
@@ -264,17 +264,21 @@ async def test_a_worker_that_was_taken_over_cannot_take_over_the_service(pool):
     assert await pool.run(jobs.add, 1, 1, timeout=5) == 2
 
 
-async def test_a_worker_gets_none_of_the_services_secrets_or_files(monkeypatch):
+async def test_a_worker_gets_none_of_the_services_secrets_or_files(monkeypatch, tmp_path):
     monkeypatch.setenv("JWT_SECRET", "s" * 32)
     monkeypatch.setenv("MONGODB_URI", "mongodb://user:password@host")
     strangers = WorkerPool(size=1, packages=PACKAGES)
-    await strangers.start()
+    with (tmp_path / "open").open("wb") as file:
+        os.set_inheritable(file.fileno(), True)
+        await strangers.start()
     environment, _ = await strangers.run(jobs.surroundings, timeout=5)
     assert not environment.keys() & {"JWT_SECRET", "MONGODB_URI"}
     assert environment["OMP_NUM_THREADS"] == "1"
     if sys.platform == "linux":
-        # 0, 1, 2, the two pipes, where a crash is told, and the directory being listed
-        assert len(await strangers.run(jobs.opened_files, timeout=5)) == 7
+        opened = await strangers.run(jobs.opened_files, timeout=5)
+        pipes = [each for each in opened if each.startswith("pipe:")]
+        assert set(opened) - {*pipes} == {os.devnull}
+        assert len(pipes) == 3  # two of the pool, and where a crash is told
     await strangers.close()
 
 
@@ -303,7 +307,7 @@ async def test_close_does_not_wait_longer_than_its_grace():
     await until(lambda: pool.busy == 1)
     began = time.monotonic()
     await pool.close(grace=0.2)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30  # it would have taken 60
     with pytest.raises(WorkerLost):
         await running
     assert not psutil.pid_exists(process)

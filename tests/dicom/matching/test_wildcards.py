@@ -25,7 +25,7 @@ LONGEST = 256
 )
 def test_a_wildcard_on_the_longest_text_takes_no_time_that_anybody_notices(asked):
     pattern = re.compile(wildcard_pattern(asked))
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(100):
         assert pattern.search("a" * LONGEST) is None
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

@@ -62,7 +62,7 @@ def try_mutations(seed: int, count: int) -> None:
     rendered = 0
     for _ in range(count):
         file = mutate(chance.choice(FILES), chance)
-        started = time.monotonic()
+        started = time.process_time()
         try:
             found = render(file, RenderRequest())
         except Invalid as error:
@@ -70,7 +70,7 @@ def try_mutations(seed: int, count: int) -> None:
         else:
             rendered += 1
             assert picture(found.data).shape[:2] == (found.height, found.width)
-        assert time.monotonic() - started < 20
+        assert time.process_time() - started < 20
     assert count / 4 < rendered < count
 
 

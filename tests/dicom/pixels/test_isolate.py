@@ -27,6 +27,6 @@ def test_an_end_an_error_and_half_an_answer_are_empty():
 def test_no_child_is_left_behind():
     started = time.monotonic()
     run_isolated(os.abort)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # a child that does not end has a minute
     with contextlib.suppress(ChildProcessError):  # there may be no children at all
         assert os.waitpid(-1, os.WNOHANG)[0] == 0
