@@ -11,6 +11,7 @@ TABLES = ROOT / "docs" / "architecture.md"
 OURS = ("service", "schemas")
 NAME = re.compile(r"`([\w.]+)`")
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
+NAMED = re.compile(r"`((?:service|schemas|scripts|tests|docs)/[\w/.]*)(?:::(\w+))?`")
 
 
 def find_modules() -> dict[str, Path]:
@@ -86,6 +87,18 @@ def test_a_module_imports_only_what_the_table_lets_it(module, arrows):
             assert any(is_within(imported, package) for package in allowed), (
                 f"{MODULES[module].relative_to(ROOT)}:{line} imports {imported}, an arrow that the table does not have"
             )
+
+
+def test_every_file_and_function_that_the_document_names_is_there():
+    named = NAMED.findall(TABLES.read_text("utf-8"))
+    missing = []
+    for file, name in named:
+        path = ROOT / file
+        text = path.read_text("utf-8") if path.is_file() else ""
+        if not path.exists() or (name and not re.search(rf"\b(?:def|class) {name}\b", text)):
+            missing.append(f"{file}::{name}")
+    assert len(named) > 50
+    assert missing == []
 
 
 def test_the_package_itself_holds_the_version_and_imports_nothing():
