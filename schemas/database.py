@@ -1,13 +1,104 @@
-"""What rests in the database, as `$jsonSchema` validators: tight on our envelope, loose on the tag tree.
+"""What rests in the database: the type of an instance, and `$jsonSchema` validators of every collection.
 
-The tree follows the DICOM JSON Model (PS3.18 Annex F), and the code that makes it is where its types are written;
-they are not repeated here. A field that is not named here is refused in an envelope, so that a misspelt one shows.
+They are tight on our own fields and loose on the tag tree. The tree follows the DICOM JSON Model (PS3.18 Annex F), and
+the code that makes it is where its types are written; they are not repeated here. A field that is not named here is
+refused in an instance, so that a misspelt one shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, NotRequired, TypedDict, get_args
+
+from bson import ObjectId
+
+State = Literal["pending", "done", "failed", "deleting"]
+"""How far an instance is: its tags come later, are there, never will be; or it is being deleted."""
+
+
+class ExtractionStatus(TypedDict):
+    """What became of the extraction of an instance.
+
+    Attributes
+    ----------
+    state : State
+        How far it is.
+    version : int or None
+        The extractor's.
+    at : datetime or None
+        When it was last tried to its end.
+    attempts : int
+        How many times it was tried.
+    error : str or None
+        Why it failed.
+    retry_at : datetime or None
+        When it is tried again: the end of the lease of whoever works on it, or of a pause.
+    """
+
+    state: State
+    version: int | None
+    at: datetime | None
+    attempts: int
+    error: str | None
+    retry_at: NotRequired[datetime | None]
+
+
+class Instance(TypedDict):
+    """One uploaded file, as the collection `instances` has it.
+
+    Attributes
+    ----------
+    _id : str
+        Its id, which callers know as `dicom_id`.
+    patient_id : str
+        Whose it is.
+    file_name : str or None
+        The name that the client gave it.
+    size, sha256
+        Of the original bytes.
+    original_id : ObjectId
+        The file in GridFS. Every upload makes a new one, so it also names the upload.
+    received_at : datetime
+        When it came.
+    extraction : ExtractionStatus
+        How far it is.
+    problems : int
+        How many elements could not be converted.
+    study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid : str or None
+        As the file says.
+    warnings : list of dict
+        What is strange about the file.
+    truncated_at : int or None
+        The byte at which a cut file stops.
+    spilled : bool
+        Whether the tree leaves something in the original.
+    series : dict or None
+        The study- and series-level elements, which the series shows while this is its newest instance.
+    dataset : dict
+        The tag tree.
+    """
+
+    _id: str
+    patient_id: str
+    file_name: str | None
+    size: int
+    sha256: str
+    original_id: ObjectId
+    received_at: datetime
+    extraction: ExtractionStatus
+    problems: int
+    study_instance_uid: NotRequired[str | None]
+    series_instance_uid: NotRequired[str | None]
+    sop_instance_uid: NotRequired[str | None]
+    sop_class_uid: NotRequired[str | None]
+    transfer_syntax_uid: NotRequired[str | None]
+    warnings: NotRequired[list[dict[str, Any]]]
+    truncated_at: NotRequired[int | None]
+    spilled: NotRequired[bool]
+    series: NotRequired[Mapping[str, Any] | None]
+    dataset: NotRequired[Mapping[str, Any]]
+
 
 INTEGER = {"bsonType": ["int", "long"]}
 COUNT = {"bsonType": ["int", "long"], "minimum": 0}
@@ -23,13 +114,11 @@ EXTRACTION = {
     "bsonType": "object",
     "required": ["state", "version", "at", "attempts", "error"],
     "properties": {
-        "state": {"enum": ["pending", "done", "failed", "deleting"]},
+        "state": {"enum": list(get_args(State))},
         "version": {"bsonType": ["int", "long", "null"]},
         "at": {"bsonType": ["date", "null"]},
         "attempts": COUNT,
         "error": OPTIONAL_TEXT,
-        # Set while a process works on it, so that no other does.
-        "lease": {"bsonType": ["object", "null"]},
         "retry_at": {"bsonType": ["date", "null"]},
     },
     "additionalProperties": False,
@@ -72,6 +161,7 @@ INSTANCE: dict[str, Any] = {
         "warnings": {"bsonType": "array", "maxItems": 100, "items": WARNING},
         "truncated_at": {"bsonType": ["int", "long", "null"]},
         "spilled": {"bsonType": "bool"},
+        "series": {"bsonType": ["object", "null"]},
         "dataset": {"bsonType": "object"},
     },
     "additionalProperties": False,
@@ -126,7 +216,7 @@ META = {
         "namespace": UUID,
         "created_at": DATE,
         "rendered_bytes": INTEGER,
-        "sweep_claimed_until": DATE,
+        "sweep_leased_until": DATE,
     },
 }
 

@@ -217,7 +217,7 @@ class InstanceSummary(Answer):
     """One instance in a list."""
 
     dicom_id = fields.UUID(required=True)
-    file_name = fields.String(required=True)
+    file_name = fields.String(required=True, allow_none=True)
     size = fields.Integer(required=True, validate=validate.Range(min=0))
     sha256 = fields.String(required=True, validate=validate.Regexp(r"[0-9a-f]{64}\Z"))
     received_at = fields.AwareDateTime(required=True)

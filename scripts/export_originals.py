@@ -13,7 +13,7 @@ from typing import BinaryIO
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from service.commands.archive import DirectorySink, TarSink
-from service.commands.backup import Report, export_originals
+from service.commands.backup import ArchiveReport, export_originals
 from service.commands.console import Progress, make_parser, print_summary, run_command
 from service.resources import now, open_store_beside
 from service.settings import Settings
@@ -42,7 +42,7 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     progress = Progress("exported")
     progress.quiet = given.quiet
 
-    def show(so_far: Report) -> None:
+    def show(so_far: ArchiveReport) -> None:
         progress.show(so_far.done, so_far.passed, so_far.total)
 
     with contextlib.ExitStack() as files:
@@ -68,7 +68,7 @@ def _open_tar(name: str, files: contextlib.ExitStack) -> BinaryIO:
     return files.enter_context(path.open("wb"))
 
 
-def _tell(given: argparse.Namespace, report: Report) -> None:
+def _tell(given: argparse.Namespace, report: ArchiveReport) -> None:
     lines = [
         f"{report.done} files exported ({report.bytes} bytes), {report.present} were there already, "
         f"{report.gone} were deleted meanwhile, {report.failed} failed."

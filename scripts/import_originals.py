@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from service.commands.backup import Report, import_directory, import_tar
+from service.commands.backup import ArchiveReport, import_directory, import_tar
 from service.commands.console import Progress, make_parser, positive, print_summary, run_command
 from service.errors import Invalid
 from service.resources import now, open_store_beside, open_workers
@@ -41,7 +41,7 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     progress = Progress("imported")
     progress.quiet = given.quiet
 
-    def show(so_far: Report) -> None:
+    def show(so_far: ArchiveReport) -> None:
         progress.show(so_far.done, so_far.passed, so_far.total)
 
     if given.directory and not Path(given.directory).is_dir():  # noqa: ASYNC240 - nothing else runs yet

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from service.commands.console import make_parser, print_summary, run_command
+from service.commands.migration import STEPS
 from service.resources import open_store_beside
 from service.settings import Settings
 
@@ -30,7 +31,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 async def work(settings: Settings, given: argparse.Namespace) -> int:
     """Do it, and return the exit status."""
     async with open_store_beside(settings, "scripts/migrate.py", prepare=False) as store:
-        migrated = await store.maintenance.migrate(dry_run=given.dry_run)
+        migrated = await store.maintenance.migrate(STEPS, dry_run=given.dry_run)
     would = "would be " if given.dry_run else ""
     lines = [f"The layout is {migrated.found}, and nothing is to be changed."]
     if migrated.layout != migrated.found:

@@ -12,7 +12,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from service.commands.console import Progress, make_parser, positive, print_summary, run_command
-from service.commands.reindex import Report, Selection, reindex
+from service.commands.reindex import ReindexReport, Selection, reindex
 from service.dicom.extract import EXTRACTOR_VERSION
 from service.errors import DatabaseUnavailable
 from service.resources import now, open_store_beside, open_workers
@@ -69,9 +69,9 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     )
     progress = Progress("verified" if given.verify else "compared" if given.dry_run else "re-extracted")
     progress.quiet = given.quiet
-    report = Report()
+    report = ReindexReport()
 
-    def show(so_far: Report) -> None:
+    def show(so_far: ReindexReport) -> None:
         progress.show(so_far.worked, so_far.passed, so_far.total)
 
     await asyncio.to_thread(sweep, settings.spool_dir)
@@ -93,7 +93,7 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
-def summarise(report: Report, seconds: float) -> dict[str, Any]:
+def summarise(report: ReindexReport, seconds: float) -> dict[str, Any]:
     """Return the report for machines."""
     return {
         "extractor_version": EXTRACTOR_VERSION,
@@ -111,7 +111,7 @@ def summarise(report: Report, seconds: float) -> dict[str, Any]:
     }
 
 
-def describe(report: Report, seconds: float, given: argparse.Namespace) -> list[str]:
+def describe(report: ReindexReport, seconds: float, given: argparse.Namespace) -> list[str]:
     """Return the report for people."""
     verb = "verified" if given.verify else "compared" if given.dry_run else "re-extracted"
     lines = [

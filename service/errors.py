@@ -4,15 +4,16 @@
 
     ServiceError
     ├── NotFound                 unknown id, another patient's id, absent tag: all alike
+    │   └── NoSuchInstance
     ├── Unauthorized             no valid token
     │   └── WrongPatient         a valid one, for another patient
     ├── Forbidden                a valid token whose scope is not enough
-    ├── BadParameter             the same where PS3.18 has it answered with 400
     ├── Invalid                  what was asked or sent cannot be worked with
     │   ├── NotDicom
     │   ├── LimitExceeded        nesting, inflated bytes, pixels, time
     │   ├── NotRenderable        no picture can be given
     │   └── ExtractionFailed     the stored file could not be extracted, for good
+    ├── BadParameter             the same as Invalid, where PS3.18 has it answered with 400
     ├── TooLarge                 more bytes than the service accepts
     ├── TooManyRequests          one patient has as much under way as it may
     ├── UnsupportedMediaType
@@ -45,6 +46,13 @@ class ServiceError(Exception):
 
 class NotFound(ServiceError):
     """There is no such thing, or not for this patient."""
+
+
+class NoSuchInstance(NotFound):
+    """The patient has no instance of that id, or no longer."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such instance.")
 
 
 class Unauthorized(ServiceError):

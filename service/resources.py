@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from service.dicom.series import series_elements
 from service.settings import Settings
 from service.storage.connection import connect, open_database
 from service.storage.local.database import LocalDatabase, find_running
@@ -55,7 +54,6 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         store = Store(
             open_database(client, settings.mongodb_database),
             now,
-            series_elements,
             queue=settings.max_storage_queue,
             max_rendered_bytes=settings.max_rendered_bytes,
         )
@@ -100,7 +98,7 @@ async def open_store_beside(
         uri = settings.mongodb_uri or await _find_or_start(settings, database, stack)
         client = connect(uri)
         stack.callback(client.close)
-        store = Store(open_database(client, settings.mongodb_database), now, series_elements)
+        store = Store(open_database(client, settings.mongodb_database), now)
         stack.callback(store.close)
         if prepare:
             await store.prepare()

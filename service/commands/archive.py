@@ -40,7 +40,7 @@ SLASHED = re.compile(r"(?:\./)?(.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArchiveEntry:
     """One file of an archive, as its manifest names it."""
 
     dicom_id: str
@@ -68,7 +68,7 @@ class Entry:
         return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
 
-def read_entry(line: bytes) -> Entry:
+def read_entry(line: bytes) -> ArchiveEntry:
     """Read a line of a manifest; nothing in it is trusted.
 
     Raises
@@ -96,7 +96,7 @@ def read_entry(line: bytes) -> Entry:
         raise Invalid("A line of the manifest cannot be read.")
     if received_at.tzinfo is None:
         received_at = received_at.replace(tzinfo=UTC)
-    return Entry(dicom_id, patient_id, name, received_at, sha256, size)
+    return ArchiveEntry(dicom_id, patient_id, name, received_at, sha256, size)
 
 
 class DirectorySink:
@@ -122,12 +122,12 @@ class DirectorySink:
             if f"manifest/{path.name}" not in keep:
                 path.unlink(missing_ok=True)
 
-    def has(self, entry: Entry) -> bool:
+    def has(self, entry: ArchiveEntry) -> bool:
         """Return whether a file is there; it gets its name when it is whole."""
         path = self._directory / entry.path
         return path.is_file() and path.stat().st_size == entry.size
 
-    async def write_file(self, entry: Entry, chunks: AsyncIterator[bytes]) -> None:
+    async def write_file(self, entry: ArchiveEntry, chunks: AsyncIterator[bytes]) -> None:
         """Write a file.
 
         Raises
@@ -171,11 +171,11 @@ class TarSink:
     def drop_parts(self, keep: set[str]) -> None:
         """Do nothing: a stream has no parts of an earlier export."""
 
-    def has(self, _entry: Entry) -> bool:
+    def has(self, _entry: ArchiveEntry) -> bool:
         """Return False: a stream has no files of an earlier export."""
         return False
 
-    async def write_file(self, entry: Entry, chunks: AsyncIterator[bytes]) -> None:
+    async def write_file(self, entry: ArchiveEntry, chunks: AsyncIterator[bytes]) -> None:
         """Write a file. Once begun it keeps its length: where bytes are missing, zeros take their place.
 
         Raises

@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import tarfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bson import ObjectId
-
+from schemas.database import Instance
 from service.commands.archive import (
     FORMAT,
     FORMAT_VERSION,
@@ -20,18 +19,18 @@ from service.commands.archive import (
     PART,
     PIECE_BYTES,
     SLASHED,
+    ArchiveEntry,
     DirectorySink,
-    Entry,
     TarSink,
     open_inside,
     read_entry,
     read_object,
     write_object,
 )
-from service.dicom.extract import EXTRACTOR_VERSION
 from service.errors import DatabaseUnavailable, Invalid, NotFound, Overloaded, ServiceError
 from service.usecases.context import Context
-from service.usecases.ingest import extract_in_worker, extracted_fields
+from service.usecases.ingest import extract_in_worker
+from service.usecases.instances import extracted, new_instance, status
 from service.usecases.receiving import Received, receive
 
 PART_FILES = 200
@@ -39,7 +38,7 @@ MAX_NAMED = 1000
 
 
 @dataclass
-class Report:
+class ArchiveReport:
     """What came of an export or an import, counted in files."""
 
     done: int = 0
@@ -60,18 +59,16 @@ class Report:
             self.failures.append({"dicom_id": name, "error": error})
 
 
-Show = Callable[[Report], None]
+Show = Callable[[ArchiveReport], None]
 
 
 async def export_originals(
     context: Context, sink: DirectorySink | TarSink, *, patient_id: str | None = None, show: Show = lambda _: None
-) -> Report:
+) -> ArchiveReport:
     """Write every original, or a patient's, with the manifest. What is stored meanwhile may be in it or not.
 
     Parameters
     ----------
-    context : Context
-        The resources of this process; no workers are needed.
     sink : DirectorySink or TarSink
         Where to.
     patient_id : str, optional
@@ -84,7 +81,7 @@ async def export_originals(
     DatabaseUnavailable
         Where the database goes away.
     """
-    report = Report()
+    report = ArchiveReport()
     maintenance = context.store.maintenance
     meta = await maintenance.read_meta()
     head = {
@@ -99,13 +96,13 @@ async def export_originals(
     withdrawn: list[str] = []
     sink.write_part("manifest/head.jsonl", write_object(head))
     async for page in maintenance.walk(patient_id=patient_id, page=PART_FILES):
-        entries = [_entry_of(envelope) for envelope in page.envelopes]
+        entries = [_entry_of(instance) for instance in page.instances]
         if entries:
             name = f"manifest/{len(parts) - 1:06}.jsonl"
             parts.add(name)
             sink.write_part(name, b"".join(entry.line() for entry in entries))
-        for envelope, entry in zip(page.envelopes, entries, strict=True):
-            if not await _export_one(context, sink, envelope, entry, report):
+        for instance, entry in zip(page.instances, entries, strict=True):
+            if not await _export_one(context, sink, instance, entry, report):
                 withdrawn.append(entry.dicom_id)
             show(report)
         report.passed += page.originals
@@ -116,21 +113,21 @@ async def export_originals(
 
 
 async def _export_one(
-    context: Context, sink: DirectorySink | TarSink, envelope: Mapping[str, Any], entry: Entry, report: Report
+    context: Context, sink: DirectorySink | TarSink, instance: Instance, entry: ArchiveEntry, report: ArchiveReport
 ) -> bool:
     """Write one file. False when there is none to be expected in the archive."""
     if sink.has(entry):
         report.present += 1
         return True
     try:
-        original = await context.store.open_original(entry.patient_id, envelope["original_id"])
+        original = await context.store.originals.open(entry.patient_id, instance["original_id"])
         if original is None:
             raise NotFound("The original is not there.")
         await sink.write_file(entry, original.iter_range())
     except DatabaseUnavailable:
         raise
     except ServiceError as error:
-        if await context.store.find_envelope(entry.patient_id, entry.dicom_id) is None:
+        if await context.store.instances.find(entry.patient_id, entry.dicom_id) is None:
             report.gone += 1
             return False
         report.fail(entry.dicom_id, str(error))
@@ -140,9 +137,15 @@ async def _export_one(
     return True
 
 
-def _entry_of(envelope: Mapping[str, Any]) -> Entry:
-    fields = ("patient_id", "file_name", "received_at", "sha256", "size")
-    return Entry(dicom_id=envelope["_id"], **{name: envelope[name] for name in fields})
+def _entry_of(instance: Instance) -> ArchiveEntry:
+    return ArchiveEntry(
+        dicom_id=instance["_id"],
+        patient_id=instance["patient_id"],
+        file_name=instance["file_name"],
+        received_at=instance["received_at"],
+        sha256=instance["sha256"],
+        size=instance["size"],
+    )
 
 
 class Import:
@@ -150,22 +153,20 @@ class Import:
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
-    report : Report
+    report : ArchiveReport
         Is filled.
     show : callable
         Is told of the progress.
     """
 
-    def __init__(self, context: Context, report: Report, show: Show) -> None:
+    def __init__(self, context: Context, report: ArchiveReport, show: Show) -> None:
         self._context = context
         self._report = report
         self._show = show
         self._running: set[asyncio.Task[None]] = set()
         self._begun = False
         self._whole = False
-        self.expected: dict[str, Entry] = {}
+        self.expected: dict[str, ArchiveEntry] = {}
         self._withdrawn: set[str] = set()
 
     async def take_part(self, name: str, content: bytes) -> None:
@@ -206,11 +207,11 @@ class Import:
         self._report.own_namespace = await store.namespaces.take(own, others)
         self._begun = True
 
-    async def _choose(self, entries: Iterable[Entry]) -> None:
+    async def _choose(self, entries: Iterable[ArchiveEntry]) -> None:
         """Expect what is not here yet, under its own id or as the same bytes of the same patient."""
         store = self._context.store
         both = {entry: {entry.dicom_id, store.namespaces.own_id(entry.patient_id, entry.sha256)} for entry in entries}
-        present = await store.maintenance.find_present(sorted(set().union(*both.values())))
+        present = await store.instances.find_present(sorted(set().union(*both.values())))
         for entry, ids in both.items():
             if ids & present:
                 self._report.present += 1
@@ -218,7 +219,7 @@ class Import:
             else:
                 self.expected[entry.path] = entry
 
-    async def take_file(self, entry: Entry, chunks: AsyncIterator[bytes]) -> None:
+    async def take_file(self, entry: ArchiveEntry, chunks: AsyncIterator[bytes]) -> None:
         """Take in the bytes of a file that is expected; it is stored while the caller goes on."""
         self.expected.pop(entry.path, None)
         self._report.passed += 1
@@ -240,20 +241,14 @@ class Import:
             return
         self._running.add(asyncio.create_task(self._store(entry, received, stack)))
 
-    async def _store(self, entry: Entry, received: Received, stack: contextlib.AsyncExitStack) -> None:
+    async def _store(self, entry: ArchiveEntry, received: Received, stack: contextlib.AsyncExitStack) -> None:
         async with stack:
-            envelope: dict[str, Any] = {
-                "_id": entry.dicom_id,
-                "patient_id": entry.patient_id,
-                "file_name": entry.file_name,
-                "size": entry.size,
-                "sha256": entry.sha256,
-                "original_id": ObjectId(),
-                "received_at": entry.received_at,
-            }
+            instance = new_instance(
+                entry.dicom_id, entry.patient_id, entry.file_name, entry.size, entry.sha256, entry.received_at
+            )
             source = received.source
             content = source if isinstance(source, bytes) else received.chunks()
-            store = self._context.store
+            uploads = self._context.store.uploads
             try:
                 extraction = await extract_in_worker(
                     self._context, source if isinstance(source, bytes) else str(source)
@@ -261,22 +256,12 @@ class Import:
             except (DatabaseUnavailable, Overloaded):
                 raise
             except ServiceError as error:  # it was acknowledged once, so its bytes are kept whatever is made of them
-                envelope["problems"] = 0
-                envelope["extraction"] = {
-                    "state": "failed",
-                    "version": EXTRACTOR_VERSION,
-                    "at": None,
-                    "attempts": 1,
-                    "error": str(error),
-                }
-                await store.write_original(envelope, content)
-                stored = await store.insert_pending(envelope)
-                if not stored:
-                    await store.remove_original(envelope["original_id"])
+                instance["extraction"] = status("failed", attempts=1, error=str(error))
+                stored = await uploads.store_pending(instance, content)
                 self._report.unextracted += stored
             else:
-                envelope |= extracted_fields(extraction, self._context)
-                stored = await store.store_instance(envelope, extraction, content)
+                whole = extracted(instance, extraction, self._context.clock())
+                stored = await uploads.store(whole, extraction, content)
         self._report.done += stored
         self._report.present += not stored
         self._report.bytes += entry.size * stored
@@ -308,7 +293,7 @@ class Import:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-async def import_directory(context: Context, directory: Path, *, show: Show = lambda _: None) -> Report:
+async def import_directory(context: Context, directory: Path, *, show: Show = lambda _: None) -> ArchiveReport:
     """Store what an archive in a directory holds and the store does not.
 
     Raises
@@ -318,7 +303,7 @@ async def import_directory(context: Context, directory: Path, *, show: Show = la
     DatabaseUnavailable, Overloaded
         Where it cannot go on now. What is stored stays, and another import goes on from there.
     """
-    report = Report()
+    report = ArchiveReport()
     work = Import(context, report, show)
     names = sorted(path.name for path in (directory / "manifest").glob("*.jsonl") if path.name[0].isdigit())
     if not (directory / "manifest" / "head.jsonl").is_file():
@@ -341,7 +326,7 @@ async def import_directory(context: Context, directory: Path, *, show: Show = la
     return report
 
 
-async def import_tar(context: Context, stream: BinaryIO, *, show: Show = lambda _: None) -> Report:
+async def import_tar(context: Context, stream: BinaryIO, *, show: Show = lambda _: None) -> ArchiveReport:
     """Store what an archive in a tar stream holds and the store does not; it may be compressed.
 
     Raises
@@ -351,7 +336,7 @@ async def import_tar(context: Context, stream: BinaryIO, *, show: Show = lambda 
     DatabaseUnavailable, Overloaded
         Where it cannot go on now.
     """
-    report = Report()
+    report = ArchiveReport()
     work = Import(context, report, show)
     try:
         try:

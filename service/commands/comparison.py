@@ -24,8 +24,8 @@ def find_changes(stored: Derived, extraction: Extraction) -> list[Change]:
     """
     names = ("tags", "names", "vrs", "truncated")
     index: Mapping[str, Any] = stored.index or {}
-    fields = [name for name in _FIELDS if not _equal(stored.envelope.get(name), _field(extraction, name))]
-    changes = [Change(f"(envelope) {name}", "changed", None, None) for name in fields]
+    fields = [name for name in _FIELDS if not _equal(stored.instance.get(name), _field(extraction, name))]
+    changes = [Change(f"(instance) {name}", "changed", None, None) for name in fields]
     series = _series_change(stored, extraction)
     if series is not None:
         changes.append(series)
@@ -54,14 +54,13 @@ def _field(extraction: Extraction, name: str) -> Any:
 
 
 def _series_change(stored: Derived, extraction: Extraction) -> Change | None:
-    """Compare the attributes that the series shows, where it shows this instance."""
-    if extraction.series is None:
-        return None
-    if stored.series is None:
-        return Change("(series)", "added", None, None)
-    if stored.series["original_id"] != stored.envelope["original_id"]:
-        return None
-    same = _equal(stored.series["attributes"], extraction.series)
+    """Compare the attributes of the series, and what its document shows where it shows this instance."""
+    same = _equal(stored.series, extraction.series)
+    if extraction.series is not None:
+        if stored.shown is None:
+            return Change("(series)", "added", None, None)
+        if stored.shown["original_id"] == stored.instance["original_id"]:
+            same = same and _equal(stored.shown["attributes"], extraction.series)
     return None if same else Change("(series)", "changed", None, None)
 
 

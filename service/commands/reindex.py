@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
 
+from schemas.database import ExtractionStatus, Instance
 from service.commands.comparison import find_changes
 from service.commands.difference import Tally
 from service.commands.verify import Packed, rederive
 from service.dicom.extract import EXTRACTOR_VERSION, Extraction, unpack
 from service.dicom.limits import Limits
-from service.errors import DatabaseUnavailable, NotFound, Overloaded, ServiceError
+from service.errors import DatabaseUnavailable, NoSuchInstance, NotFound, Overloaded, ServiceError
 from service.storage.maintenance import Derived
 from service.usecases.context import Context
-from service.usecases.ingest import extracted_fields
+from service.usecases.instances import extracted
 from service.usecases.originals import local_original
 
 MAX_NAMED = 1000
@@ -35,7 +35,7 @@ SHORT_PATIENCE_SECONDS = (0.5, 2.0)
 """The same for a local database, which comes back soon or not at all."""
 
 Extract = Callable[[bytes | str, str, Limits | None], Awaitable[Packed | None]]
-Show = Callable[["Report"], None]
+Show = Callable[["ReindexReport"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Selection:
 
 
 @dataclass
-class Report:
+class ReindexReport:
     """What came of a run, counted in files."""
 
     done: int = 0
@@ -108,19 +108,17 @@ async def reindex(
     context: Context,
     selection: Selection,
     *,
-    report: Report | None = None,
+    report: ReindexReport | None = None,
     extract: Extract | None = None,
     show: Show = lambda _: None,
-) -> Report:
+) -> ReindexReport:
     """Make tree, index and series again of the selected instances, or tell what would become of them.
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     selection : Selection
         Which, and how.
-    report : Report, optional
+    report : ReindexReport, optional
         One to go on with.
     extract : callable, optional
         Instead of a worker process: takes bytes or a path, the sha256 and the limits.
@@ -132,7 +130,7 @@ async def reindex(
     DatabaseUnavailable
         Where the database stays away. What is done stays done.
     """
-    report = Report() if report is None else report
+    report = ReindexReport() if report is None else report
     maintenance = context.store.maintenance
     began = None
     scope = f"all/{selection.patient_id or ''}"
@@ -143,14 +141,14 @@ async def reindex(
     running: set[asyncio.Task[None]] = set()
     pace = _Pace(selection.rate)
     try:
-        async for envelope in _candidates(context, selection, report, began):
+        async for instance in _candidates(context, selection, report, began):
             await pace.wait()
             while len(running) >= context.workers.size + 2:
                 finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for each in finished:
                     each.result()
                 show(report)
-            running.add(asyncio.create_task(task.handle(envelope)))
+            running.add(asyncio.create_task(task.handle(instance)))
         while running:
             finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for each in finished:
@@ -176,42 +174,42 @@ def _in_worker(context: Context) -> Extract:
 
 
 async def _candidates(
-    context: Context, selection: Selection, report: Report, began: datetime | None
-) -> AsyncIterator[Mapping[str, Any]]:
-    """Return the envelopes of the selected instances."""
+    context: Context, selection: Selection, report: ReindexReport, began: datetime | None
+) -> AsyncIterator[Instance]:
+    """Return the selected instances."""
     maintenance = context.store.maintenance
     if selection.dicom_ids:
         report.total = len(selection.dicom_ids)
         for dicom_id in selection.dicom_ids:
             report.passed += 1
-            envelope = await maintenance.find_by_id(dicom_id)
-            if envelope is None or selection.patient_id not in (None, envelope["patient_id"]):
-                report.fail(dicom_id, "There is no such instance.")
+            instance = await maintenance.find_by_id(dicom_id)
+            if instance is None or selection.patient_id not in (None, instance["patient_id"]):
+                report.fail(dicom_id, str(NoSuchInstance()))
             else:
-                yield envelope
+                yield instance
         return
     if selection.which == "failed":
         listed = await maintenance.list_failed(selection.patient_id)
         report.total = len(listed)
         for patient_id, dicom_id in listed:
             report.passed += 1
-            envelope = await context.store.find_envelope(patient_id, dicom_id)
-            if envelope is not None:
-                yield envelope
+            instance = await context.store.instances.find(patient_id, dicom_id)
+            if instance is not None:
+                yield instance
         return
     wanted = partial(_is_wanted, selection, began)
     report.total = await maintenance.count_originals(selection.patient_id)
     report.passed = 0
     async for page in maintenance.walk(wanted, selection.patient_id):
         before = report.passed
-        for number, envelope in enumerate(page.envelopes, 1):
-            yield envelope
-            report.passed = before + page.originals * number // len(page.envelopes)
+        for number, instance in enumerate(page.instances, 1):
+            yield instance
+            report.passed = before + page.originals * number // len(page.instances)
         report.passed = before + page.originals
 
 
-def _is_wanted(selection: Selection, began: datetime | None, envelope: Mapping[str, Any]) -> bool:
-    extraction = envelope["extraction"]
+def _is_wanted(selection: Selection, began: datetime | None, instance: Instance) -> bool:
+    extraction = instance["extraction"]
     if selection.which == "all" and selection.verify:
         return True
     if extraction["state"] not in ("done", "failed"):  # the service has it in hand
@@ -225,7 +223,7 @@ class _Task:
     """What is done with one file after the other."""
 
     def __init__(
-        self, context: Context, selection: Selection, report: Report, extract: Extract, began: datetime | None
+        self, context: Context, selection: Selection, report: ReindexReport, extract: Extract, began: datetime | None
     ) -> None:
         self._context = context
         self._selection = selection
@@ -233,116 +231,114 @@ class _Task:
         self._extract = extract
         self._began = began
 
-    async def handle(self, envelope: Mapping[str, Any]) -> None:
+    async def handle(self, instance: Instance) -> None:
         """Work on one instance; every failure but the database's staying away is counted and passed."""
         local = self._context.settings.mongodb_uri is None
         for wait in (*(SHORT_PATIENCE_SECONDS if local else PATIENCE_SECONDS), None):
             try:
-                await self._handle(envelope)
+                await self._handle(instance)
             except (DatabaseUnavailable, Overloaded):
                 if wait is None:
                     raise
                 await asyncio.sleep(wait)
             except NotFound:
-                await self._note_missing(envelope)
+                await self._note_missing(instance)
                 return
             except ServiceError as error:
-                self._report.fail(envelope["_id"], str(error) or type(error).__name__)
+                self._report.fail(instance["_id"], str(error) or type(error).__name__)
                 return
             except Exception as error:  # noqa: BLE001 - a fault of the program in one file must not end the run
-                self._report.fail(envelope["_id"], type(error).__name__)
+                self._report.fail(instance["_id"], type(error).__name__)
                 return
             else:
                 return
 
-    async def _note_missing(self, envelope: Mapping[str, Any]) -> None:
-        there = await self._context.store.find_envelope(envelope["patient_id"], envelope["_id"])
+    async def _note_missing(self, instance: Instance) -> None:
+        there = await self._context.store.instances.find(instance["patient_id"], instance["_id"])
         if there is None:
             self._report.gone += 1
         else:
-            self._report.fail(envelope["_id"], "The original is not there.")
+            self._report.fail(instance["_id"], "The original is not there.")
 
-    async def _handle(self, listed: Mapping[str, Any]) -> None:
+    async def _handle(self, listed: Instance) -> None:
         store = self._context.store
         if self._selection.reads_only:
             await self._compare(listed)
             return
         # The page may be some time old, and another run or the service itself may have been here since.
-        envelope = await store.find_envelope(listed["patient_id"], listed["_id"])
-        if envelope is None:
+        instance = await store.instances.find(listed["patient_id"], listed["_id"])
+        if instance is None:
             self._report.gone += 1
-        elif (envelope["extraction"]["version"] or 0) > self._selection.version:
+        elif (instance["extraction"]["version"] or 0) > self._selection.version:
             self._report.newer += 1
-        elif self._is_done(envelope):
+        elif self._is_done(instance):
             self._report.skipped += 1
         else:
-            await self._replace(envelope)
+            await self._replace(instance)
 
-    def _is_done(self, envelope: Mapping[str, Any]) -> bool:
-        extraction = envelope["extraction"]
+    def _is_done(self, instance: Instance) -> bool:
+        extraction = instance["extraction"]
         if self._selection.dicom_ids or extraction["state"] != "done":
             return False
         if self._selection.which == "outdated":
-            return bool(extraction["version"] >= self._selection.version)
+            return (extraction["version"] or 0) >= self._selection.version
         if self._selection.which == "failed":
             return True
-        return self._began is not None and extraction["at"] >= self._began
+        at = extraction["at"]
+        return self._began is not None and at is not None and at >= self._began
 
-    async def _replace(self, envelope: Mapping[str, Any]) -> None:
+    async def _replace(self, instance: Instance) -> None:
         store = self._context.store
-        attempts = envelope["extraction"]["attempts"] + 1
+        attempts = instance["extraction"]["attempts"] + 1
         try:
-            extraction = await self._again(envelope)
+            extraction = await self._again(instance)
         except (DatabaseUnavailable, Overloaded, NotFound):
             raise
         except ServiceError as error:
-            if envelope["extraction"]["state"] == "failed":
-                failed = {**envelope["extraction"], "attempts": attempts, "error": str(error)}
-                await store.set_extraction(envelope, failed)
+            if instance["extraction"]["state"] == "failed":
+                failed: ExtractionStatus = {**instance["extraction"], "attempts": attempts, "error": str(error)}
+                await store.instances.set_extraction(instance, failed)
             raise  # a tree that is there stays, whatever this version makes of the file
-        fields = extracted_fields(extraction, self._context, attempts=1)
-        fields["extraction"]["version"] = self._selection.version
-        whole = {**envelope, **fields}
-        if await store.replace_derived(whole, extraction):
-            await store.maintenance.leave_series(envelope, whole)
+        whole = extracted(instance, extraction, self._context.clock(), version=self._selection.version)
+        if await store.uploads.replace_derived(whole, extraction):
+            await store.maintenance.leave_series(instance, whole)
             self._report.done += 1
         else:
             self._report.gone += 1
 
-    async def _again(self, envelope: Mapping[str, Any]) -> Extraction:
-        limits = Limits(max_inflated_bytes=self._context.settings.max_inflated_bytes)
-        async with local_original(self._context, envelope) as source:
-            packed = await self._extract(source, envelope["sha256"], limits)
+    async def _again(self, instance: Instance) -> Extraction:
+        async with local_original(self._context, instance) as source:
+            packed = await self._extract(source, instance["sha256"], self._context.limits)
         if packed is None:  # only where no limits are given
             raise ServiceError("Nothing was extracted.")
         return unpack(packed)
 
-    async def _compare(self, envelope: Mapping[str, Any]) -> None:
-        stored = await self._context.store.maintenance.read_derived(envelope["patient_id"], envelope["_id"])
+    async def _compare(self, instance: Instance) -> None:
+        stored = await self._context.store.maintenance.read_derived(instance["patient_id"], instance["_id"])
         if stored is None:
             self._report.gone += 1
             return
         if stored.dataset is None and self._selection.verify:  # pending, or failed: the original is all there is
-            async with local_original(self._context, envelope) as source:
-                await self._extract(source, envelope["sha256"], None)
+            async with local_original(self._context, instance) as source:
+                await self._extract(source, instance["sha256"], None)
             self._report.done += 1
             return
-        extraction = await self._again(envelope)
+        extraction = await self._again(instance)
         changes = await asyncio.to_thread(find_changes, stored, extraction)
         if changes and await self._moved(stored):
             self._report.gone += 1
             return
-        self._report.differences.add(envelope["_id"], changes)
+        self._report.differences.add(instance["_id"], changes)
         self._report.done += 1
         self._report.unchanged += not changes
         if changes and self._selection.verify:
-            self._report.fail(envelope["_id"], f"{len(changes)} tags are not what the original gives.")
+            self._report.fail(instance["_id"], f"{len(changes)} tags are not what the original gives.")
             self._report.done -= 1
 
     async def _moved(self, stored: Derived) -> bool:
         """Return whether an instance was written to, or deleted, while it was being compared."""
-        now = await self._context.store.find_envelope(stored.envelope["patient_id"], stored.envelope["_id"])
-        return now is None or now["extraction"] != stored.envelope["extraction"]
+        now = await self._context.store.instances.find(stored.instance["patient_id"], stored.instance["_id"])
+        return now is None or now["extraction"] != stored.instance["extraction"]
 
 
 class _Pace:

@@ -6,7 +6,6 @@ import gc
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import bson
@@ -16,6 +15,7 @@ from service.dicom.index import index_entries
 from service.dicom.limits import Buffer, Limits
 from service.dicom.parsing.framing import RawFile, begins_like_dicom, read_dataset
 from service.dicom.series import series_elements
+from service.dicom.source import open_source
 from service.dicom.spill import spill
 from service.dicom.tree import Tree, build_tree
 from service.errors import LimitExceeded
@@ -133,21 +133,10 @@ def extract_packed(source: bytes | str, limits: Limits) -> tuple[bytes, bytes, b
     collecting = gc.isenabled()
     gc.disable()  # a tree has no cycles, and looking for some in a large one takes a third of the time
     try:
-        return _packed(_extract_source(source, limits))
+        return _packed(extract(open_source(source), limits))
     finally:
         if collecting:
             gc.enable()
-
-
-def _extract_source(source: bytes | str, limits: Limits) -> Extraction:
-    """Extract bytes, or the file of a path."""
-    if isinstance(source, bytes):
-        return extract(source, limits)
-    with Path(source).open("rb") as file:
-        if not file.seek(0, 2):
-            return extract(b"", limits)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return extract(mapped, limits)
 
 
 def _packed(extraction: Extraction) -> tuple[bytes, bytes, bytes | None, dict[str, Any]]:

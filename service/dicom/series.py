@@ -89,7 +89,10 @@ MAX_CHARACTERS = 2048
 """Of one element. These are identifiers and short descriptions: something longer is a fault of the file, and no list
 shows it."""
 
-_IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+MAX_ALL_CHARACTERS = 65_536
+"""Of all elements together: they stand in the instance's document beside its tree, which may take 15 of its 16 MB."""
+
+IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -106,15 +109,17 @@ def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
         Keyword to element, as the tree has it; of sequences the identifying part of their items. None for an instance
         without Study, Series and SOP Instance UID, which belongs to no series.
     """
-    if not all(_has_text(dataset.get(keyword)) for keyword in _IDENTIFIERS):
+    if not all(_has_text(dataset.get(keyword)) for keyword in IDENTIFIERS):
         return None
     selected: dict[str, Any] = {}
+    left = MAX_ALL_CHARACTERS
     for keyword in STUDY_KEYWORDS + SERIES_KEYWORDS:
         element = dataset.get(keyword)
         if element is not None:
             kept = _selected_items(element, ITEM_KEYWORDS[keyword]) if keyword in ITEM_KEYWORDS else element
-            if kept is not None and _is_short(kept):
+            if kept is not None and _is_short(kept) and (size := _characters(kept)) <= left:
                 selected[keyword] = kept
+                left -= size
     return selected
 
 
@@ -136,10 +141,17 @@ def _selected_items(element: Mapping[str, Any], keywords: tuple[str, ...]) -> di
 
 def _is_short(element: Mapping[str, Any]) -> bool:
     """Return whether an element is as small as an attribute that lists show; sequences are bounded by their items."""
-    values = element.get("Value")
-    if element["vr"] == "SQ" or not values:
+    if element["vr"] == "SQ":
         return len(element.get("raw") or "") <= MAX_CHARACTERS
-    return len(values) <= MAX_VALUES and sum(map(_size, values)) <= MAX_CHARACTERS
+    return len(element.get("Value") or ()) <= MAX_VALUES and _characters(element) <= MAX_CHARACTERS
+
+
+def _characters(element: Mapping[str, Any]) -> int:
+    """Count the characters of an element's values and of its raw text; of a sequence also those of its items."""
+    values, raw = element.get("Value") or (), len(element.get("raw") or "")
+    if element["vr"] == "SQ":
+        return raw + sum(_characters(each) for item in values for each in item.values())
+    return raw + sum(map(_size, values))
 
 
 def _size(value: Any) -> int:

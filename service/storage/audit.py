@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 from bson import ObjectId
 from pymongo.collection import Collection
@@ -19,7 +18,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from service.errors import DatabaseUnavailable, Unavailable
 from service.storage.collections import Document
 from service.storage.connection import is_passing
-from service.storage.threads import Threads
+from service.storage.threads import Threads, one_hop
 
 EXPIRY = "expiry"
 """The name of the index by which entries end."""
@@ -32,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One thing that somebody asked for.
 
     Parameters
@@ -73,22 +72,15 @@ class Entry:
     entry_id: ObjectId = field(default_factory=ObjectId)
 
 
+@dataclass(frozen=True, slots=True)
 class AuditTrail:
-    """The `audit` collection.
+    """The `audit` collection."""
 
-    Parameters
-    ----------
-    collection : pymongo collection
-        The collection.
-    threads : Threads
-        Where its commands run.
-    """
+    collection: Collection[Document]
+    threads: Threads
 
-    def __init__(self, collection: Collection[Document], threads: Threads) -> None:
-        self._collection = collection
-        self._threads = threads
-
-    async def append(self, entries: Sequence[Entry]) -> int:
+    @one_hop
+    def append(self, entries: Sequence[AuditEntry]) -> int:
         """Add entries, durably.
 
         Returns
@@ -101,15 +93,39 @@ class AuditTrail:
         Unavailable
             None may have been written; the same entries can be given again.
         """
-        documents = [_document(entry) for entry in entries]
-        return await self._threads.run(partial(_insert, self._collection, documents))
+        try:
+            self.collection.insert_many([_document(entry) for entry in entries], ordered=False)
+        except BulkWriteError as error:
+            details = error.details or {}
+            if details.get("writeConcernErrors"):  # written, and perhaps not durably
+                raise DatabaseUnavailable("The database does not answer.", retry_after=2) from error
+            # What an earlier try has written is there.
+            return sum(each.get("code") != _DUPLICATE for each in details.get("writeErrors", ()))
+        except PyMongoError as error:
+            if is_passing(error):
+                raise
+            code = error.code if isinstance(error, OperationFailure) else None
+            logger.error("The audit cannot be written: %s, code %s", type(error).__name__, code)  # noqa: TRY400
+            raise Unavailable("What is done here must be audited, and the audit cannot be written.", 5) from error
+        return 0
 
-    async def keep_for(self, days: int | None) -> None:
+    @one_hop
+    def keep_for(self, days: int | None) -> None:
         """Ask the server to remove entries after so many days; None: never. Where it cannot be set, the log says so."""
-        await self._threads.run(partial(_set_expiry, self._collection, days))
+        there = self.collection.index_information().get(EXPIRY)
+        seconds = None if days is None else days * SECONDS_A_DAY
+        if (there or {}).get("expireAfterSeconds") == seconds:
+            return
+        try:
+            if there is not None:
+                self.collection.drop_index(EXPIRY)
+            if seconds is not None:
+                self.collection.create_index([("at", 1)], name=EXPIRY, expireAfterSeconds=seconds)
+        except OperationFailure as error:
+            logger.error("AUDIT_DAYS could not be set (code %s)", error.code)  # noqa: TRY400
 
 
-def _document(entry: Entry) -> Document:
+def _document(entry: AuditEntry) -> Document:
     return {
         "_id": entry.entry_id,
         "at": entry.at,
@@ -124,35 +140,3 @@ def _document(entry: Entry) -> Document:
         "token_id": entry.token_id,
         "dicom_ids": list(entry.dicom_ids),
     }
-
-
-def _insert(collection: Collection[Document], documents: list[Document]) -> int:
-    try:
-        collection.insert_many(documents, ordered=False)
-    except BulkWriteError as error:
-        details = error.details or {}
-        if details.get("writeConcernErrors"):  # written, and perhaps not durably
-            raise DatabaseUnavailable("The database does not answer.", retry_after=2) from error
-        # What an earlier try has written is there.
-        return sum(each.get("code") != _DUPLICATE for each in details.get("writeErrors", ()))
-    except PyMongoError as error:
-        if is_passing(error):
-            raise
-        code = error.code if isinstance(error, OperationFailure) else None
-        logger.error("The audit cannot be written: %s, code %s", type(error).__name__, code)  # noqa: TRY400
-        raise Unavailable("What is done here must be audited, and the audit cannot be written.", 5) from error
-    return 0
-
-
-def _set_expiry(collection: Collection[Document], days: int | None) -> None:
-    there = collection.index_information().get(EXPIRY)
-    seconds = None if days is None else days * SECONDS_A_DAY
-    if (there or {}).get("expireAfterSeconds") == seconds:
-        return
-    try:
-        if there is not None:
-            collection.drop_index(EXPIRY)
-        if seconds is not None:
-            collection.create_index([("at", 1)], name=EXPIRY, expireAfterSeconds=seconds)
-    except OperationFailure as error:
-        logger.error("AUDIT_DAYS could not be set (code %s)", error.code)  # noqa: TRY400

@@ -1,50 +1,75 @@
 """Deleting an instance: marked first, so that it is invisible from then on; the instance itself goes last.
 
 Whatever stops a delete in the middle leaves an instance that is marked, and :func:`next_step` takes it further: it
-is the same for the delete, for recovery, and for an upload of the same bytes. Synchronous; each step is one hop to
-a thread.
+is the same for the delete, for recovery, and for an upload of the same bytes. The functions are synchronous.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
-from service.storage.collections import ENVELOPE, Collections, Document, visible
+from schemas.database import Instance
+from service.storage.collections import SMALL_FIELDS, Collections, same_upload, visible
 from service.storage.gridfs_documents import remove_some
 from service.storage.renditions import remove_matching
-from service.storage.series import SeriesElements, retire_from_series
+from service.storage.series import retire_from_series
+from service.storage.threads import Threads
 
 
-def mark_deleting(collections: Collections, patient_id: str, dicom_id: str) -> Document | None:
-    """Mark an instance as being deleted, and return its envelope; None if there is none."""
-    envelope = collections.instances.find_one_and_update(
-        visible(patient_id, dicom_id), {"$set": {"extraction.state": "deleting"}}, projection=ENVELOPE
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Deletes, each step of them one hop to a thread."""
+
+    collections: Collections
+    threads: Threads
+
+    async def delete(self, patient_id: str, dicom_id: str) -> bool:
+        """Delete an instance with everything that belongs to it. False when there is none.
+
+        When it raises, the instance is invisible if the mark was set; :meth:`finish` does the rest.
+        """
+        instance = await self.threads.run(partial(mark_deleting, self.collections, patient_id, dicom_id))
+        if instance is None:
+            return False
+        await self.finish(instance)
+        return True
+
+    async def finish(self, instance: Instance) -> None:
+        """Finish the delete of an instance that is marked as being deleted."""
+        while await self.threads.run(partial(next_step, self.collections, instance)):
+            pass
+
+
+def mark_deleting(collections: Collections, patient_id: str, dicom_id: str) -> Instance | None:
+    """Mark an instance as being deleted, and return it without its tree; None if there is none."""
+    instance = collections.instances.find_one_and_update(
+        visible(patient_id, dicom_id), {"$set": {"extraction.state": "deleting"}}, projection=SMALL_FIELDS
     )
-    if envelope is not None:
+    if instance is not None:
         # Studies are counted from what stands beside the originals.
         collections.originals.files.update_one(
-            {"_id": envelope["original_id"]}, {"$unset": {"metadata.sop_instance_uid": ""}}
+            {"_id": instance["original_id"]}, {"$unset": {"metadata.sop_instance_uid": ""}}
         )
-    return envelope
+    return instance
 
 
-def next_step(collections: Collections, envelope: Mapping[str, Any], elements: SeriesElements) -> bool:
+def finish_at_once(collections: Collections, instance: Instance) -> None:
+    """Finish the delete of a marked instance within this hop, for an upload that waits for it."""
+    while next_step(collections, instance):
+        pass
+
+
+def next_step(collections: Collections, instance: Instance) -> bool:
     """Take a marked instance's delete further. True while there is more to do.
 
     Every command names the original of this one upload: the same bytes may be stored anew under the same id while
     a delete that met a crash is finished twice.
     """
-    same = {name: envelope[name] for name in ("_id", "patient_id", "original_id")}
-    collections.tag_index.delete_one(same)
-    retire_from_series(collections, envelope, elements)
-    remove_renditions(collections, envelope["patient_id"], envelope["_id"])
-    if remove_some(collections.originals, envelope["original_id"]):
+    collections.tag_index.delete_one(same_upload(instance))
+    retire_from_series(collections, instance)
+    remove_matching(collections, {"metadata.dicom_id": instance["_id"], "metadata.patient_id": instance["patient_id"]})
+    if remove_some(collections.originals, instance["original_id"]):
         return True
-    collections.instances.delete_one({**same, "extraction.state": "deleting"})
+    collections.instances.delete_one({**same_upload(instance), "extraction.state": "deleting"})
     return False
-
-
-def remove_renditions(collections: Collections, patient_id: str, dicom_id: str) -> None:
-    """Remove the cached pictures of an instance."""
-    remove_matching(collections, {"metadata.dicom_id": dicom_id, "metadata.patient_id": patient_id})

@@ -19,7 +19,7 @@ from schemas.database import VALIDATORS
 from service.errors import ServiceError
 from service.storage.collections import Collections, Document
 
-LAYOUT = 1
+LAYOUT = 2
 """The number of the layout that this code reads and writes. Raised when stored documents must be changed."""
 
 LARGE = 100_000

@@ -1,22 +1,28 @@
 """One layout of the stored documents into the next, and the indexes that a start leaves to this.
 
-`STEPS` is the one ordered table. A step takes a database of its layout to the next; it may be run again after it was
-stopped anywhere, and beside another of its kind. The number in `meta` goes up when a step is through. Synchronous.
+The table of the steps is that of :mod:`service.commands.migration`, which knows what fills a field. A step takes a
+database of its layout to the next; it may be run again after it was stopped anywhere, and beside another of its kind.
+The number in `meta` goes up when a step is through. Synchronous.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pymongo.database import Database
 
 from service.storage import layout as layouts
 from service.storage.collections import Collections, Document
+from service.storage.sweep import walk
+
+BATCH = 25
+"""Instances that are read in one command: not every server reads less than their whole trees."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MigrationStep:
     """What takes a database from one layout to the next.
 
     Parameters
@@ -54,16 +60,38 @@ class Migrated:
     indexes: tuple[str, ...]
 
 
-STEPS: tuple[Step, ...] = ()
-"""There is one layout so far, and so no step."""
+def fill_instances(
+    collections: Collections, missing: str, keys: Sequence[str], fill: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> None:
+    """Set fields of all extracted instances that lack one of them, by what stands in their trees.
+
+    Parameters
+    ----------
+    collections : Collections
+        Of the database.
+    missing : str
+        The field by whose absence an instance is known to be as it was before.
+    keys : sequence of str
+        The keys of the trees' top level that are needed: no more of them is read.
+    fill : callable
+        Takes a tree, as much as `keys` names, and gives the fields.
+    """
+    lacking = {"dataset": {"$exists": True}, missing: {"$exists": False}}
+    projection = {"patient_id": 1, **{f"dataset.{key}": 1 for key in keys}}
+    for ids in walk(collections.instances):
+        for start in range(0, len(ids), BATCH):
+            some = {"_id": {"$in": [each["_id"] for each in ids[start : start + BATCH]]}}
+            for instance in list(collections.instances.find({**some, **lacking}, projection)):
+                this = {"_id": instance["_id"], "patient_id": instance["patient_id"], **lacking}
+                collections.instances.update_one(this, {"$set": fill(instance.get("dataset") or {})})
 
 
 def migrate(
     database: Database[Document],
     collections: Collections,
+    steps: Sequence[MigrationStep],
     *,
     dry_run: bool = False,
-    steps: Sequence[Step] = STEPS,
     layout: int | None = None,
 ) -> Migrated:
     """Bring a database to this code's layout, and build its missing indexes.
@@ -72,10 +100,10 @@ def migrate(
     ----------
     database, collections
         The database.
+    steps : sequence of MigrationStep
+        The table.
     dry_run : bool, optional
         Only tell.
-    steps : sequence of Step, optional
-        The table.
     layout : int, optional
         Where to end; this code's layout unless given.
 

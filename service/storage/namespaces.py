@@ -15,6 +15,7 @@ from typing import Any
 
 from service.errors import ServiceError
 from service.storage.collections import Collections
+from service.storage.instances import Instances
 from service.storage.threads import Threads
 
 NAMESPACE_SECONDS = 2.0
@@ -30,11 +31,14 @@ class Namespaces:
         Of the database; the namespaces stand in `meta`.
     threads : Threads
         Where its commands run.
+    instances : Instances
+        Where ids are looked up.
     """
 
-    def __init__(self, collections: Collections, threads: Threads) -> None:
+    def __init__(self, collections: Collections, threads: Threads, instances: Instances) -> None:
         self._collections = collections
         self._threads = threads
+        self._instances = instances
         self._own: uuid.UUID | None = None
         self._others: tuple[uuid.UUID, ...] = ()
         self._read_at = 0.0
@@ -59,8 +63,8 @@ class Namespaces:
             raise ServiceError("The database is not prepared.")
         return _id_in(self._own, patient_id, sha256)
 
-    async def all_ids(self, patient_id: str, sha256: str) -> list[str]:
-        """Return every id under which a patient's file may be there; the first is the database's own.
+    async def settle_id(self, patient_id: str, sha256: str) -> str:
+        """Return the id of a patient's file; where it was imported under another database's id, that one.
 
         Raises
         ------
@@ -69,7 +73,10 @@ class Namespaces:
         """
         if self._own is not None and time.monotonic() - self._read_at > NAMESPACE_SECONDS:
             await self.read()  # an import into this database may have brought others
-        return [self.own_id(patient_id, sha256), *(_id_in(other, patient_id, sha256) for other in self._others)]
+        own = self.own_id(patient_id, sha256)
+        others = [_id_in(other, patient_id, sha256) for other in self._others]
+        present = await self._instances.find_present([own, *others]) if others else ()
+        return next((each for each in (own, *others) if each in present), own)
 
     async def take(self, own: str, others: Sequence[str]) -> bool:
         """Make the namespaces of an archive known, and come back when every running service knows them.

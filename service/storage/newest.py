@@ -8,42 +8,36 @@ without an instance, which a crash may leave, makes it wider and never wrong. Sy
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
-from service.storage.collections import ENVELOPE, Collections, Document
+from schemas.database import Instance
+from service.storage.collections import SMALL_FIELDS, Collections, Document
 
 # The local database leaves the very end of a range out where an index is descending.
 _MARGIN = timedelta(milliseconds=1)
 _CANDIDATES = 32
 _MAX_SERIES = 200
 
-
-def list_envelopes(collections: Collections, patient_id: str, limit: int, offset: int) -> list[Document]:
-    """List at most `limit` envelopes of a patient after the newest `offset`, newest first."""
-    reach = offset + limit
-    while True:
-        since = _date_of_file(collections, patient_id, reach)
-        found = list(collections.instances.aggregate(_page_since(patient_id, since, limit, offset)))
-        if since is None or len(found) == limit:
-            return found
-        reach *= 2
+SHOWN = {"received_at": 1, "original_id": 1, "series": 1}
 
 
-def newest_of_series(collections: Collections, envelope: Mapping[str, Any]) -> Document | None:
-    """Find the newest instance of a series that is not newer than the given one, whole; None if there is none."""
+def newest_of_series(collections: Collections, instance: Instance | Document) -> Instance | None:
+    """Find the newest instance of a series that is not newer than the given one; None if there is none.
+
+    Of the instance there is what a series document shows.
+    """
     members = {
-        "patient_id": envelope["patient_id"],
-        "study_instance_uid": envelope["study_instance_uid"],
-        "series_instance_uid": envelope["series_instance_uid"],
+        "patient_id": instance["patient_id"],
+        "study_instance_uid": instance["study_instance_uid"],
+        "series_instance_uid": instance["series_instance_uid"],
         "extraction.state": "done",
     }
     newest_first = [("received_at", -1), ("_id", 1)]
     files = collections.originals.files.find(
         {
-            "metadata.patient_id": envelope["patient_id"],
-            "uploadDate": {"$lte": envelope["received_at"] + _MARGIN},
+            "metadata.patient_id": instance["patient_id"],
+            "uploadDate": {"$lte": instance["received_at"] + _MARGIN},
         },
         {"metadata.dicom_id": 1},
         sort=[("uploadDate", -1)],
@@ -55,11 +49,11 @@ def newest_of_series(collections: Collections, envelope: Mapping[str, Any]) -> D
         # In two steps, so that the server sorts dates and not trees.
         newest = collections.instances.find_one(among, {"_id": 1}, sort=newest_first)
         if newest is not None:
-            return collections.instances.find_one({"_id": newest["_id"], **members})
+            return collections.instances.find_one({"_id": newest["_id"], **members}, SHOWN)
     return None
 
 
-def _date_of_file(collections: Collections, patient_id: str, number: int) -> datetime | None:
+def date_of_file(collections: Collections, patient_id: str, number: int) -> datetime | None:
     """Return the date of a patient's newest original but `number` - 1; None when there are fewer."""
     of_patient: Document = {"metadata.patient_id": patient_id}
     for since in _dates_of_series(collections, patient_id):
@@ -90,7 +84,8 @@ def _date_among(collections: Collections, wanted: Document, number: int) -> date
     return None if file is None else file["uploadDate"]
 
 
-def _page_since(patient_id: str, since: datetime | None, limit: int, offset: int) -> list[Document]:
+def page_since(patient_id: str, since: datetime | None, limit: int, offset: int) -> list[Document]:
+    """Return the pipeline for a page of a patient's instances, newest first, that came at this date or later."""
     window: Document = {"patient_id": patient_id}
     if since is not None:
         window["received_at"] = {"$gte": since - _MARGIN}
@@ -101,5 +96,5 @@ def _page_since(patient_id: str, since: datetime | None, limit: int, offset: int
         {"$sort": {"received_at": -1, "_id": 1}},
         {"$skip": offset},
         {"$limit": limit},
-        {"$project": ENVELOPE},
+        {"$project": SMALL_FIELDS},
     ]

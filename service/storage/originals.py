@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from bson import ObjectId
 
-from service.errors import NotFound, ServiceError, Unavailable
+from schemas.database import Instance
+from service.errors import NoSuchInstance, ServiceError, Unavailable
+from service.storage.collections import Document
 from service.storage.connection import Database, answering
-from service.storage.gridfs_documents import CHUNK_BYTES, Bucket, insert_chunk, insert_file, remove_some
+from service.storage.gridfs_documents import (
+    CHUNK_BYTES,
+    Bucket,
+    Buffer,
+    insert_chunk,
+    insert_chunks,
+    insert_file,
+    remove_some,
+)
 from service.storage.threads import Threads
+
+IDENTIFIERS = (
+    "study_instance_uid",
+    "series_instance_uid",
+    "sop_instance_uid",
+    "sop_class_uid",
+    "transfer_syntax_uid",
+)
+"""The instance's fields that stand beside the original too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +57,7 @@ class StoredOriginal:
 
         Raises
         ------
-        NotFound
+        NoSuchInstance
             If the original is removed meanwhile.
         ServiceError
             If a chunk is missing or too short.
@@ -55,7 +73,7 @@ class StoredOriginal:
             data: bytes = b"" if chunk is None else chunk["data"]
             if len(data) < min(self.chunk_bytes, self.length - number * self.chunk_bytes):
                 if chunk is None and await self._is_deleted():
-                    raise NotFound("There is no such instance.")
+                    raise NoSuchInstance
                 raise ServiceError("A part of the stored original is missing.")
             end = min(stop - number * self.chunk_bytes, self.chunk_bytes)
             yield data if offset == 0 and end == len(data) else data[offset:end]
@@ -73,55 +91,93 @@ class StoredOriginal:
         return b"".join([part async for part in self.iter_range(start, stop)])
 
 
-async def open_original(database: Database, patient_id: str, original_id: ObjectId) -> StoredOriginal | None:
-    """Find an original of a patient; None when there is none."""
-    with answering():
-        file = await database["originals.files"].find_one(
-            {"_id": original_id, "metadata.patient_id": patient_id}, {"length": 1, "chunkSize": 1}
-        )
-    if file is None:
-        return None
-    return StoredOriginal(original_id, file["length"], file["chunkSize"], database["originals.chunks"])
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """The bytes of instances as they were uploaded.
 
-
-async def write_stream(
-    threads: Threads,
-    bucket: Bucket,
-    original_id: ObjectId,
-    parts: AsyncIterator[bytes],
-    metadata: dict[str, Any],
-    received_at: datetime,
-) -> int:
-    """Write an original from parts of any size as they arrive. When it fails, what was written is removed.
-
-    Returns
-    -------
-    int
-        The original's length in bytes.
+    Parameters
+    ----------
+    database : motor database
+        From which they are read.
+    bucket : Bucket
+        Into which they are written.
+    threads : Threads
+        Where commands run that write.
     """
-    held = bytearray()
-    number = 0
-    length = 0
-    try:
-        async for part in parts:
-            held += part
-            length += len(part)
-            while len(held) >= CHUNK_BYTES:
-                await threads.run(partial(insert_chunk, bucket, original_id, number, bytes(held[:CHUNK_BYTES])))
-                del held[:CHUNK_BYTES]
-                number += 1
-        if held:
-            await threads.run(partial(insert_chunk, bucket, original_id, number, bytes(held)))
-        await threads.run(
-            partial(insert_file, bucket, original_id, length, metadata["dicom_id"], metadata, received_at)
-        )
-    except Unavailable:
-        raise  # at once: another wait would make the refusal late, and the sweep finds what was written
-    except BaseException:
-        with suppress(Unavailable):
-            await remove_whole(threads, bucket, original_id)
-        raise
-    return length
+
+    database: Database
+    bucket: Bucket
+    threads: Threads
+
+    async def open(self, patient_id: str, original_id: ObjectId) -> StoredOriginal | None:
+        """Find an original of a patient, to be read by ranges; None when there is none."""
+        with answering():
+            file = await self.database["originals.files"].find_one(
+                {"_id": original_id, "metadata.patient_id": patient_id}, {"length": 1, "chunkSize": 1}
+            )
+        if file is None:
+            return None
+        return StoredOriginal(original_id, file["length"], file["chunkSize"], self.database["originals.chunks"])
+
+    async def write(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> None:
+        """Write an original under the instance's `original_id`. When it fails, what was written is removed.
+
+        Parameters
+        ----------
+        instance : Instance
+            Whose it is.
+        content : bytes-like, or asynchronous iterator of bytes
+            All of it, in one hop; or parts of any size, of which one chunk at a time is held in memory.
+        """
+        if isinstance(content, Buffer):
+            await self.threads.run(partial(put_original, self.bucket, instance, content))
+            return
+        original_id = instance["original_id"]
+        held = bytearray()
+        number = 0
+        length = 0
+        try:
+            async for part in content:
+                held += part
+                length += len(part)
+                while len(held) >= CHUNK_BYTES:
+                    chunk = bytes(held[:CHUNK_BYTES])
+                    await self.threads.run(partial(insert_chunk, self.bucket, original_id, number, chunk))
+                    del held[:CHUNK_BYTES]
+                    number += 1
+            if held:
+                await self.threads.run(partial(insert_chunk, self.bucket, original_id, number, bytes(held)))
+            await self.threads.run(partial(_put_file, self.bucket, instance, length))
+        except Unavailable:
+            raise  # at once: another wait would make the refusal late, and the sweep finds what was written
+        except BaseException:
+            with suppress(Unavailable):
+                await self.remove(original_id)
+            raise
+
+    async def remove(self, original_id: ObjectId) -> None:
+        """Remove an original that no instance names. Never after a commit that raised: it may have landed."""
+        await remove_whole(self.threads, self.bucket, original_id)
+
+
+def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
+    """Write a whole original that is held in memory; synchronous."""
+    insert_chunks(bucket, instance["original_id"], content)
+    _put_file(bucket, instance, len(content))
+
+
+def _put_file(bucket: Bucket, instance: Instance, length: int) -> None:
+    metadata = original_metadata(instance)
+    insert_file(bucket, instance["original_id"], length, instance["_id"], metadata, instance["received_at"])
+
+
+def original_metadata(instance: Instance) -> Document:
+    """Return what is kept beside an original: enough to tie its bytes to its patient without the instance.
+
+    The identifiers, where it is extracted already, let studies be listed and counted from these small documents.
+    """
+    kept = {"patient_id": instance["patient_id"], "dicom_id": instance["_id"], "sha256": instance["sha256"]}
+    return kept | {name: uid for name in IDENTIFIERS if (uid := instance.get(name))}
 
 
 async def remove_whole(threads: Threads, bucket: Bucket, file_id: ObjectId) -> None:

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
+from schemas.database import ExtractionStatus
 from service.storage.collections import Document, visible
 
 _KEY = re.compile(r"[A-Za-z0-9_]+")
 _BESIDE = {"_id": 0, "extraction": 1, "spilled": 1}
+
+
+class Elements(TypedDict):
+    """Single elements of an instance.
+
+    Attributes
+    ----------
+    extraction : ExtractionStatus
+        How far the instance is.
+    spilled : bool
+        Whether its tree leaves something in the original.
+    elements : dict
+        Key to element, of those that are there.
+    """
+
+    extraction: ExtractionStatus
+    spilled: bool
+    elements: dict[str, Any]
 
 
 def check_keys(keys: Sequence[str]) -> None:
@@ -56,7 +75,7 @@ def nested_pipeline(
     return [{"$match": visible(patient_id, dicom_id)}, {"$project": {**_BESIDE, "dataset": expression}}]
 
 
-def read_answer(found: Mapping[str, Any]) -> Document:
+def read_answer(found: Mapping[str, Any]) -> Elements:
     """Shape what was fetched: an absent element is absent, whether the server left it out or wrote null."""
     elements = found.get("dataset") or {}
     return {

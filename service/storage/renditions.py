@@ -1,4 +1,4 @@
-"""Cached pictures in the bucket `rendered`. It can be dropped whole at any time. Synchronous functions.
+"""Cached pictures in the bucket `rendered`. It can be dropped whole at any time. The functions are synchronous.
 
 How many bytes they are is counted in `meta` as they come and go, so that nobody has to look at all of them; every
 sweep sets it right by what is there. Whoever puts one in beyond the bound removes the oldest. Of several who remove
@@ -7,7 +7,7 @@ the same picture, the one who took its `files` document away counts it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from pymongo import ReturnDocument
 
 from service.storage.collections import Collections, Document, visible
 from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
+from service.storage.threads import Threads, one_hop
 
 MAX_RENDITION_BYTES = 16 * 1024 * 1024
 """A larger picture is not cached."""
@@ -44,64 +45,86 @@ class StoredRendition:
     metadata: Mapping[str, Any]
 
 
-def find_rendition(
-    collections: Collections, patient_id: str, dicom_id: str, key: RenditionKey
-) -> StoredRendition | None:
-    """Read a cached picture; None when it is not there, or not whole."""
-    file = collections.rendered.files.find_one(_metadata(patient_id, dicom_id, key))
-    if file is None:
-        return None
-    chunks = collections.rendered.chunks.find({"files_id": file["_id"]}, {"data": 1}, sort=[("n", 1)])
-    data = b"".join([chunk["data"] for chunk in chunks])
-    if len(data) != file["length"]:
-        return None
-    return StoredRendition(data, file["metadata"]["about"])
+@dataclass(frozen=True, slots=True)
+class Renditions:
+    """The cached pictures of instances.
 
-
-def put_rendition(
-    collections: Collections,
-    patient_id: str,
-    dicom_id: str,
-    key: RenditionKey,
-    rendition: StoredRendition,
-    now: datetime,
-    max_bytes: int,
-) -> bool:
-    """Cache a picture; those of other versions of the renderer go first, and beyond the bound the oldest go.
-
-    The instance is looked at again afterwards: a delete that ran meanwhile has looked for pictures already.
-
-    Returns
-    -------
-    bool
-        False when it was not kept: it is too large, or the instance is gone.
+    Parameters
+    ----------
+    collections : Collections
+        Of the database.
+    threads : Threads
+        Where its commands run.
+    clock : callable
+        Gives the time as an aware datetime.
+    max_bytes : int
+        What the pictures may take.
     """
-    if len(rendition.data) > min(MAX_RENDITION_BYTES, max_bytes):
-        return False
-    others = {
-        "metadata.dicom_id": dicom_id,
-        "metadata.patient_id": patient_id,
-        "metadata.renderer": {"$ne": key.renderer},
-    }
-    remove_matching(collections, others)
-    file_id = ObjectId()
-    insert_chunks(collections.rendered, file_id, rendition.data)
-    metadata = {
-        "patient_id": patient_id,
-        "dicom_id": dicom_id,
-        "frame": key.frame,
-        "renderer": key.renderer,
-        "about": dict(rendition.metadata),
-    }
-    name = f"{dicom_id}/{key.frame}"
-    insert_file(collections.rendered, file_id, len(rendition.data), name, metadata, now)
-    held = _count(collections, len(rendition.data))
-    if collections.instances.find_one(visible(patient_id, dicom_id), {"_id": 1}) is None:
-        remove_matching(collections, {"_id": file_id})
-        return False
-    if held > max_bytes:
-        trim(collections, max_bytes)
-    return True
+
+    collections: Collections
+    threads: Threads
+    clock: Callable[[], datetime]
+    max_bytes: int
+
+    @one_hop
+    def find(self, patient_id: str, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
+        """Read a cached picture; None when it is not there, or not whole.
+
+        Whether the instance may be seen is asked before.
+        """
+        file = self.collections.rendered.files.find_one(
+            {
+                "metadata.dicom_id": dicom_id,
+                "metadata.patient_id": patient_id,
+                "metadata.frame": key.frame,
+                "metadata.renderer": key.renderer,
+            }
+        )
+        if file is None:
+            return None
+        chunks = self.collections.rendered.chunks.find({"files_id": file["_id"]}, {"data": 1}, sort=[("n", 1)])
+        data = b"".join([chunk["data"] for chunk in chunks])
+        if len(data) != file["length"]:
+            return None
+        return StoredRendition(data, file["metadata"]["about"])
+
+    @one_hop
+    def put(self, patient_id: str, dicom_id: str, key: RenditionKey, rendition: StoredRendition) -> bool:
+        """Cache a picture; those of other versions of the renderer go first, and beyond the bound the oldest go.
+
+        The instance is looked at again afterwards: a delete that ran meanwhile has looked for pictures already.
+
+        Returns
+        -------
+        bool
+            False when it was not kept: it is too large, or the instance is gone.
+        """
+        if len(rendition.data) > min(MAX_RENDITION_BYTES, self.max_bytes):
+            return False
+        others = {
+            "metadata.dicom_id": dicom_id,
+            "metadata.patient_id": patient_id,
+            "metadata.renderer": {"$ne": key.renderer},
+        }
+        remove_matching(self.collections, others)
+        file_id = ObjectId()
+        insert_chunks(self.collections.rendered, file_id, rendition.data)
+        metadata = {
+            "patient_id": patient_id,
+            "dicom_id": dicom_id,
+            "frame": key.frame,
+            "renderer": key.renderer,
+            "about": dict(rendition.metadata),
+        }
+        size, name = len(rendition.data), f"{dicom_id}/{key.frame}"
+        insert_file(self.collections.rendered, file_id, size, name, metadata, self.clock())
+        held = _count(self.collections, size)
+        if self.collections.instances.find_one(visible(patient_id, dicom_id), {"_id": 1}) is None:
+            remove_matching(self.collections, {"_id": file_id})
+            return False
+        if held > self.max_bytes:
+            trim(self.collections, self.max_bytes)
+        return True
 
 
 def remove_matching(collections: Collections, wanted: Document) -> None:
@@ -130,15 +153,6 @@ def set_right(collections: Collections, held: int, counted: int) -> None:
 def bytes_held(collections: Collections) -> int:
     """Return how many bytes the pictures are, as far as it was counted."""
     return _count(collections, 0)
-
-
-def _metadata(patient_id: str, dicom_id: str, key: RenditionKey) -> dict[str, Any]:
-    return {
-        "metadata.dicom_id": dicom_id,
-        "metadata.patient_id": patient_id,
-        "metadata.frame": key.frame,
-        "metadata.renderer": key.renderer,
-    }
 
 
 def _remove(collections: Collections, file: Document) -> int:

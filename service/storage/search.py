@@ -1,19 +1,20 @@
-"""Instances by what stands in their trees: ids from the index, then envelopes for those that are shown.
-
-Synchronous functions.
-"""
+"""Instances by what stands in their trees: ids from the index, then the instances that are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import bson
 import pymongo
 
-from service.storage.collections import ENVELOPE, Collections, Document
+from schemas.database import Instance
+from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.connection import ANSWER_SECONDS, look_first
+from service.storage.threads import Threads, one_hop
+
+T = TypeVar("T")
 
 MAX_CHECKED = 1_000
 """Trees that one search tries at most, where the index alone cannot say whether all conditions hold."""
@@ -27,7 +28,7 @@ MAX_PAGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class InstanceQuery:
     """What is looked for.
 
     Parameters
@@ -45,7 +46,7 @@ class Search:
     limit, offset : int
         How many hits to give, after how many.
     elements : sequence of str
-        Keys of the top level of the trees to give with the envelopes.
+        Keys of the top level of the trees to give with the instances.
     check : callable or None
         Takes a tree, as much as `elements` names, and says whether it is a hit; None where the index says it.
     large : bool
@@ -70,7 +71,7 @@ class Hits:
 
     Parameters
     ----------
-    envelopes : list of dict
+    instances : list of Instance
         With the elements that were asked for under ``dataset``.
     next_offset : int or None
         Where the next page begins; None when this was the last.
@@ -80,43 +81,70 @@ class Hits:
         Whether there were more trees to try than one search does.
     """
 
-    envelopes: list[Document]
+    instances: list[Instance]
     next_offset: int | None
     left_out: bool
     unchecked: bool
 
 
-def find_hits(collections: Collections, search: Search) -> Hits:
-    """Find a page of hits."""
-    left_out = bool(search.conditions) and (
-        collections.tag_index.find_one({"patient_id": search.patient_id, **search.left_out}, {"_id": 1}) is not None
-    )
-    if search.check is not None:
-        return _checked(collections, search, search.check, left_out)
-    found: list[Document] = []
-    held = 0
-    position = search.offset
-    while True:
-        wanted = search.limit - len(found)
-        ids = _ids(collections, search, position, wanted + 1)
-        for number, envelope, size in _iter_envelopes(collections, search, ids[:wanted]):
-            found.append(envelope)
-            held += size
-            if held > MAX_PAGE_BYTES and number + 1 < len(ids):
-                return Hits(found, position + number + 1, left_out, unchecked=False)
-        position += min(len(ids), wanted)
-        # An index document without its instance is nothing that was found, and the page goes on behind it.
-        if len(ids) <= wanted or len(found) == search.limit:
-            return Hits(found, position if len(ids) > wanted else None, left_out, unchecked=False)
+@dataclass(frozen=True, slots=True)
+class TagIndex:
+    """The flat index of every value of every file.
+
+    Parameters
+    ----------
+    collections : Collections
+        Of the database.
+    threads : Threads
+        Where its commands run.
+    walks : Threads
+        Where walks over all that a patient has run: they take long, and wait for each other and for nobody else.
+    """
+
+    collections: Collections
+    threads: Threads
+    walks: Threads
+
+    @one_hop
+    def find_page(self, query: InstanceQuery) -> Hits:
+        """Find a page of a patient's instances by what stands in their trees."""
+        left_out = bool(query.conditions) and (
+            self.collections.tag_index.find_one({"patient_id": query.patient_id, **query.left_out}, {"_id": 1})
+            is not None
+        )
+        if query.check is not None:
+            return _checked(self.collections, query, query.check, left_out)
+        found: list[Instance] = []
+        held = 0
+        position = query.offset
+        while True:
+            wanted = query.limit - len(found)
+            ids = _ids(self.collections, query, position, wanted + 1)
+            for number, instance, size in _iter_instances(self.collections, query, ids[:wanted]):
+                found.append(instance)
+                held += size
+                if held > MAX_PAGE_BYTES and number + 1 < len(ids):
+                    return Hits(found, position + number + 1, left_out, unchecked=False)
+            position += min(len(ids), wanted)
+            # An index document without its instance is nothing that was found, and the page goes on behind it.
+            if len(ids) <= wanted or len(found) == query.limit:
+                return Hits(found, position if len(ids) > wanted else None, left_out, unchecked=False)
+
+    @one_hop
+    def find_ids(self, patient_id: str, conditions: Mapping[str, Any]) -> set[str]:
+        """Find the ids of a patient's files by a filter of `tag_index`, whether or not their instances are seen."""
+        wanted = {"patient_id": patient_id, **conditions}
+        return {hit["_id"] for hit in self.collections.tag_index.find(wanted, {"_id": 1})}
+
+    async def read(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
+        """Return what `read` makes of all index documents of a patient, in a thread, within so many seconds.
+
+        It is given ``tags``, ``vrs`` and ``truncated`` of each.
+        """
+        return await self.walks.run(lambda: read(_walk(self.collections, patient_id)), seconds)
 
 
-def find_ids(collections: Collections, patient_id: str, conditions: Mapping[str, Any]) -> set[str]:
-    """Find the ids of all hits of a filter of `tag_index`."""
-    return {hit["_id"] for hit in collections.tag_index.find({"patient_id": patient_id, **conditions}, {"_id": 1})}
-
-
-def walk_index(collections: Collections, patient_id: str) -> Iterator[Document]:
-    """Return ``tags``, ``vrs`` and ``truncated`` of every index document of a patient."""
+def _walk(collections: Collections, patient_id: str) -> Iterator[Document]:
     projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}
     look_first(collections.tag_index)
     cursor = collections.tag_index.find({"patient_id": patient_id}, projection)
@@ -128,58 +156,58 @@ def walk_index(collections: Collections, patient_id: str) -> Iterator[Document]:
 
 
 def _checked(
-    collections: Collections, search: Search, check: Callable[[Mapping[str, Any]], bool], left_out: bool
+    collections: Collections, query: InstanceQuery, check: Callable[[Mapping[str, Any]], bool], left_out: bool
 ) -> Hits:
     """Try the trees in order until the page is full; the offset counts those that pass."""
-    ids = _ids(collections, search, 0, MAX_CHECKED + 1)
+    ids = _ids(collections, query, 0, MAX_CHECKED + 1)
     unchecked = len(ids) > MAX_CHECKED
-    found: list[Document] = []
+    found: list[Instance] = []
     passed = held = 0
-    for _, envelope, size in _iter_envelopes(collections, search, ids[:MAX_CHECKED]):
-        if not check(envelope.get("dataset") or {}):
+    for _, instance, size in _iter_instances(collections, query, ids[:MAX_CHECKED]):
+        if not check(instance.get("dataset") or {}):
             continue
-        if len(found) == search.limit or held > MAX_PAGE_BYTES:
-            return Hits(found, search.offset + len(found), left_out, unchecked=False)
+        if len(found) == query.limit or held > MAX_PAGE_BYTES:
+            return Hits(found, query.offset + len(found), left_out, unchecked=False)
         passed += 1
-        if passed > search.offset:
-            found.append(envelope)
+        if passed > query.offset:
+            found.append(instance)
             held += size
     return Hits(found, None, left_out, unchecked)
 
 
-def _ids(collections: Collections, search: Search, skip: int, limit: int) -> list[str]:
+def _ids(collections: Collections, query: InstanceQuery, skip: int, limit: int) -> list[str]:
     order = [("received_at", -1), ("_id", 1)]
-    if search.order is not None:
-        order.insert(0, (search.order, -1 if search.descending else 1))
+    if query.order is not None:
+        order.insert(0, (query.order, -1 if query.descending else 1))
     cursor = collections.tag_index.find(
-        {"patient_id": search.patient_id, **search.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
+        {"patient_id": query.patient_id, **query.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
     )
     return [hit["_id"] for hit in cursor]
 
 
-def _iter_envelopes(
-    collections: Collections, search: Search, ids: Sequence[str]
-) -> Iterator[tuple[int, Document, int]]:
-    """Return the envelopes of hits in their order, without those that are gone.
+def _iter_instances(
+    collections: Collections, query: InstanceQuery, ids: Sequence[str]
+) -> Iterator[tuple[int, Instance, int]]:
+    """Return the instances of hits in their order, without those that are gone.
 
     Each comes with its place among the ids, and with the bytes of its elements as the database has them.
     """
-    projection = {**ENVELOPE, **{f"dataset.{key}": 1 for key in search.elements}}
+    projection = {**SMALL_FIELDS, **{f"dataset.{key}": 1 for key in query.elements}}
     # A few at a time: the local database compares each document with each id of a list. What may be large comes alone,
     # and several together once it turns out to be small.
-    at_once = 1 if search.large else _AT_ONCE
+    at_once = 1 if query.large else _AT_ONCE
     begin = 0
     while begin < len(ids):
         some = list(ids[begin : begin + at_once])
-        among = {"_id": {"$in": some}, "patient_id": search.patient_id, "extraction.state": "done"}
-        found = {envelope["_id"]: envelope for envelope in collections.instances.find(among, projection)}
+        among = {"_id": {"$in": some}, "patient_id": query.patient_id, "extraction.state": "done"}
+        found = {instance["_id"]: instance for instance in collections.instances.find(among, projection)}
         largest = 0
         for number, each in enumerate(some, start=begin):
             if each in found:
-                envelope = found.pop(each)
-                size = len(bson.encode(envelope["dataset"])) if search.elements and envelope.get("dataset") else 0
+                instance = found.pop(each)
+                size = len(bson.encode(instance["dataset"])) if query.elements and instance.get("dataset") else 0
                 largest = max(largest, size)
-                yield number, envelope, size
+                yield number, instance, size
         begin += len(some)
-        if search.large:
+        if query.large:
             at_once = min(2 * at_once, _AT_ONCE_OF_LARGE) if largest < _SMALL else 1

@@ -9,41 +9,40 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
+from schemas.database import Instance
 from service.storage.collections import Collections, Document
 from service.storage.newest import newest_of_series
-
-SeriesElements = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 
 _NAMESPACE = uuid.UUID("0b8a3f0e-64a5-4f0a-9d5b-4a3f6d8f8f10")
 
 
-def series_key(envelope: Mapping[str, Any]) -> Document | None:
+def series_key(instance: Instance | Document) -> Document | None:
     """Return the filter for the document of an instance's series; None without the UIDs."""
-    patient_id = envelope["patient_id"]
-    study, series = envelope.get("study_instance_uid"), envelope.get("series_instance_uid")
+    patient_id = instance["patient_id"]
+    study, series = instance.get("study_instance_uid"), instance.get("series_instance_uid")
     if not (study and series):
         return None
     return {"_id": str(uuid.uuid5(_NAMESPACE, json.dumps([patient_id, study, series]))), "patient_id": patient_id}
 
 
-def put_series(collections: Collections, envelope: Mapping[str, Any], attributes: Mapping[str, Any] | None) -> None:
+def put_series(collections: Collections, instance: Instance, attributes: Mapping[str, Any] | None) -> None:
     """Show an instance's attributes for its series, unless a newer instance is shown already."""
-    key = series_key(envelope)
+    key = series_key(instance)
     if attributes is None or key is None:
         return
-    older = {**key, "received_at": {"$lte": envelope["received_at"]}}
+    older = {**key, "received_at": {"$lte": instance["received_at"]}}
     change = {
         "$set": {
-            "study_instance_uid": envelope["study_instance_uid"],
-            "series_instance_uid": envelope["series_instance_uid"],
-            "received_at": envelope["received_at"],
-            "dicom_id": envelope["_id"],
-            "original_id": envelope["original_id"],
+            "study_instance_uid": instance["study_instance_uid"],
+            "series_instance_uid": instance["series_instance_uid"],
+            "received_at": instance["received_at"],
+            "dicom_id": instance["_id"],
+            "original_id": instance["original_id"],
             "attributes": attributes,
         }
     }
@@ -59,23 +58,22 @@ def put_series(collections: Collections, envelope: Mapping[str, Any], attributes
                 return
 
 
-def retire_from_series(collections: Collections, envelope: Mapping[str, Any], elements: SeriesElements) -> None:
+def retire_from_series(collections: Collections, instance: Instance | Document) -> None:
     """Let a series no longer show an instance that is being deleted: the next newest takes its place, or none.
 
     Called when the instance is marked `deleting` already, so that two deletes at once see each other.
     """
-    key = series_key(envelope)
+    key = series_key(instance)
     if key is None:
         return
-    shown = envelope["original_id"]
+    shown = instance["original_id"]
     if collections.series.find_one({**key, "original_id": shown}, {"_id": 1}) is None:
         return
     while True:
-        newest = newest_of_series(collections, envelope)
+        newest = newest_of_series(collections, instance)
         if newest is None:
             collections.series.delete_one({**key, "original_id": shown})
             return
-        attributes = elements(newest.get("dataset") or {})
         done = collections.series.update_one(
             {**key, "original_id": shown},
             {
@@ -83,7 +81,7 @@ def retire_from_series(collections: Collections, envelope: Mapping[str, Any], el
                     "received_at": newest["received_at"],
                     "dicom_id": newest["_id"],
                     "original_id": newest["original_id"],
-                    "attributes": attributes or {},
+                    "attributes": newest.get("series") or {},
                 }
             },
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from service.storage.collections import Collections
-from service.storage.threads import Threads
+from service.storage.threads import Threads, one_hop
 
 MOST_COUNTED = 100_000
 """Where more instances wait, or have failed, this number is told: counting on would take the database's time."""
@@ -33,27 +32,20 @@ class ThreadUse:
     waiting: int
 
 
-class Figures:
-    """The figures of a store.
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The statistics of a store."""
 
-    Parameters
-    ----------
-    collections : Collections
-        Of the store.
-    threads : Threads
-        In which its calls run.
-    """
-
-    def __init__(self, collections: Collections, threads: Threads) -> None:
-        self._collections = collections
-        self._threads = threads
+    collections: Collections
+    threads: Threads
 
     def thread_use(self) -> ThreadUse:
         """Return what the threads do now."""
-        busy = min(self._threads.running, self._threads.size)
-        return ThreadUse(self._threads.size, busy, self._threads.running - busy)
+        busy = min(self.threads.running, self.threads.size)
+        return ThreadUse(self.threads.size, busy, self.threads.running - busy)
 
-    async def count_states(self) -> dict[str, int]:
+    @one_hop
+    def count_states(self) -> dict[str, int]:
         """Count the instances by the state of their extraction; of those that are done, about.
 
         Raises
@@ -61,13 +53,9 @@ class Figures:
         DatabaseUnavailable
             The database is away.
         """
-        return await self._threads.run(partial(_count_states, self._collections))
-
-
-def _count_states(collections: Collections) -> dict[str, int]:
-    counts = {
-        state: collections.instances.count_documents({"extraction.state": state}, limit=MOST_COUNTED)
-        for state in UNFINISHED
-    }
-    done = collections.instances.estimated_document_count() - sum(counts.values())
-    return {**counts, "done": max(done, 0)}
+        instances = self.collections.instances
+        counts = {
+            state: instances.count_documents({"extraction.state": state}, limit=MOST_COUNTED) for state in UNFINISHED
+        }
+        done = instances.estimated_document_count() - sum(counts.values())
+        return {**counts, "done": max(done, 0)}

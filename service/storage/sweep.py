@@ -8,7 +8,7 @@ An upload writes its chunks first, from the first one on, and a removal takes th
 are all that is walked of the originals; they are looked up by the index on `instances.original_id`, since chunks
 without a `files` document say nothing else of whose they are. The walk goes in windows of time, because not every
 server ends a range early, and begins where the last one ended. On MongoDB the walks are answered from indexes, without
-a tree or a chunk. Synchronous functions; each is one hop to a thread.
+a tree or a chunk. The functions are synchronous; each is one hop to a thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import astuple, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from service.storage import renditions
 from service.storage.collections import Collections, Document
 from service.storage.gridfs_documents import Bucket
 from service.storage.originals import remove_whole
-from service.storage.series import SeriesElements, retire_from_series
+from service.storage.series import retire_from_series
 from service.storage.threads import Threads
 
 BATCH = 200
@@ -37,6 +37,11 @@ FIRST_WINDOW = timedelta(hours=1)
 SHORTEST_WINDOW = timedelta(seconds=1)
 BEFORE_THE_FIRST = timedelta(days=1)
 """How much earlier than its database an original may claim to be: clocks differ."""
+
+PAUSE_SECONDS = 0.01
+"""Between two steps."""
+
+Unnamed = Callable[[Collections, list[ObjectId]], list[ObjectId]]
 
 SERIES_FIELDS = ("patient_id", "study_instance_uid", "series_instance_uid", "received_at", "original_id")
 
@@ -68,6 +73,74 @@ class Window:
 
     position: ObjectId
     length: timedelta = FIRST_WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What no instance names, and pictures beyond their bound.
+
+    Parameters
+    ----------
+    collections : Collections
+        Of the database.
+    threads : Threads
+        Where the steps run.
+    clock : callable
+        Gives the time as an aware datetime.
+    max_rendered_bytes : int
+        What the cached pictures may take.
+    """
+
+    collections: Collections
+    threads: Threads
+    clock: Callable[[], datetime]
+    max_rendered_bytes: int
+
+    async def sweep(self, older_than: timedelta) -> Swept:
+        """Remove originals, index documents, series and pictures without an instance; and the oldest pictures.
+
+        It can be stopped anywhere.
+
+        Parameters
+        ----------
+        older_than : timedelta
+            What is younger may belong to an upload that is under way, and stays.
+        """
+        collections, threads = self.collections, self.threads
+        horizon = ObjectId.from_datetime(self.clock() - older_than)
+        indexes = series = 0
+        async for batch in _steps(threads, partial(walk, collections.tag_index)):
+            indexes += await threads.run(partial(sweep_indexes, collections, batch, horizon))
+        async for batch in _steps(threads, partial(walk, collections.series, *SERIES_FIELDS)):
+            series += await threads.run(partial(sweep_series, collections, batch, horizon))
+        began = await threads.run(partial(begin, collections))
+        originals = await self._sweep_bucket(collections.originals, unnamed_originals, Window(began), horizon)
+        pictures = await self._sweep_bucket(collections.rendered, unnamed_renditions, Window(began), horizon)
+        await threads.run(partial(end, collections, horizon))
+        await self._trim_renditions()
+        return Swept(originals, indexes, series, pictures)
+
+    async def _sweep_bucket(self, bucket: Bucket, unnamed: Unnamed, window: Window, horizon: ObjectId) -> int:
+        removed = 0
+        while (ids := await self.threads.run(partial(next_files, bucket, window, horizon))) is not None:
+            for file_id in await self.threads.run(partial(unnamed, self.collections, ids)):
+                await remove_whole(self.threads, bucket, file_id)
+                removed += 1
+            await asyncio.sleep(PAUSE_SECONDS)
+        return removed
+
+    async def _trim_renditions(self) -> None:
+        """Count the bytes of the cached pictures anew, and remove the oldest while there are too many."""
+        collections, threads = self.collections, self.threads
+        held = await threads.run(partial(renditions.bytes_held, collections))
+        counted = 0
+        async for batch in _steps(threads, partial(walk, collections.rendered.files, "length")):
+            counted += sum(file["length"] for file in batch)
+        await threads.run(partial(renditions.set_right, collections, held, counted))
+        more = True
+        while more:
+            more = await threads.run(partial(renditions.trim, collections, self.max_rendered_bytes))
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 def begin(collections: Collections) -> ObjectId:
@@ -117,7 +190,7 @@ def unnamed_renditions(collections: Collections, ids: list[ObjectId]) -> list[Ob
     return [each for each in ids if instance_of.get(each) not in there]
 
 
-def walk(collection: Collection[Document], *names: str) -> Iterator[list[Document]]:
+def walk(collection: Collection[Any], *names: str) -> Iterator[list[Document]]:
     """Walk a collection in the order of `_id`, with some fields, a batch a step."""
     batch: list[Document] = []
     # Without further fields the hint has MongoDB answer from the index alone.
@@ -146,14 +219,14 @@ def sweep_indexes(collections: Collections, batch: list[Document], horizon: Obje
     return removed
 
 
-def sweep_series(collections: Collections, batch: list[Document], horizon: ObjectId, elements: SeriesElements) -> int:
+def sweep_series(collections: Collections, batch: list[Document], horizon: ObjectId) -> int:
     """Let series that show a lost instance show the next newest one; return how many had none."""
     old: dict[ObjectId, dict[str, Any]] = {
         document["original_id"]: document for document in batch if document["original_id"] < horizon
     }
     removed = 0
     for original_id in unnamed_originals(collections, list(old)):
-        retire_from_series(collections, old[original_id], elements)
+        retire_from_series(collections, old[original_id])
         removed += collections.series.find_one({"_id": old[original_id]["_id"]}, {"_id": 1}) is None
     return removed
 
@@ -161,66 +234,6 @@ def sweep_series(collections: Collections, batch: list[Document], horizon: Objec
 def _find_instances(collections: Collections, ids: list[str]) -> set[str]:
     found = collections.instances.find({"_id": {"$in": ids}}, {"_id": 1}) if ids else ()
     return {document["_id"] for document in found}
-
-
-PAUSE_SECONDS = 0.01
-"""Between two steps."""
-
-Unnamed = Callable[[Collections, list[ObjectId]], list[ObjectId]]
-
-
-async def sweep_all(threads: Threads, collections: Collections, elements: SeriesElements, horizon: ObjectId) -> Swept:
-    """Remove what no instance names and is older than the horizon; it can be stopped anywhere.
-
-    Parameters
-    ----------
-    threads : Threads
-        Where the steps run.
-    collections : Collections
-        Of the database.
-    elements : callable
-        Gives the series attributes of a dataset.
-    horizon : ObjectId
-        What was made after it stays.
-    """
-    indexes = series = 0
-    async for batch in _steps(threads, partial(walk, collections.tag_index)):
-        indexes += await threads.run(partial(sweep_indexes, collections, batch, horizon))
-    async for batch in _steps(threads, partial(walk, collections.series, *SERIES_FIELDS)):
-        series += await threads.run(partial(sweep_series, collections, batch, horizon, elements))
-    began = await threads.run(partial(begin, collections))
-    buckets = ((collections.originals, unnamed_originals), (collections.rendered, unnamed_renditions))
-    originals, pictures = [
-        await _sweep_bucket(threads, collections, bucket, unnamed, Window(began), horizon)
-        for bucket, unnamed in buckets
-    ]
-    await threads.run(partial(end, collections, horizon))
-    return Swept(originals, indexes, series, pictures)
-
-
-async def trim_renditions(threads: Threads, collections: Collections, max_bytes: int) -> None:
-    """Count the bytes of the cached pictures anew, and remove the oldest while there are too many."""
-    held = await threads.run(partial(renditions.bytes_held, collections))
-    counted = 0
-    async for batch in _steps(threads, partial(walk, collections.rendered.files, "length")):
-        counted += sum(file["length"] for file in batch)
-    await threads.run(partial(renditions.set_right, collections, held, counted))
-    more = True
-    while more:
-        more = await threads.run(partial(renditions.trim, collections, max_bytes))
-        await asyncio.sleep(PAUSE_SECONDS)
-
-
-async def _sweep_bucket(
-    threads: Threads, collections: Collections, bucket: Bucket, unnamed: Unnamed, window: Window, horizon: ObjectId
-) -> int:
-    removed = 0
-    while (ids := await threads.run(partial(next_files, bucket, window, horizon))) is not None:
-        for file_id in await threads.run(partial(unnamed, collections, ids)):
-            await remove_whole(threads, bucket, file_id)
-            removed += 1
-        await asyncio.sleep(PAUSE_SECONDS)
-    return removed
 
 
 async def _steps(threads: Threads, begin: Callable[[], Iterator[list[Document]]]) -> AsyncIterator[list[Document]]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from service.errors import DatabaseUnavailable, Overloaded
 from service.storage.connection import ANSWER_SECONDS, answering
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Threads:
@@ -92,3 +94,27 @@ class Threads:
     def close(self) -> None:
         """Let the threads end. Sequences under way are finished."""
         self._executor.shutdown(wait=False)
+
+
+class HasThreads(Protocol):
+    """A part of the store: it has threads in which its commands run."""
+
+    @property
+    def threads(self) -> Threads:
+        """Where its commands run."""
+
+
+S = TypeVar("S", bound=HasThreads)
+
+
+def one_hop(commands: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Return a method as a coroutine: its commands run one after another in one hop to a thread.
+
+    It raises what :meth:`Threads.run` raises, beside its own errors.
+    """
+
+    @wraps(commands)
+    async def hop(self: S, /, *arguments: P.args, **options: P.kwargs) -> T:
+        return await self.threads.run(partial(commands, self, *arguments, **options))
+
+    return hop

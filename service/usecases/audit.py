@@ -17,10 +17,10 @@ from dataclasses import replace
 from itertools import islice
 
 from service.errors import Unavailable
-from service.storage.audit import AuditTrail, Entry
+from service.storage.audit import AuditEntry, AuditTrail
 from service.telemetry.metrics import Metrics
 
-__all__ = ["Audit", "Entry"]
+__all__ = ["Audit", "AuditEntry"]
 
 INTERVAL_SECONDS = 0.5
 CLOSING_SECONDS = 3.0
@@ -57,7 +57,7 @@ class Audit:
         self._trail = trail
         self._metrics = metrics
         self._monotonic = monotonic
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[AuditEntry] = deque()
         self._weight = 0
         self._writing = asyncio.Lock()
         self._failing = False
@@ -69,7 +69,7 @@ class Audit:
         """Whether another request may be answered."""
         return self._weight < ROOM
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: AuditEntry) -> None:
         """Queue an entry, which is written soon."""
         # What is refused for want of room is itself noted only as long as there is twice the room.
         if self._weight >= 2 * ROOM:
@@ -80,7 +80,7 @@ class Audit:
             self._waiting.append(part)
             self._weight += _weight(part)
 
-    def note_stranger(self, entry: Entry) -> None:
+    def note_stranger(self, entry: AuditEntry) -> None:
         """Queue an entry about a token that is not valid, unless there were many of them this minute."""
         minute = int(self._monotonic() // 60)
         if minute != self._minute:
@@ -122,7 +122,7 @@ class Audit:
         finally:
             self._metrics.audit_waiting(len(self._waiting))
 
-    async def _append(self, batch: list[Entry]) -> int:
+    async def _append(self, batch: list[AuditEntry]) -> int:
         """Write a batch, and tell how many of it are lost."""
         try:
             return await self._trail.append(batch)
@@ -144,11 +144,11 @@ class Audit:
             log.error("%d entries of the audit could not be written and are lost", len(self._waiting))
 
 
-def _weight(entry: Entry) -> int:
+def _weight(entry: AuditEntry) -> int:
     return 1 + len(entry.dicom_ids)
 
 
-def _part(entry: Entry, start: int) -> Entry:
+def _part(entry: AuditEntry, start: int) -> AuditEntry:
     """Return an entry about some of the instances that a request was about."""
     ids = entry.dicom_ids[start : start + IDS_AN_ENTRY]
     return replace(entry, dicom_ids=ids, entry_id=type(entry.entry_id)())

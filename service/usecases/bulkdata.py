@@ -9,9 +9,11 @@ from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import bulk_data
 from service.dicom.limits import Limits
 from service.dicom.paths import locate, parse_tag_path
+from service.dicom.source import open_source
 from service.errors import NotFound
 from service.usecases import tags
 from service.usecases.context import Context
+from service.usecases.instances import find_instance, open_original
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,6 @@ async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text:
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id, dicom_id : str
         Whose, and which instance.
     text : str
@@ -67,12 +67,8 @@ async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text:
 
 
 async def _range_of_original(context: Context, patient_id: str, dicom_id: str, offset: int, length: int) -> BulkData:
-    envelope = await context.store.find_envelope(patient_id, dicom_id)
-    if envelope is None:
-        raise NotFound("There is no such instance.")
-    original = await context.store.open_original(patient_id, envelope["original_id"])
-    if original is None:
-        raise NotFound("There is no such instance.")
+    instance = await find_instance(context, patient_id, dicom_id)
+    original = await open_original(context, patient_id, instance["original_id"])
     stop = min(offset + length, original.length)
     return BulkData(stop - offset, original.iter_range(offset, stop))
 
@@ -90,7 +86,7 @@ def _no_bytes() -> NotFound:
 
 def read_value(source: bytes | str, limits: Limits, text: str) -> bytes:
     """In a worker: read the bytes of one element's value from an original."""
-    tree = read_tree(tags.as_buffer(source), limits)
+    tree = read_tree(open_source(source), limits)
     element = locate(tree.dataset, parse_tag_path(text)).element
     held = bulk_data(element)
     if held is not None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from service.dicom.limits import Limits
+from service.dicom.pixels.limits import PixelLimits
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -51,3 +53,13 @@ class Context:
     renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))
+
+    @property
+    def limits(self) -> Limits:
+        """What reading one file may cost."""
+        return Limits(max_inflated_bytes=self.settings.max_inflated_bytes)
+
+    @property
+    def pixel_limits(self) -> PixelLimits:
+        """What one frame may cost."""
+        return PixelLimits(max_frame_pixels=self.settings.max_frame_pixels)

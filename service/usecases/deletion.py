@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from service.errors import NotFound, Unavailable
-from service.usecases.audit import Entry
+from service.errors import NoSuchInstance, Unavailable
+from service.usecases.audit import AuditEntry
 from service.usecases.context import Context
 
 
-async def delete(context: Context, patient_id: str, dicom_id: str, intent: Entry) -> None:
+async def delete(context: Context, patient_id: str, dicom_id: str, intent: AuditEntry) -> None:
     """Remove an instance: its index, renditions, original bytes, and the document last.
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id, dicom_id : str
         Whose, and which instance.
-    intent : Entry
+    intent : AuditEntry
         Who wants it. It is written to the audit first, and nothing is deleted where it cannot be.
 
     Raises
     ------
-    NotFound
+    NoSuchInstance
         Where the patient has no such instance.
     Unavailable
         Where the intent cannot be written, or the database does not answer; what was begun is finished by recovery.
@@ -30,5 +28,5 @@ async def delete(context: Context, patient_id: str, dicom_id: str, intent: Entry
         context.metrics.audit("lost")
         raise Unavailable("A delete must be audited, and the audit cannot be written.", retry_after=5)
     context.metrics.audit("written")
-    if not await context.store.delete_instance(patient_id, dicom_id):
-        raise NotFound("There is no such instance.")
+    if not await context.store.deletion.delete(patient_id, dicom_id):
+        raise NoSuchInstance

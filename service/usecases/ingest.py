@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from bson import ObjectId
-
-from service.dicom.extract import EXTRACTOR_VERSION, Extraction, extract, extract_packed, unpack
-from service.dicom.limits import Limits, OverBudget
+from schemas.database import ExtractionStatus, State
+from service.dicom.extract import Extraction, extract, extract_packed, unpack
+from service.dicom.limits import OverBudget
 from service.errors import LimitExceeded, ServiceError, Unavailable, WorkerLost
 from service.usecases.context import Context
+from service.usecases.instances import extracted, new_instance
 from service.usecases.receiving import Received, receive
 
 IN_PROCESS_ELEMENTS = 2000
@@ -33,7 +32,7 @@ class Stored:
         The instance's id.
     created : bool
         False where the patient had these bytes already.
-    state : str
+    state : State
         ``done``, or ``pending`` while its tags cannot be read yet.
     problems : int
         How many elements could not be converted.
@@ -43,7 +42,7 @@ class Stored:
 
     dicom_id: str
     created: bool
-    state: str
+    state: State
     problems: int = 0
     truncated_at: int | None = None
 
@@ -61,8 +60,6 @@ async def store_upload(
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id : str
         Whose file it is.
     file_name : str
@@ -113,67 +110,34 @@ async def _store(
     settings = context.settings
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
     async with receive(chunks, *spooling) as received:
-        envelope: dict[str, Any] = {
-            "_id": await context.store.settle_id(patient_id, received.sha256),
-            "patient_id": patient_id,
-            "file_name": file_name,
-            "size": received.size,
-            "sha256": received.sha256,
-            "original_id": ObjectId(),
-            "received_at": context.clock(),
-        }
+        dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)
+        instance = new_instance(dicom_id, patient_id, file_name, received.size, received.sha256, context.clock())
+        content = received.source if isinstance(received.source, bytes) else received.chunks()
         if not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
-            present = await _find_present(context, envelope)
+            present = await _find_present(context, patient_id, dicom_id)
             if present is not None:
                 context.metrics.upload("present")
                 return present
         extraction = None if respond_async else await _extract_or_leave(context, received)
         if extraction is None:
-            committed = await _store_pending(context, envelope, received)
-            stored = Stored(envelope["_id"], created=True, state="pending")
+            committed = await context.store.uploads.store_pending(instance, content)
+            if committed:
+                context.unfinished.set()
+            stored = Stored(dicom_id, created=True, state="pending")
         else:
             if check is not None:
                 check(extraction.identifiers)
-            envelope |= extracted_fields(extraction, context)
-            content = received.source if isinstance(received.source, bytes) else received.chunks()
-            committed = await context.store.store_instance(envelope, extraction, content)
-            stored = Stored(envelope["_id"], True, "done", extraction.problems, extraction.truncated_at)
+            whole = extracted(instance, extraction, context.clock())
+            committed = await context.store.uploads.store(whole, extraction, content)
+            stored = Stored(dicom_id, True, "done", extraction.problems, extraction.truncated_at)
         if committed:
             context.metrics.upload("pending" if extraction is None else "stored", received.size)
             return stored
-        present = await _find_present(context, envelope)
+        present = await _find_present(context, patient_id, dicom_id)
         if present is None:
             raise Unavailable("The same file is being deleted. Send it again when that is over.")
         context.metrics.upload("present")
         return present
-
-
-def extracted_fields(extraction: Extraction, context: Context, attempts: int = 1) -> dict[str, Any]:
-    """Return the fields of an instance's envelope that follow from its extraction.
-
-    Parameters
-    ----------
-    extraction : Extraction
-        What was extracted just now.
-    context : Context
-        For the time.
-    attempts : int
-        How many times it was tried.
-    """
-    return {
-        **extraction.identifiers,
-        "extraction": {
-            "state": "done",
-            "version": EXTRACTOR_VERSION,
-            "at": context.clock(),
-            "attempts": attempts,
-            "error": None,
-        },
-        "problems": extraction.problems,
-        "warnings": extraction.warnings,
-        "truncated_at": extraction.truncated_at,
-        "spilled": extraction.spilled,
-    }
 
 
 async def extract_in_worker(context: Context, source: bytes | str) -> Extraction:
@@ -186,9 +150,9 @@ async def extract_in_worker(context: Context, source: bytes | str) -> Extraction
     WorkerLost
         The worker crashed, or ran out of time.
     """
-    limits = Limits(max_inflated_bytes=context.settings.max_inflated_bytes)
+    seconds = context.settings.extraction_timeout
     with context.metrics.work("extraction", "worker"):
-        packed = await context.workers.run(extract_packed, source, limits, timeout=context.settings.extraction_timeout)
+        packed = await context.workers.run(extract_packed, source, context.limits, timeout=seconds)
     return unpack(packed)
 
 
@@ -196,10 +160,8 @@ async def _extract_or_leave(context: Context, received: Received) -> Extraction 
     """Extract here what is small, and in a worker what is not; None where the worker did not survive it."""
     source = received.source
     if isinstance(source, bytes) and received.size <= context.settings.in_process_bytes:
-        limits = Limits(
-            max_inflated_bytes=min(context.settings.max_inflated_bytes, 4 * received.size),
-            max_elements=IN_PROCESS_ELEMENTS,
-        )
+        inflated = min(context.limits.max_inflated_bytes, 4 * received.size)
+        limits = replace(context.limits, max_inflated_bytes=inflated, max_elements=IN_PROCESS_ELEMENTS)
         try:
             with context.metrics.work("extraction", "service"):
                 return extract(source, limits)
@@ -211,36 +173,17 @@ async def _extract_or_leave(context: Context, received: Received) -> Extraction 
         return None
 
 
-async def _store_pending(context: Context, envelope: dict[str, Any], received: Received) -> bool:
-    """Store an original with an instance that has no tags yet."""
-    store = context.store
-    envelope["extraction"] = {
-        "state": "pending",
-        "version": EXTRACTOR_VERSION,
-        "at": None,
-        "attempts": 0,
-        "error": None,
-    }
-    envelope["problems"] = 0
-    await store.write_original(envelope, received.source if isinstance(received.source, bytes) else received.chunks())
-    if await store.insert_pending(envelope):
-        context.unfinished.set()
-        return True
-    await store.remove_original(envelope["original_id"])
-    return False
-
-
-async def _find_present(context: Context, envelope: Mapping[str, Any]) -> Stored | None:
+async def _find_present(context: Context, patient_id: str, dicom_id: str) -> Stored | None:
     """Find what the patient has under the same bytes; a failed extraction is queued again."""
-    present = await context.store.find_envelope(envelope["patient_id"], envelope["_id"])
+    present = await context.store.instances.find(patient_id, dicom_id)
     if present is None:
         return None
     state = present["extraction"]["state"]
     if state == "failed":
-        pending = {**present["extraction"], "state": "pending", "attempts": 0, "retry_at": None}
-        await context.store.set_extraction(present, pending)
-        context.unfinished.set()
         state = "pending"
+        pending: ExtractionStatus = {**present["extraction"], "state": state, "attempts": 0, "retry_at": None}
+        await context.store.instances.set_extraction(present, pending)
+        context.unfinished.set()
     return Stored(
         present["_id"],
         created=False,

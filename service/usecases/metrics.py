@@ -23,8 +23,6 @@ class Measuring:
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     keys : KeySource or None
         Where the keys of tokens are published; None where there is a secret.
     """
@@ -71,7 +69,7 @@ class Measuring:
     def _look_around(self) -> None:
         metrics, workers = self._context.metrics, self._context.workers
         metrics.workers(workers.size, workers.busy, workers.queued, workers.finished, workers.restarts)
-        threads = self._context.store.figures.thread_use()
+        threads = self._context.store.statistics.thread_use()
         metrics.storage_threads(threads.size, threads.busy, threads.waiting)
         if self._keys is not None:
             metrics.keys(self._keys.fetches, self._keys.failures, self._keys.age())
@@ -79,7 +77,7 @@ class Measuring:
 
     async def _look_at_database(self) -> None:
         try:
-            self._context.metrics.database(await self._context.store.figures.count_states())
+            self._context.metrics.database(await self._context.store.statistics.count_states())
         except ServiceError:
             self._context.metrics.database(None)
         finally:

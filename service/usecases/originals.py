@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, BinaryIO
 
-from service.errors import Invalid, NotFound, NoWorker, WorkerLost
+from schemas.database import Instance
+from service.errors import Invalid, NoWorker, WorkerLost
 from service.usecases import spool
 from service.usecases.context import Context
+from service.usecases.instances import open_original
 from service.workers.pool import OutOfTime
 
 IN_MEMORY_BYTES = 4 << 20
@@ -18,30 +20,26 @@ IN_MEMORY_BYTES = 4 << 20
 
 @contextlib.asynccontextmanager
 async def local_original(
-    context: Context, envelope: Mapping[str, Any], ranges: Sequence[tuple[int, int]] | None = None
+    context: Context, instance: Instance, ranges: Sequence[tuple[int, int]] | None = None
 ) -> AsyncIterator[bytes | str]:
     """Fetch an original, as bytes or as the path of a file that is gone afterwards.
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
-    envelope : mapping
-        Of the instance whose original it is.
+    instance : Instance
+        Whose original it is.
     ranges : sequence of (int, int), optional
         The parts ``[start, stop)`` that will be read. Where they are given, a large original comes as a sparse file
         of its full length in which only these are filled.
 
     Raises
     ------
-    NotFound
+    NoSuchInstance
         Where there is no such original.
     Overloaded
         Where the disk of the spool files is full, or nearly.
     """
-    original = await context.store.open_original(envelope["patient_id"], envelope["original_id"])
-    if original is None:
-        raise NotFound("There is no such instance.")
+    original = await open_original(context, instance["patient_id"], instance["original_id"])
     if original.length <= IN_MEMORY_BYTES:
         yield await original.read_range()
         return
@@ -73,8 +71,6 @@ async def ask_worker(
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     function : callable
         Of a module; it is called in the worker.
     arguments

@@ -2,7 +2,7 @@
 
 An instance waits as ``pending`` where its upload asked for an early answer, or where the worker that extracted it was
 lost; a delete that met a crash leaves one as ``deleting``. Every service process looks for such at its start, every
-minute, and as soon as it stores a pending one itself. Several processes share the work by claims that run out.
+minute, and as soon as it stores a pending one itself. Several processes share the work by leases that run out.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, cast
 
+from schemas.database import ExtractionStatus, Instance
 from service.errors import Invalid, NotFound, NoWorker, Unavailable, WorkerLost
 from service.usecases.context import Context
-from service.usecases.ingest import extract_in_worker, extracted_fields
+from service.usecases.ingest import extract_in_worker
+from service.usecases.instances import extracted
 from service.usecases.originals import local_original
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ async def keep_sweeping(context: Context) -> None:
     while True:
         try:
             now = context.clock()
-            if await context.store.maintenance.claim_sweep(now, now + timedelta(seconds=SWEEP_EVERY_SECONDS)):
-                swept = await context.store.sweep(LEFTOVER_AGE)
+            if await context.store.leases.take_sweep(now, now + timedelta(seconds=SWEEP_EVERY_SECONDS)):
+                swept = await context.store.leftovers.sweep(LEFTOVER_AGE)
                 if swept.total:
                     logger.info("Leftovers of crashes were removed: %s", swept)
         except Unavailable:
@@ -84,42 +85,43 @@ async def recover(context: Context) -> int:
         Where the database does not answer.
     """
     taken = 0
-    while envelope := await _claim(context, "deleting"):
+    while instance := await _take(context, "deleting"):
         taken += 1
         try:
-            await context.store.finish_delete(envelope)
+            await context.store.deletion.finish(instance)
         except Unavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - it stands in nobody's way: its claim keeps it aside for a while
+        except Exception as error:  # noqa: BLE001 - it stands in nobody's way: its lease keeps it aside for a while
             logger.error("A delete met a fault: %s", type(error).__name__)  # noqa: TRY400
     # One after the other: uploads that wait for a worker go first.
-    while envelope := await _claim(context, "pending"):
-        await _finish_extraction(context, envelope)
+    while instance := await _take(context, "pending"):
+        await _finish_extraction(context, instance)
         taken += 1
     return taken
 
 
-async def _claim(context: Context, state: str) -> dict[str, Any] | None:
+async def _take(context: Context, state: Literal["pending", "deleting"]) -> Instance | None:
     now = context.clock()
     lease = timedelta(seconds=2 * context.settings.extraction_timeout)
-    return await context.store.claim_unfinished(state, now, now + lease)
+    return await context.store.leases.take_unfinished(state, now, now + lease)
 
 
-async def _finish_extraction(context: Context, envelope: Mapping[str, Any]) -> None:
-    """Extract a claimed instance, or note why that cannot be done."""
-    attempts = envelope["extraction"]["attempts"]
+async def _finish_extraction(context: Context, instance: Instance) -> None:
+    """Extract an instance that was taken on, or note why that cannot be done."""
+    attempts = instance["extraction"]["attempts"]
     try:
-        async with local_original(context, envelope) as source:
+        async with local_original(context, instance) as source:
             extraction = await extract_in_worker(context, source)
-        await context.store.replace_derived({**envelope, **extracted_fields(extraction, context, attempts)}, extraction)
+        whole = extracted(instance, extraction, context.clock(), attempts=attempts)
+        await context.store.uploads.replace_derived(whole, extraction)
     except (Invalid, NotFound) as error:
-        await _set(context, envelope, state="failed", error=error.detail)
+        await _set(context, instance, state="failed", error=error.detail)
     except (NoWorker, Unavailable):  # not the file's fault, so not one of its attempts
-        await _set(context, envelope, retry_at=context.clock() + BACK_OFF, attempts=attempts - 1)
+        await _set(context, instance, retry_at=context.clock() + BACK_OFF, attempts=attempts - 1)
         raise
-    except asyncio.CancelledError:  # the service stops: the next one need not wait for the claim to run out
+    except asyncio.CancelledError:  # the service stops: the next one need not wait for the lease to run out
         with contextlib.suppress(Unavailable):
-            await _set(context, envelope, attempts=attempts - 1)
+            await _set(context, instance, attempts=attempts - 1)
         raise
     except Exception as error:  # noqa: BLE001 - a lost worker or a fault of ours: of this file, and of no other
         if not isinstance(error, WorkerLost):
@@ -128,12 +130,12 @@ async def _finish_extraction(context: Context, envelope: Mapping[str, Any]) -> N
             reason = f"The extraction was given up after {attempts} attempts."
             if isinstance(error, WorkerLost):
                 reason = f"The extraction ended its worker process {attempts} times."
-            await _set(context, envelope, state="failed", error=reason)
+            await _set(context, instance, state="failed", error=reason)
         else:
-            await _set(context, envelope, retry_at=context.clock() + BACK_OFF * 2 ** (attempts - 1))
+            await _set(context, instance, retry_at=context.clock() + BACK_OFF * 2 ** (attempts - 1))
 
 
-async def _set(context: Context, envelope: Mapping[str, Any], **changes: Any) -> None:
-    """Change what is known of an extraction, and let go of the claim unless there is a time for the next try."""
-    known = {**envelope["extraction"], "at": context.clock(), "retry_at": None}
-    await context.store.set_extraction(envelope, known | changes)
+async def _set(context: Context, instance: Instance, **changes: Any) -> None:
+    """Change what is known of an extraction, and let go of the lease unless there is a time for the next try."""
+    known = {**instance["extraction"], "at": context.clock(), "retry_at": None, **changes}
+    await context.store.instances.set_extraction(instance, cast("ExtractionStatus", known))

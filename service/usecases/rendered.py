@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
-from service.dicom.limits import Limits
+from schemas.database import Instance
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
-from service.errors import NotFound, NotRenderable, Unavailable
+from service.errors import NotRenderable, Unavailable
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.usecases.context import Context
+from service.usecases.instances import find_instance
 from service.usecases.originals import IN_MEMORY_BYTES, ask_worker, local_original
 
 
@@ -28,8 +27,6 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id, dicom_id : str
         Whose, and which instance.
     request : RenderRequest
@@ -37,18 +34,16 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
 
     Raises
     ------
-    NotFound
-        There is no such instance.
+    NoSuchInstance
+        There is none of this id.
     NotRenderable, LimitExceeded
         There is no picture to give, or making it ended the worker.
     """
-    envelope = await context.store.find_envelope(patient_id, dicom_id)
-    if envelope is None:
-        raise NotFound("There is no such instance.")
+    instance = await find_instance(context, patient_id, dicom_id)
     if not _is_default(request):
-        return await _render(context, envelope, request)
+        return await _render(context, instance, request)
     key = RenditionKey(request.frame, RENDERER_VERSION)
-    cached = await context.store.find_rendition(patient_id, dicom_id, key)
+    cached = await context.store.renditions.find(patient_id, dicom_id, key)
     context.metrics.rendered_cache(hit=cached is not None)
     if cached is not None:
         return Rendition(data=cached.data, **cached.metadata)
@@ -56,7 +51,7 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
     same = (patient_id, dicom_id, request.frame)
     making = context.renderings.get(same)
     if making is None:
-        making = context.renderings[same] = asyncio.create_task(_make_default(context, envelope, request, key))
+        making = context.renderings[same] = asyncio.create_task(_make_default(context, instance, request, key))
         making.add_done_callback(partial(_end_making, context, same))
     made: Rendition = await asyncio.shield(making)
     return made
@@ -68,15 +63,13 @@ def _end_making(context: Context, same: tuple[str, str, int], making: asyncio.Ta
         making.exception()  # looked at: all who waited for it may have gone away
 
 
-async def _make_default(
-    context: Context, envelope: Mapping[str, Any], request: RenderRequest, key: RenditionKey
-) -> Rendition:
+async def _make_default(context: Context, instance: Instance, request: RenderRequest, key: RenditionKey) -> Rendition:
     """Make the picture that is kept, and keep it."""
-    made = await _render(context, envelope, request)
+    made = await _render(context, instance, request)
     about = {name: value for name, value in asdict(made).items() if name != "data"}
     with contextlib.suppress(Unavailable):  # it can be given, if not kept
         stored = StoredRendition(made.data, about)
-        await context.store.put_rendition(envelope["patient_id"], envelope["_id"], key, stored)
+        await context.store.renditions.put(instance["patient_id"], instance["_id"], key, stored)
     return made
 
 
@@ -84,12 +77,10 @@ def _is_default(request: RenderRequest) -> bool:
     return request == RenderRequest(frame=request.frame)
 
 
-async def _render(context: Context, envelope: Mapping[str, Any], request: RenderRequest) -> Rendition:
-    settings = context.settings
-    limits = PixelLimits(max_frame_pixels=settings.max_frame_pixels)
-    reading = Limits(max_inflated_bytes=settings.max_inflated_bytes)
-    ranges = await _find_ranges(context, envelope, request.frame, limits)
-    async with local_original(context, envelope, ranges) as source:
+async def _render(context: Context, instance: Instance, request: RenderRequest) -> Rendition:
+    limits = context.pixel_limits
+    ranges = await _find_ranges(context, instance, request.frame, limits)
+    async with local_original(context, instance, ranges) as source:
         with context.metrics.work("rendering", "worker"):
             made: Rendition = await ask_worker(
                 context,
@@ -97,18 +88,18 @@ async def _render(context: Context, envelope: Mapping[str, Any], request: Render
                 source,
                 request,
                 limits,
-                reading,
-                seconds=settings.render_timeout,
+                context.limits,
+                seconds=context.settings.render_timeout,
                 refusal=NotRenderable("This frame takes more time or memory than a picture may."),
             )
     return made
 
 
 async def _find_ranges(
-    context: Context, envelope: Mapping[str, Any], frame: int, limits: PixelLimits
+    context: Context, instance: Instance, frame: int, limits: PixelLimits
 ) -> list[tuple[int, int]] | None:
     """Find which parts of a large original the frame needs; None where it needs the whole."""
-    if envelope["size"] <= IN_MEMORY_BYTES:
+    if instance["size"] <= IN_MEMORY_BYTES:
         return None
-    read = await context.store.read_elements(envelope["patient_id"], envelope["_id"], [], HEADER_KEYS)
-    return frame_ranges(read["elements"], frame, envelope["size"], limits) if read else None
+    read = await context.store.instances.read_elements(instance["patient_id"], instance["_id"], [], HEADER_KEYS)
+    return frame_ranges(read["elements"], frame, instance["size"], limits) if read else None

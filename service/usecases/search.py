@@ -15,7 +15,7 @@ from service.dicom.matching.on_tree import may_match, top_level_steps
 from service.dicom.paths import Step, TagPath, candidate_keys, index_key, lookup_keys
 from service.dicom.private import creator_of
 from service.dicom.simplified import simplify_element
-from service.storage.search import Hits, Search
+from service.storage.search import Hits, InstanceQuery
 from service.usecases.context import Context
 
 CATALOGUE_SECONDS = 120.0
@@ -23,7 +23,7 @@ CATALOGUE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageRequest:
     """Which hits, and what is told of them.
 
     Parameters
@@ -45,7 +45,7 @@ class Page:
     fields: Mapping[str, TagPath]
 
 
-async def search(context: Context, patient_id: str, conditions: Sequence[Condition], page: Page) -> Hits:
+async def search(context: Context, patient_id: str, conditions: Sequence[Condition], page: PageRequest) -> Hits:
     """Find the instances of a patient for which all conditions hold.
 
     Raises
@@ -58,7 +58,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
     if check is not None:
         steps += top_level_steps(conditions)
     elements = dict.fromkeys(key for step in steps for key in lookup_keys(step))
-    wanted = Search(
+    wanted = InstanceQuery(
         patient_id=patient_id,
         conditions=index_filter(conditions),
         left_out=incomplete_filter(conditions),
@@ -71,9 +71,9 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
         large=any(may_be_large(tag_of_key(key)) for key in elements),
     )
     if not elements:
-        return await context.store.search(wanted)
+        return await context.store.index.find_page(wanted)
     async with context.whole_trees:  # what is shown may be as large as a tree
-        return await context.store.search(wanted)
+        return await context.store.index.find_page(wanted)
 
 
 def show_fields(dataset: Mapping[str, Any], fields: Mapping[str, TagPath]) -> dict[str, Any]:
@@ -97,15 +97,13 @@ async def catalogue(context: Context, patient_id: str, beginning: str) -> Catalo
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id : str
         Whose.
     beginning : str
         What the index keys begin with.
     """
     read = partial(Catalogue.of, beginning=beginning)
-    return await context.store.read_index(patient_id, read, CATALOGUE_SECONDS)
+    return await context.store.index.read(patient_id, read, CATALOGUE_SECONDS)
 
 
 def _elements(level: Mapping[str, Any], path: Sequence[Step]) -> list[dict[str, Any]]:

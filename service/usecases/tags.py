@@ -7,22 +7,24 @@ in a worker process.
 from __future__ import annotations
 
 import asyncio
-import mmap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
+from schemas.database import ExtractionStatus
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
 from service.dicom.limits import Limits
 from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
 from service.dicom.simplified import simplify_dataset, simplify_element
+from service.dicom.source import open_source
 from service.dicom.spill import has_gap
-from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NotFound
+from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NoSuchInstance, NotFound
+from service.storage.projections import Elements
 from service.usecases.context import Context
+from service.usecases.instances import find_instance
 from service.usecases.originals import ask_worker, local_original
 
 ABSENT_KEY = "FFFFFFFF"
@@ -34,8 +36,6 @@ async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) 
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id, dicom_id : str
         Whose, and which instance.
     text : str
@@ -52,7 +52,7 @@ async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) 
     """
     found = await find_element(context, patient_id, dicom_id, parse_tag_path(text))
     if found is None:
-        return await read_original(context, patient_id, dicom_id, read_spilled_tag, text)
+        return await read_original(context, patient_id, dicom_id, read_tag_of, text)
     return orjson.dumps(simplify_element(*found))
 
 
@@ -61,8 +61,6 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id, dicom_id : str
         Whose, and which instance.
     path : sequence of Step
@@ -102,8 +100,6 @@ async def read_dicom_json(context: Context, patient_id: str, dicom_id: str, bulk
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id, dicom_id : str
         Whose, and which instance.
     bulk_data_root : str
@@ -130,15 +126,15 @@ async def _parent_key(
 
 async def _read_level(
     context: Context, patient_id: str, dicom_id: str, parents: list[tuple[str, int]], step: Step
-) -> Mapping[str, Any]:
-    level = await context.store.read_elements(patient_id, dicom_id, parents, lookup_keys(step))
+) -> Elements:
+    level = await context.store.instances.read_elements(patient_id, dicom_id, parents, lookup_keys(step))
     if level is None:
-        raise NotFound("There is no such instance.")
+        raise NoSuchInstance
     check_extracted(level["extraction"])
     return level
 
 
-def check_extracted(extraction: Mapping[str, Any]) -> None:
+def check_extracted(extraction: ExtractionStatus) -> None:
     """Refuse what asks for the tags of an instance that has none.
 
     Raises
@@ -157,14 +153,14 @@ def check_extracted(extraction: Mapping[str, Any]) -> None:
 async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, *arguments: str) -> bytes:
     """Encode the whole tree off the event loop: from the document, or where that has gaps from the original."""
     async with context.whole_trees:
-        document = await context.store.read_dataset(patient_id, dicom_id)
+        document = await context.store.instances.read_whole(patient_id, dicom_id)
         if document is None:
-            raise NotFound("There is no such instance.")
+            raise NoSuchInstance
         check_extracted(document["extraction"])
         if not document["spilled"]:
             encoded: bytes = await asyncio.to_thread(encode, document["dataset"], *arguments)
             return encoded
-    return await read_original(context, patient_id, dicom_id, read_spilled_whole, encode, *arguments)
+    return await read_original(context, patient_id, dicom_id, encode_whole, encode, *arguments)
 
 
 async def read_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:
@@ -177,19 +173,15 @@ async def read_original(context: Context, patient_id: str, dicom_id: str, functi
     LimitExceeded
         It took a worker too long, or its life.
     """
-    envelope = await context.store.find_envelope(patient_id, dicom_id)
-    if envelope is None:
-        raise NotFound("There is no such instance.")
-    settings = context.settings
-    limits = Limits(max_inflated_bytes=settings.max_inflated_bytes)
-    async with local_original(context, envelope) as source:
+    instance = await find_instance(context, patient_id, dicom_id)
+    async with local_original(context, instance) as source:
         answer: bytes = await ask_worker(
             context,
             function,
             source,
-            limits,
+            context.limits,
             *arguments,
-            seconds=settings.extraction_timeout,
+            seconds=context.settings.extraction_timeout,
             refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
         )
     return answer
@@ -205,21 +197,13 @@ def model_json(dataset: Mapping[str, Any], bulk_data_root: str) -> bytes:
     return orjson.dumps([dicom_json(dataset, lambda path: bulk_data_root + quote(path, safe=""))])
 
 
-def read_spilled_tag(source: bytes | str, limits: Limits, text: str) -> bytes:
+def read_tag_of(source: bytes | str, limits: Limits, text: str) -> bytes:
     """In a worker: read one element from an original, simplified, as JSON."""
-    found = locate(read_tree(as_buffer(source), limits).dataset, parse_tag_path(text))
+    found = locate(read_tree(open_source(source), limits).dataset, parse_tag_path(text))
     return orjson.dumps(simplify_element(*found))
 
 
-def read_spilled_whole(source: bytes | str, limits: Limits, encode: Any, *arguments: str) -> bytes:
+def encode_whole(source: bytes | str, limits: Limits, encode: Any, *arguments: str) -> bytes:
     """In a worker: read a whole original and encode its tree."""
-    encoded: bytes = encode(read_tree(as_buffer(source), limits).dataset, *arguments)
+    encoded: bytes = encode(read_tree(open_source(source), limits).dataset, *arguments)
     return encoded
-
-
-def as_buffer(source: bytes | str) -> bytes | mmap.mmap:
-    """Return what a worker was handed: the bytes, or a mapped file, of which only what is looked at is read."""
-    if isinstance(source, bytes):
-        return source
-    with Path(source).open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

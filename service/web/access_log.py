@@ -12,7 +12,7 @@ import time
 from aiohttp import hdrs, web
 
 from service.errors import ServiceError
-from service.usecases.audit import Entry
+from service.usecases.audit import AuditEntry
 from service.web.app_keys import ACTION, AUDIT, AUDITED, CONTEXT, DICOM_IDS, REQUEST_ID, ROUTE, STARTED, Audited
 from service.web.path import dicom_id_of
 
@@ -101,7 +101,7 @@ def write_down(app: web.Application, request: web.BaseRequest, status: int) -> N
         (app[AUDIT].note if asking.verified else app[AUDIT].note_stranger)(entry)
 
 
-def entry_of(app: web.Application, request: web.Request, asking: Audited, status: int | None) -> Entry:
+def entry_of(app: web.Application, request: web.Request, asking: Audited, status: int | None) -> AuditEntry:
     """Make the audit's entry of a request to a private route.
 
     Parameters
@@ -115,7 +115,7 @@ def entry_of(app: web.Application, request: web.Request, asking: Audited, status
     status : int or None
         Of the answer; None where there is none yet: it is intended.
     """
-    return Entry(
+    return AuditEntry(
         at=app[CONTEXT].clock(),
         action=request.get(ACTION) or _action(request),
         outcome=_outcome(status, begun=request.writer.output_size > 0),

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from schemas.database import Instance
 
 UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax_uid")
 
 
-def summarize(envelope: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an envelope as a list shows it (`schemas.http.InstanceSummary`), ready for orjson.
-
-    Parameters
-    ----------
-    envelope : mapping
-        An envelope of the store.
-    """
-    extraction = envelope["extraction"]
+def summarize(instance: Instance) -> dict[str, Any]:
+    """Return an instance as a list shows it (`schemas.http.InstanceSummary`), ready for orjson."""
+    extraction = instance["extraction"]
     return {
-        "dicom_id": envelope["_id"],
-        "file_name": envelope["file_name"],
-        "size": envelope["size"],
-        "sha256": envelope["sha256"],
-        "received_at": aware(envelope["received_at"]),
-        **{name: envelope.get(name) for name in UIDS},
-        "problems": envelope.get("problems") or 0,
-        "truncated_at": envelope.get("truncated_at"),
+        "dicom_id": instance["_id"],
+        "file_name": instance["file_name"],
+        "size": instance["size"],
+        "sha256": instance["sha256"],
+        "received_at": aware(instance["received_at"]),
+        **{name: instance.get(name) for name in UIDS},
+        "problems": instance.get("problems") or 0,
+        "truncated_at": instance.get("truncated_at"),
         "extraction": {
             "state": extraction["state"],
             "version": extraction.get("version"),
@@ -37,9 +32,9 @@ def summarize(envelope: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def describe(envelope: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that an envelope says (`schemas.http.Instance`), ready for orjson."""
-    return {**summarize(envelope), "warnings": envelope.get("warnings") or []}
+def describe(instance: Instance) -> dict[str, Any]:
+    """Return all that is known of an instance (`schemas.http.Instance`), ready for orjson."""
+    return {**summarize(instance), "warnings": instance.get("warnings") or []}
 
 
 def aware(moment: datetime | None) -> datetime | None:

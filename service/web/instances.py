@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 import orjson
 from aiohttp import hdrs, web
 
+from schemas.database import Instance
 from schemas.http import NoParameters, PictureParameters
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition
-from service.errors import NotFound
 from service.usecases import deletion, rendered
+from service.usecases.instances import find_instance, open_original
 from service.web.access_log import entry_of
 from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT, REQUEST_ID
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
@@ -40,13 +40,11 @@ async def get_document(request: web.Request) -> web.StreamResponse:
     if media_type == PNG:
         request[ACTION] = "read_picture"
         return await _picture(request)
-    request[ACTION] = "read_envelope" if media_type == JSON else "read_original"
+    request[ACTION] = "read_instance" if media_type == JSON else "read_original"
     NO_PARAMETERS.read(request.query.items())
     if media_type == JSON:
-        envelope = await find_envelope(request)
-        return web.Response(
-            body=orjson.dumps(describe(envelope), option=orjson.OPT_UTC_Z), content_type=JSON, headers=HEADERS
-        )
+        described = describe(await _find_instance(request))
+        return web.Response(body=orjson.dumps(described, option=orjson.OPT_UTC_Z), content_type=JSON, headers=HEADERS)
     return await _original(request)
 
 
@@ -58,28 +56,16 @@ async def delete_document(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def find_envelope(request: web.Request) -> Mapping[str, Any]:
-    """Return what the store knows of the instance that the path names.
-
-    Raises
-    ------
-    NotFound
-        Where this patient has no such instance.
-    """
-    envelope: Mapping[str, Any] | None = await request.app[CONTEXT].store.find_envelope(
-        request[CALLER].patient_id, dicom_id_of(request)
-    )
-    if envelope is None:
-        raise NotFound("There is no such instance.")
-    return envelope
+async def _find_instance(request: web.Request) -> Instance:
+    return await find_instance(request.app[CONTEXT], request[CALLER].patient_id, dicom_id_of(request))
 
 
 async def _original(request: web.Request) -> web.StreamResponse:
     """Return the bytes that were uploaded, or a range of them."""
-    envelope = await find_envelope(request)
-    received_at = aware(envelope["received_at"])
-    assert received_at is not None  # noqa: S101 - every envelope has it
-    validators = Validators(f'"{envelope["sha256"]}"', received_at)
+    instance = await _find_instance(request)
+    received_at = aware(instance["received_at"])
+    assert received_at is not None  # noqa: S101 - every instance has it
+    validators = Validators(f'"{instance["sha256"]}"', received_at)
     headers = {
         **HEADERS,
         "ETag": validators.etag,
@@ -89,7 +75,7 @@ async def _original(request: web.Request) -> web.StreamResponse:
     sent = request.headers
     if is_unchanged(validators, sent.get(hdrs.IF_NONE_MATCH), sent.get(hdrs.IF_MODIFIED_SINCE)):
         return web.Response(status=304, headers=headers)
-    length = envelope["size"]
+    length = instance["size"]
     wanted = sent.get(hdrs.RANGE) if request.method == hdrs.METH_GET else None
     try:
         part = requested_range(validators, length, wanted, sent.get(hdrs.IF_RANGE))
@@ -98,18 +84,18 @@ async def _original(request: web.Request) -> web.StreamResponse:
         refusal.headers[hdrs.CONTENT_RANGE] = f"bytes */{length}"
         return refusal
     start, stop = part or (0, length)
-    headers["Content-Disposition"] = content_disposition("attachment", envelope["file_name"])
+    headers["Content-Disposition"] = content_disposition(
+        "attachment", instance["file_name"] or f"{instance['_id']}.dcm"
+    )
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{length}"
-    return await _stream(request, envelope, (start, stop), 200 if part is None else 206, headers)
+    return await _stream(request, instance, (start, stop), 200 if part is None else 206, headers)
 
 
 async def _stream(
-    request: web.Request, envelope: Mapping[str, Any], part: tuple[int, int], status: int, headers: Mapping[str, str]
+    request: web.Request, instance: Instance, part: tuple[int, int], status: int, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    original = await request.app[CONTEXT].store.open_original(envelope["patient_id"], envelope["original_id"])
-    if original is None:  # deleted a moment ago
-        raise NotFound("There is no such instance.")
+    original = await open_original(request.app[CONTEXT], instance["patient_id"], instance["original_id"])
     response = web.StreamResponse(status=status, headers=headers)
     response.content_type = DICOM
     return await stream(request, response, part[1] - part[0], original.iter_range(*part))
@@ -131,7 +117,7 @@ async def _picture(request: web.Request) -> web.Response:
     etag = f'W/"{hashlib.sha256(seed.encode()).hexdigest()[:32]}"'
     headers = {**HEADERS, "ETag": etag}
     if f'"{etag[3:-1]}"' in request.headers.get(hdrs.IF_NONE_MATCH, ""):
-        await find_envelope(request)
+        await _find_instance(request)
         return web.Response(status=304, headers=headers)
     made = await rendered.rendition(request.app[CONTEXT], request[CALLER].patient_id, dicom_id, wanted)
     return _png(made, headers)

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from service.errors import Invalid, NotFound
+from service.errors import Invalid, NoSuchInstance, NotFound
 
 MAX_PATIENT_ID = 64
 """Characters that a patient id may have."""
@@ -96,5 +96,5 @@ def dicom_id_of(request: web.Request) -> str:
     """
     text = path_segment(request, "dicom_id")
     if not _DICOM_ID.fullmatch(text):
-        raise NotFound("There is no such instance.")
+        raise NoSuchInstance
     return text

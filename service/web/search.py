@@ -42,14 +42,15 @@ async def list_documents(request: web.Request) -> web.Response:
     asked = SEARCH_PARAMETERS.read(own)
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     if not conditions and not fields and asked["orderby"] is None:
-        envelopes, more = await request.app[CONTEXT].store.list_envelopes(request[CALLER].patient_id, limit, offset)
-        body = orjson.dumps({"instances": [summarize(envelope) for envelope in envelopes]}, option=orjson.OPT_UTC_Z)
+        store = request.app[CONTEXT].store
+        instances, more = await store.instances.list_newest(request[CALLER].patient_id, limit, offset)
+        body = orjson.dumps({"instances": [summarize(each) for each in instances]}, option=orjson.OPT_UTC_Z)
         return _page(request, body, limit, offset + limit if more else None)
     options = Options(
         asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
     )
     order = asked["orderby"]
-    page = search.Page(
+    page = search.PageRequest(
         limit=limit,
         offset=offset,
         order=None if order is None else _path("orderby", order.removeprefix("-")),
@@ -59,15 +60,15 @@ async def list_documents(request: web.Request) -> web.Response:
     return await _search(request, read_conditions(conditions, options), page)
 
 
-async def _search(request: web.Request, conditions: tuple[Condition, ...], page: search.Page) -> web.Response:
+async def _search(request: web.Request, conditions: tuple[Condition, ...], page: search.PageRequest) -> web.Response:
     hits = await search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
 
     def encode() -> bytes:
         shown = []
-        for envelope in hits.envelopes:
-            summary = summarize(envelope)
+        for instance in hits.instances:
+            summary = summarize(instance)
             if page.fields:
-                summary["fields"] = search.show_fields(envelope.get("dataset") or {}, page.fields)
+                summary["fields"] = search.show_fields(instance.get("dataset") or {}, page.fields)
             shown.append(summary)
         answer = {"instances": shown, "incomplete": hits.left_out or hits.unchecked}
         return orjson.dumps(answer, option=orjson.OPT_UTC_Z)

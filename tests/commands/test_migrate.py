@@ -1,13 +1,20 @@
 """A database of an older layout is brought up by steps, and indexes that a start leaves are built."""
 
 import json
+from io import BytesIO
 
+import pydicom
 import pytest
 
-from service.resources import open_store
+from service.commands import migration
+from service.commands.migration import STEPS
+from service.dicom.series import series_elements
+from service.resources import now, open_store
 from service.storage import layout
-from service.storage.layout import UnknownLayout
-from service.storage.migrations import Step
+from service.storage.layout import LAYOUT, UnknownLayout
+from service.storage.migrations import MigrationStep
+from service.usecases.context import Context
+from service.usecases.ingest import store_upload
 from tests.commands.running import content, run, settings_of, summary
 from tests.running_service import RunningService
 
@@ -15,6 +22,10 @@ from tests.running_service import RunningService
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("migrate") / "data"
+
+
+async def once(content):
+    yield content
 
 
 def rename(collections):
@@ -29,28 +40,93 @@ async def test_steps_run_in_order_once_and_go_on_where_one_was_stopped(data_dir)
         if len(ran) == 1:
             raise KeyError
 
-    steps = (Step(1, "renames old to new", rename), Step(2, "does something", second))
+    one, two = LAYOUT + 1, LAYOUT + 2
+    steps = (
+        MigrationStep(LAYOUT, "renames old to new", rename),
+        MigrationStep(one, "does something", second),
+    )
     async with open_store(settings_of(data_dir)) as store:
         meta = store._database["meta"]
         await meta.update_one({"_id": "store"}, {"$set": {"old": 7}})
-        told = await store.maintenance.migrate(dry_run=True, steps=steps, layout=3)
-        assert (told.found, told.layout, len(told.steps)) == (1, 3, 2)
-        assert (await meta.find_one({"_id": "store"}))["layout"] == 1
+        told = await store.maintenance.migrate(steps, dry_run=True, layout=two)
+        assert (told.found, told.layout, len(told.steps)) == (LAYOUT, two, 2)
+        assert (await meta.find_one({"_id": "store"}))["layout"] == LAYOUT
         with pytest.raises(KeyError):
-            await store.maintenance.migrate(dry_run=False, steps=steps, layout=3)
-        assert (await meta.find_one({"_id": "store"}))["layout"] == 2
-        told = await store.maintenance.migrate(dry_run=False, steps=steps, layout=3)
-        assert (told.found, told.layout, told.steps) == (2, 3, ("2 -> 3: does something",))
+            await store.maintenance.migrate(steps, dry_run=False, layout=two)
+        assert (await meta.find_one({"_id": "store"}))["layout"] == one
+        told = await store.maintenance.migrate(steps, dry_run=False, layout=two)
+        assert (told.found, told.layout, told.steps) == (one, two, (f"{one} -> {two}: does something",))
         found = await meta.find_one({"_id": "store"})
-        assert (found["new"], found["layout"], "old" in found) == (7, 3, False)
-        with pytest.raises(UnknownLayout):  # this code knows layout 1
-            await store.maintenance.migrate(dry_run=False)
+        assert (found["new"], found["layout"], "old" in found) == (7, two, False)
+        with pytest.raises(UnknownLayout, match="newer"):
+            await store.maintenance.migrate(STEPS, dry_run=False)
         await meta.update_one({"_id": "store"}, {"$set": {"layout": 0}})
         with pytest.raises(UnknownLayout, match="no way from layout 0"):
-            await store.maintenance.migrate(dry_run=False)
+            await store.maintenance.migrate(STEPS, dry_run=False)
         with pytest.raises(UnknownLayout, match=r"scripts/migrate\.py"):
             await store.prepare()
-        await meta.update_one({"_id": "store"}, {"$set": {"layout": 1}})
+        await meta.update_one({"_id": "store"}, {"$set": {"layout": LAYOUT}})
+
+
+def test_there_is_a_step_from_every_layout_that_there_was():
+    assert [step.layout for step in STEPS] == list(range(1, LAYOUT))
+
+
+async def shown(store):
+    """What the one series of the patient shows, and of which instance."""
+    found = await store._database["series"].find_one({"patient_id": "p-1"})
+    return found["dicom_id"], found["attributes"]["SeriesDescription"]["Value"][0]
+
+
+def make_slice(number):
+    """A CT of one series that calls it otherwise than the others do."""
+    dataset = pydicom.dcmread(BytesIO(content("CT_small.dcm")))
+    dataset.SOPInstanceUID, dataset.SeriesDescription = f"2.25.{number + 1}", f"number {number}"
+    written = BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
+async def test_the_first_layout_comes_to_the_newest_in_one_run_wherever_one_was_stopped(tmp_path, monkeypatch):
+    async with open_store(settings_of(tmp_path)) as store:
+        context = Context(store, None, settings_of(tmp_path), now)
+        settings_of(tmp_path).spool_dir.mkdir()
+        stored = [await store_upload(context, "p-1", "a.dcm", once(make_slice(number))) for number in range(3)]
+        waiting = await store_upload(context, "p-1", "b.dcm", once(make_slice(3)), respond_async=True)
+        database = store._database
+        instances, meta = database["instances"], database["meta"]
+        before = await instances.find({}).to_list(None)
+        assert {each["_id"] for each in before if "series" in each} == {each.dicom_id for each in stored}
+        await instances.update_many({}, {"$unset": {"series": ""}})
+        former = {"layout": 1, "sweep_claimed_until": now()}
+        await meta.update_one({"_id": "store"}, {"$set": former})
+        with pytest.raises(UnknownLayout, match=r"scripts/migrate\.py"):
+            await store.prepare()
+
+        filled = []
+
+        def stop_at_the_second(dataset):
+            filled.append(dataset)
+            if len(filled) == 2:
+                raise KeyError
+            return series_elements(dataset)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyError):
+            patched.setattr(migration, "series_elements", stop_at_the_second)
+            await store.maintenance.migrate(STEPS, dry_run=False)
+        assert len([each for each in await instances.find({}).to_list(None) if "series" in each]) == 1
+        assert "PixelData" not in filled[0]
+        assert (await meta.find_one({"_id": "store"}))["layout"] == 1
+        told = await store.maintenance.migrate(STEPS, dry_run=False)
+        assert (told.found, told.layout, len(told.steps)) == (1, LAYOUT, LAYOUT - 1)
+        assert await instances.find({}).to_list(None) == before
+        assert "sweep_claimed_until" not in await meta.find_one({"_id": "store"})
+        await store.prepare()
+
+        assert await shown(store) == (stored[2].dicom_id, "number 2")
+        assert await store.deletion.delete("p-1", stored[2].dicom_id)
+        assert await shown(store) == (stored[1].dicom_id, "number 1")
+        assert await store.deletion.delete("p-1", waiting.dicom_id)
 
 
 async def test_a_missing_index_of_a_large_collection_is_reported_until_it_is_built(data_dir, monkeypatch):
@@ -60,10 +136,10 @@ async def test_a_missing_index_of_a_large_collection_is_reported_until_it_is_bui
         prepared = await store.prepare()
         assert prepared.missing_indexes == ("instances.uids",)
         assert await store.find_missing_indexes() == ("instances.uids",)
-        told = await store.maintenance.migrate(dry_run=True)
+        told = await store.maintenance.migrate(STEPS, dry_run=True)
         assert told.indexes == ("instances.uids",)
         assert await store.find_missing_indexes() == ("instances.uids",)
-        told = await store.maintenance.migrate(dry_run=False)
+        told = await store.maintenance.migrate(STEPS, dry_run=False)
         assert told.indexes == ("instances.uids",)
         assert await store.find_missing_indexes() == ()
 
@@ -74,7 +150,10 @@ def test_the_command_works_beside_a_service_and_without_one(data_dir):
     with RunningService(data_dir) as service:
         service.upload(content("CT_small.dcm"))
         assert json.loads(service.request("GET", "/readyz")[2]) == {"status": "ok"}
-        assert summary("migrate", data_dir, "--dry-run") == (0, {"found": 1, "layout": 1, "steps": [], "indexes": []})
+        assert summary("migrate", data_dir, "--dry-run") == (
+            0,
+            {"found": LAYOUT, "layout": LAYOUT, "steps": [], "indexes": []},
+        )
         service.stop()
 
 

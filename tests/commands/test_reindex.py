@@ -13,7 +13,7 @@ from service.commands.verify import rederive
 from service.dicom.extract import EXTRACTOR_VERSION, extract
 from service.resources import now, open_store
 from service.storage.local.database import find_running
-from service.storage.writes import IDENTIFIERS
+from service.storage.originals import IDENTIFIERS
 from service.usecases.context import Context
 from tests.commands.running import content, run, settings_of, start, summary
 from tests.running_service import RunningService
@@ -161,28 +161,28 @@ async def test_a_run_over_all_that_was_stopped_goes_on_where_it_was(filled):
 
 async def test_what_is_deleted_meanwhile_stays_deleted_and_newer_versions_are_left_alone(filled):
     async with open_store(settings_of(filled)) as store:
-        envelope = await store._database["instances"].find_one({}, {"dataset": 0})
-        await store._database["instances"].update_one({"_id": envelope["_id"]}, {"$set": {"extraction.version": 99}})
+        instance = await store._database["instances"].find_one({}, {"dataset": 0})
+        await store._database["instances"].update_one({"_id": instance["_id"]}, {"$set": {"extraction.version": 99}})
         context = Context(store, Inline(), settings_of(filled), now)
         report = await reindex(context, Selection(which="all", fresh=True), extract=in_process)
         assert (report.newer, report.done) == (1, len(NAMES) - 1)
         version = {"$set": {"extraction.version": EXTRACTOR_VERSION}}
-        await store._database["instances"].update_one({"_id": envelope["_id"]}, version)
+        await store._database["instances"].update_one({"_id": instance["_id"]}, version)
 
-        original = await store.open_original(envelope["patient_id"], envelope["original_id"])
+        original = await store.originals.open(instance["patient_id"], instance["original_id"])
         data = await original.read_range()
 
         async def deleting(source, sha256, limits):
-            await store.delete_instance(envelope["patient_id"], envelope["_id"])
+            await store.deletion.delete(instance["patient_id"], instance["_id"])
             return rederive(source, sha256, limits)
 
-        report = await reindex(context, Selection(dicom_ids=(envelope["_id"],)), extract=deleting)
+        report = await reindex(context, Selection(dicom_ids=(instance["_id"],)), extract=deleting)
         assert (report.gone, report.failed) == (1, 0)
         for name in ("instances", "tag_index"):
-            assert await store._database[name].find_one({"_id": envelope["_id"]}) is None
-        assert await store._database["series"].find_one({"dicom_id": envelope["_id"]}) is None
+            assert await store._database[name].find_one({"_id": instance["_id"]}) is None
+        assert await store._database["series"].find_one({"dicom_id": instance["_id"]}) is None
     with RunningService(filled) as service:
-        assert service.upload(data, envelope["patient_id"]) == envelope["_id"]
+        assert service.upload(data, instance["patient_id"]) == instance["_id"]
         service.stop()
 
 

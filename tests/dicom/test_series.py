@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import bson
 import pytest
 
 from service.dicom.series import ITEM_KEYWORDS, SERIES_KEYWORDS, STUDY_KEYWORDS, series_elements
@@ -93,8 +94,20 @@ def test_a_description_that_a_broken_file_makes_huge_is_not_shown_in_lists():
             "SeriesDescription": {"vr": "LO", "Value": ["x"] * 500},
             "PatientName": {"vr": "PN", "Value": [{"Alphabetic": "x" * 3000}]},
             "ProtocolName": {"vr": "LO", "raw": b"x" * 3000, "problem": "p"},
+            "SeriesNumber": {"vr": "IS", "Value": [1], "raw": "0" * 3000 + "1"},
             "RequestAttributesSequence": {"vr": "SQ", "items": 5, "spilled": True},
             "ProcedureCodeSequence": {"vr": "LO", "Value": ["no sequence"]},
         }
     )
     assert kept == {key: UIDS[key] for key in ("StudyInstanceUID", "SeriesInstanceUID")}
+
+
+def test_all_that_a_broken_file_says_of_its_series_stays_small_beside_a_large_tree():
+    item = {keyword: {"vr": "LO", "Value": ["\U0001f9e0" * 2000]} for keyword in ITEM_KEYWORDS["ProcedureCodeSequence"]}
+    long = {keyword: {"vr": "LO", "Value": ["\U0001f9e0" * 2048]} for keyword in STUDY_KEYWORDS + SERIES_KEYWORDS}
+    for keyword in ITEM_KEYWORDS:
+        long[keyword] = {"vr": "SQ", "Value": [item] * 100}
+    kept = series_elements(long | UIDS)
+    assert kept is not None
+    assert {"StudyInstanceUID", "SeriesInstanceUID"} <= set(kept)
+    assert 100_000 < len(bson.encode(kept)) < 1 << 19

@@ -14,7 +14,6 @@ import pydicom
 from pydicom.data import get_testdata_file
 from pymongo import MongoClient
 
-from service.dicom.series import series_elements
 from service.storage.connection import connect, open_database
 from service.storage.local.database import find_running
 from service.storage.store import Store
@@ -69,10 +68,10 @@ def sweep(uri, database="dicom"):
 
     async def run():
         client = connect(uri)
-        store = Store(open_database(client, database), lambda: datetime.now(UTC) + timedelta(hours=2), series_elements)
+        store = Store(open_database(client, database), lambda: datetime.now(UTC) + timedelta(hours=2))
         await store.prepare()
         try:
-            return await store.sweep(timedelta(hours=1))
+            return await store.leftovers.sweep(timedelta(hours=1))
         finally:
             store.close()
             client.close()

@@ -13,16 +13,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydicom
-from bson import ObjectId
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
+from schemas.database import Instance
 from service.dicom.extract import extract
 from service.dicom.limits import Limits
-from service.storage.collections import Collections
+from service.storage.collections import Collections, same_upload
+from service.storage.originals import original_metadata
 from service.storage.series import put_series
 from service.storage.store import Store
-from service.storage.writes import original_metadata
+from service.usecases.instances import extracted, new_instance
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = "1.2.826.0.1.3680043.9.77"
@@ -121,49 +122,34 @@ def _code(value: str, meaning: str) -> Dataset:
 
 def _documents(
     store: Store, patient: str, content: bytes, number: int, limits: Limits
-) -> tuple[dict[str, Any], dict[str, Any], bytes, Any]:
-    """Make the documents of one upload: its envelope with the tree, its index, its bytes, its series."""
+) -> tuple[Instance, dict[str, Any], bytes]:
+    """Make the documents of one upload: its instance with the tree, its index; and its bytes."""
     made = extract(content, limits)
     sha256 = hashlib.sha256(content).hexdigest()
-    received = BEGIN + timedelta(seconds=number)
-    envelope: dict[str, Any] = {
-        "_id": store.namespaces.own_id(patient, sha256),
-        "patient_id": patient,
-        "file_name": f"{number}.dcm",
-        "size": len(content),
-        "sha256": sha256,
-        "original_id": ObjectId(),
-        "received_at": received,
-        **made.identifiers,
-        "extraction": {"state": "done", "version": 1, "at": received, "attempts": 1, "error": None},
-        "problems": made.problems,
-        "warnings": made.warnings,
-        "truncated_at": None,
-        "spilled": False,
-        "dataset": made.dataset,
-    }
-    index = {name: envelope[name] for name in ("_id", "patient_id", "received_at", "original_id")}
-    return envelope, {**index, **made.index}, content, made.series
+    dicom_id, received = store.namespaces.own_id(patient, sha256), BEGIN + timedelta(seconds=number)
+    instance = new_instance(dicom_id, patient, f"{number}.dcm", len(content), sha256, received)
+    whole: Instance = {**extracted(instance, made, received), "series": made.series, "dataset": made.dataset}
+    return whole, {**same_upload(whole), "received_at": received, **made.index}, content
 
 
-def _insert(collections: Collections, documents: list[tuple[dict[str, Any], dict[str, Any], bytes, Any]]) -> None:
-    collections.tag_index.insert_many([index for _, index, _, _ in documents])
-    collections.instances.insert_many([envelope for envelope, *_ in documents])
+def _insert(collections: Collections, documents: list[tuple[Instance, dict[str, Any], bytes]]) -> None:
+    collections.tag_index.insert_many([index for _, index, _ in documents])
+    collections.instances.insert_many([instance for instance, *_ in documents])
     collections.originals.chunks.insert_many(
-        [{"files_id": envelope["original_id"], "n": 0, "data": content} for envelope, _, content, _ in documents]
+        [{"files_id": instance["original_id"], "n": 0, "data": content} for instance, _, content in documents]
     )
     collections.originals.files.insert_many(
         [
             {
-                "_id": envelope["original_id"],
-                "length": envelope["size"],
+                "_id": instance["original_id"],
+                "length": instance["size"],
                 "chunkSize": 1 << 20,
-                "uploadDate": envelope["received_at"],
-                "filename": envelope["_id"],
-                "metadata": original_metadata(envelope),
+                "uploadDate": instance["received_at"],
+                "filename": instance["_id"],
+                "metadata": original_metadata(instance),
             }
-            for envelope, *_ in documents
+            for instance, *_ in documents
         ]
     )
-    envelope, _, _, series = documents[-1]
-    put_series(collections, envelope, series)
+    instance, _, _ = documents[-1]
+    put_series(collections, instance, instance["series"])

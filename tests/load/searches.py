@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.dicom.series import series_elements
 from service.storage.collections import open_collections
 from service.storage.connection import connect, open_database
 from service.storage.local.database import LocalDatabase
@@ -71,7 +70,7 @@ async def build(data_dir: Path, patients: int, instances: int) -> None:
     try:
         await client.drop_database("dicom")
         opened = open_database(client, "dicom")
-        store = Store(opened, lambda: datetime.now(UTC), series_elements)
+        store = Store(opened, lambda: datetime.now(UTC))
         await store.prepare()
         for patient in populate(store, open_collections(opened.delegate), patients, instances):
             sys.stdout.write(f"patient {patient + 1} of {patients}\n")

@@ -23,14 +23,14 @@ from pydicom.data import get_testdata_file
 
 from service.dicom.extract import extract
 from service.dicom.limits import Limits
-from service.dicom.series import series_elements
 from service.errors import Invalid
 from service.resources import now
 from service.storage.connection import connect, open_database
 from service.storage.layout import INDEXES
 from service.storage.local.database import LocalDatabase
+from service.storage.originals import original_metadata
 from service.storage.store import Store
-from service.storage.writes import original_metadata
+from service.usecases.instances import extracted, new_instance
 
 WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"
 RECORD_ID = 4
@@ -67,23 +67,11 @@ def make_slice(number=0):
     return written.getvalue()
 
 
-def envelope_of(content, extraction, number=0):
-    """An envelope as an upload makes it."""
-    return {
-        "_id": f"5b1f0a1c-0000-5000-8000-{number:012x}",
-        "patient_id": "patient-000017",
-        "file_name": "IM-0001-0001.dcm",
-        "size": len(content),
-        "sha256": f"{number:064x}",
-        "original_id": ObjectId(),
-        "received_at": datetime.now(UTC),
-        **extraction.identifiers,
-        "extraction": {"state": "done", "version": 1, "at": datetime.now(UTC), "attempts": 1, "error": None},
-        "problems": extraction.problems,
-        "warnings": extraction.warnings,
-        "truncated_at": extraction.truncated_at,
-        "spilled": extraction.spilled,
-    }
+def instance_of(content, extraction, number=0):
+    """An instance as an upload makes it."""
+    dicom_id = f"5b1f0a1c-0000-5000-8000-{number:012x}"
+    made = new_instance(dicom_id, "patient-000017", "IM-0001-0001.dcm", len(content), f"{number:064x}", now())
+    return extracted(made, extraction, now())
 
 
 def wildcard_keys(index):
@@ -115,28 +103,28 @@ def _key_bytes(*values):
 def measure(content):
     """Measure the documents of one file."""
     extraction = extract(content, Limits())
-    envelope = envelope_of(content, extraction)
+    instance = instance_of(content, extraction)
     index = {name: extraction.index[name] for name in ("tags", "names", "vrs", "truncated")}
-    mine = {name: envelope[name] for name in ("_id", "patient_id", "received_at", "original_id")}
-    series = {**mine, "study_instance_uid": "1" * 60, "series_instance_uid": "1" * 60, "dicom_id": envelope["_id"]}
+    mine = {name: instance[name] for name in ("_id", "patient_id", "received_at", "original_id")}
+    series = {**mine, "study_instance_uid": "1" * 60, "series_instance_uid": "1" * 60, "dicom_id": instance["_id"]}
     files = {
         "_id": ObjectId(),
         "length": len(content),
         "chunkSize": 1 << 20,
         "uploadDate": datetime.now(UTC),
-        "filename": envelope["_id"],
-        "metadata": original_metadata(envelope),
+        "filename": instance["_id"],
+        "metadata": original_metadata(instance),
     }
     keys = list(wildcard_keys(index))
     chunk = {"_id": ObjectId(), "files_id": files["_id"], "n": 0}
     others = list(
         other_keys(
-            {"instances": envelope, "tag_index": {**mine, **index}, "originals.files": files, "originals.chunks": chunk}
+            {"instances": instance, "tag_index": {**mine, **index}, "originals.files": files, "originals.chunks": chunk}
         )
     )
     return Sizes(
         original=len(content),
-        instance=len(bson.encode({**envelope, "dataset": extraction.dataset})),
+        instance=len(bson.encode({**instance, "series": extraction.series, "dataset": extraction.dataset})),
         tag_index=len(bson.encode({**mine, **index})),
         series=len(bson.encode({**series, "attributes": extraction.series or {}})),
         files=len(bson.encode(files)),
@@ -166,14 +154,14 @@ async def store_slices(folder, count):
     data = Path(folder) / "data"
     async with LocalDatabase(data) as database:
         client = connect(database.uri)
-        store = Store(open_database(client, "sizes"), now, series_elements)
+        store = Store(open_database(client, "sizes"), now)
         await store.prepare()
         base = _bytes_below(data)
         total = 0
         for number in range(count):
             content = make_slice(number)
             extraction = extract(content, Limits())
-            await store.store_instance(envelope_of(content, extraction, number), extraction, content)
+            await store.uploads.store(instance_of(content, extraction, number), extraction, content)
             total += len(content)
         store.close()
         client.close()

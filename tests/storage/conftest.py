@@ -16,7 +16,7 @@ from mongomock_motor import AsyncMongoMockClient
 from service.storage.connection import CODEC, Client, Database, connect, open_database
 from service.storage.local.database import LocalDatabase
 from service.storage.store import Store
-from tests.storage.samples import Clock, series_elements
+from tests.storage.samples import Clock
 
 WIRE = ("local", "mongodb")
 
@@ -89,7 +89,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def store(database: Database, clock: Clock) -> AsyncIterator[Store]:
-    store = Store(database, clock, series_elements)
+    store = Store(database, clock)
     await store.prepare()
     yield store
     store.close()

@@ -1,4 +1,4 @@
-"""Envelopes, trees and bytes to store, and a clock that a test turns."""
+"""Instances, trees and bytes to store, and a clock that a test turns."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def extraction(description: str = "Head", **elements: Any) -> Extraction:
     return Extraction(dataset, series_elements(dataset))
 
 
-def envelope(
+def make_instance(
     store: Store, clock: Clock, content: bytes, patient_id: str = "p-1", series: str | None = "1.2.2", **changes: Any
 ) -> dict[str, Any]:
-    """Make an envelope as an upload makes it, with an `original_id` of its own."""
+    """Make an instance as an upload makes it, with an `original_id` of its own."""
     sha256 = hashlib.sha256(content).hexdigest()
     return {
         "_id": store.namespaces.own_id(patient_id, sha256),

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 import service
 from service.errors import Unavailable
-from service.storage.audit import Entry
+from service.storage.audit import AuditEntry
 from service.storage.connection import Database
 from service.storage.store import Store
 from tests.storage.samples import Clock
@@ -22,8 +22,8 @@ SOURCES = Path(service.__file__).parent
 DICOM_ID = "5b1f0000-0000-5000-8000-000000000000"
 
 
-def entry(clock: Clock, **changes: Any) -> Entry:
-    made = Entry(
+def entry(clock: Clock, **changes: Any) -> AuditEntry:
+    made = AuditEntry(
         at=clock(),
         action="read_tag",
         outcome="done",
@@ -47,7 +47,7 @@ async def test_an_entry_is_kept_as_it_was_written(store: Store, database: Databa
     assert kept[0]["dicom_ids"] == [DICOM_ID]
     assert (kept[1]["status"], kept[1]["subject"]) == (None, None)
     assert kept[0]["at"] == entries[0].at
-    assert set(kept[0]) == {"_id", *Entry.__slots__} - {"entry_id"}
+    assert set(kept[0]) == {"_id", *AuditEntry.__slots__} - {"entry_id"}
 
 
 async def test_a_second_try_writes_nothing_twice(store: Store, database: Database, clock: Clock) -> None:
@@ -73,7 +73,7 @@ async def test_a_server_that_takes_no_entries_is_told_as_that(
     def refuse(*_: Any, **__: Any) -> None:
         raise OperationFailure("not authorized on dicom to execute command", 13)
 
-    monkeypatch.setattr(store.audit._collection, "insert_many", refuse)
+    monkeypatch.setattr(store.audit.collection, "insert_many", refuse)
     with pytest.raises(Unavailable, match="audit"):
         await store.audit.append([entry(clock)])
 
@@ -94,13 +94,13 @@ def test_no_code_but_its_own_module_touches_the_audit_and_that_only_adds() -> No
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and node.value == "audit":
                 uses.setdefault(path.relative_to(SOURCES).as_posix(), set()).add("by its name")
-            elif isinstance(node, ast.Attribute) and node.attr == "audit" and "_sync" in ast.dump(node.value):
+            elif isinstance(node, ast.Attribute) and node.attr == "audit" and "collections" in ast.dump(node.value):
                 uses.setdefault(path.relative_to(SOURCES).as_posix(), set()).add("as a collection")
     assert uses == {
-        "storage/documents.py": {"by its name"},  # where collections get their names
+        "storage/collections.py": {"by its name"},  # where collections get their names
         "storage/layout.py": {"by its name"},  # its indexes
         "storage/store.py": {"as a collection"},  # handed to the trail
-        "web/keys.py": {"by its name"},  # a key of the application
+        "web/app_keys.py": {"by its name"},  # a key of the application
     }
     trail = ast.parse((SOURCES / "storage" / "audit.py").read_text("utf-8"))
     called = {
@@ -108,7 +108,7 @@ def test_no_code_but_its_own_module_touches_the_audit_and_that_only_adds() -> No
         for node in ast.walk(trail)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "collection"
+        and isinstance(node.func.value, ast.Attribute)
+        and node.func.value.attr == "collection"
     }
     assert called == {"insert_many", "index_information", "create_index", "drop_index"}

@@ -17,7 +17,7 @@ from service.storage.connection import answering, connect, is_passing, open_data
 from service.storage.local.database import LocalDatabase, find_free_port
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.store import Store
-from tests.storage.samples import Clock, envelope, extraction, make_bytes, series_elements
+from tests.storage.samples import Clock, extraction, make_bytes, make_instance
 
 
 # Five on a machine that has the time; on a busy one at least in the end.
@@ -27,17 +27,17 @@ async def test_a_database_that_is_paused_or_not_there_fails_every_call_within_se
 ) -> None:
     async with LocalDatabase(tmp_path) as local:
         client = connect(local.uri)
-        store = Store(open_database(client, "test"), clock, series_elements)
+        store = Store(open_database(client, "test"), clock)
         await store.prepare()
         content = make_bytes(1_500_000)
-        made = envelope(store, clock, content)
-        assert await store.store_instance(made, extraction(), content)
-        original = await store.open_original("p-1", made["original_id"])
+        made = make_instance(store, clock, content)
+        assert await store.uploads.store(made, extraction(), content)
+        original = await store.originals.open("p-1", made["original_id"])
         assert original is not None
         assert local.pid is not None
 
         nowhere = connect(f"mongodb://127.0.0.1:{find_free_port()}/")
-        unreachable = Store(open_database(nowhere, "test"), clock, series_elements)
+        unreachable = Store(open_database(nowhere, "test"), clock)
 
         async def timed(call: object) -> float:
             began = time.monotonic()
@@ -49,22 +49,22 @@ async def test_a_database_that_is_paused_or_not_there_fails_every_call_within_se
         try:
             dicom_id = made["_id"]
             key = RenditionKey(0, 1)
-            fresh = [envelope(store, clock, make_bytes(10, seed)) for seed in range(60)]
+            fresh = [make_instance(store, clock, make_bytes(10, seed)) for seed in range(60)]
             calls = [
                 unreachable.prepare(),
-                unreachable.write_original(made, content),
+                unreachable.originals.write(made, content),
                 store.ping(),
-                store.find_envelope("p-1", dicom_id),
-                store.list_envelopes("p-1", 5),
-                store.read_dataset("p-1", dicom_id),
-                store.read_elements("p-1", dicom_id, [], ["Modality"]),
-                store.read_elements("p-1", dicom_id, [("ContentSequence", 1)], ["Modality"]),
-                store.open_original("p-1", ObjectId()),
+                store.instances.find("p-1", dicom_id),
+                store.instances.list_newest("p-1", 5),
+                store.instances.read_whole("p-1", dicom_id),
+                store.instances.read_elements("p-1", dicom_id, [], ["Modality"]),
+                store.instances.read_elements("p-1", dicom_id, [("ContentSequence", 1)], ["Modality"]),
+                store.originals.open("p-1", ObjectId()),
                 original.read_range(),
-                store.find_rendition("p-1", dicom_id, key),
-                store.put_rendition("p-1", dicom_id, key, StoredRendition(b"png", {})),
-                store.delete_instance("p-1", dicom_id),
-                *(store.store_instance(each, extraction(), make_bytes(10, seed)) for seed, each in enumerate(fresh)),
+                store.renditions.find("p-1", dicom_id, key),
+                store.renditions.put("p-1", dicom_id, key, StoredRendition(b"png", {})),
+                store.deletion.delete("p-1", dicom_id),
+                *(store.uploads.store(each, extraction(), make_bytes(10, seed)) for seed, each in enumerate(fresh)),
             ]
             took = await asyncio.gather(*(timed(call) for call in calls))
             assert max(took) < seconds
@@ -74,7 +74,7 @@ async def test_a_database_that_is_paused_or_not_there_fails_every_call_within_se
         began = time.monotonic()
         while True:
             try:
-                assert await store.find_envelope("p-1", "none") is None
+                assert await store.instances.find("p-1", "none") is None
                 break
             except DatabaseUnavailable:
                 assert time.monotonic() - began < seconds

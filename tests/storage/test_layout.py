@@ -11,11 +11,11 @@ from pymongo.errors import WriteError
 from service.storage.connection import Database
 from service.storage.layout import INDEXES, LAYOUT, UnknownLayout
 from service.storage.store import Store
-from tests.storage.samples import Clock, envelope, extraction, series_elements
+from tests.storage.samples import Clock, extraction, make_instance
 
 
 async def test_many_processes_at_once_agree_on_one_namespace(database: Database, clock: Clock) -> None:
-    stores = [Store(database, clock, series_elements) for _ in range(6)]
+    stores = [Store(database, clock) for _ in range(6)]
     prepared = await asyncio.gather(*(each.prepare() for each in stores))
     assert len({each.namespace for each in prepared}) == 1
     assert {each.missing_indexes for each in prepared} == {()}
@@ -56,8 +56,8 @@ async def test_an_older_layout_names_the_command_that_brings_it_up(store: Store,
 async def test_a_missing_index_of_a_large_collection_is_reported(
     store: Store, database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = envelope(store, clock, b"bytes")
-    await store.store_instance(made, extraction(), b"bytes")
+    made = make_instance(store, clock, b"bytes")
+    await store.uploads.store(made, extraction(), b"bytes")
     await database["instances"].drop_index("uids")
     monkeypatch.setattr("service.storage.layout.LARGE", 0)
     assert (await store.prepare()).missing_indexes == ("instances.uids",)
@@ -77,10 +77,10 @@ async def test_a_missing_index_of_a_large_collection_is_reported(
     ],
     ids=lambda mistake: next(iter(mistake)),
 )
-async def test_a_misshapen_envelope_is_refused(
+async def test_a_misshapen_instance_is_refused(
     store: Store, backend_uri: str | None, clock: Clock, mistake: dict[str, Any]
 ) -> None:
     if backend_uri is None:
         pytest.skip("the double has no validators")
     with pytest.raises(WriteError, match="validation"):
-        await store.store_instance(envelope(store, clock, b"bytes") | mistake, extraction(), b"bytes")
+        await store.uploads.store(make_instance(store, clock, b"bytes") | mistake, extraction(), b"bytes")

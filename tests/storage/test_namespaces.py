@@ -12,7 +12,7 @@ import pytest
 from service.storage import namespaces
 from service.storage.connection import Database
 from service.storage.store import Store
-from tests.storage.samples import Clock, envelope, extraction, make_bytes, series_elements
+from tests.storage.samples import Clock, extraction, make_bytes, make_instance
 
 CONTENT = make_bytes(100)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -22,7 +22,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 async def service(database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """A second process on the same database, which looks at the namespaces every 0.1 s."""
     monkeypatch.setattr(namespaces, "NAMESPACE_SECONDS", 0.1)
-    other = Store(database, clock, series_elements)
+    other = Store(database, clock)
     await other.prepare()
     yield other
     other.close()
@@ -30,10 +30,10 @@ async def service(database: Database, clock: Clock, monkeypatch: pytest.MonkeyPa
 
 async def test_an_empty_database_takes_over_the_namespace_of_an_archive(store: Store, service: Store) -> None:
     archive = str(uuid.uuid4())
-    before = await service.settle_id("p-1", SHA256)
+    before = await service.namespaces.settle_id("p-1", SHA256)
     assert await store.namespaces.take(archive, [])
     expected = str(uuid.uuid5(uuid.UUID(archive), f"{SHA256}/p-1"))
-    assert await service.settle_id("p-1", SHA256) == expected != before
+    assert await service.namespaces.settle_id("p-1", SHA256) == expected != before
     assert (await store.maintenance.read_meta()).get("other_namespaces", []) == []
 
 
@@ -43,12 +43,12 @@ async def test_one_with_files_keeps_its_own_and_finds_the_same_bytes_under_both(
     archive = uuid.uuid4()
     own = service.namespaces.own_id("p-1", SHA256)
     other = make_bytes(100, seed=1)
-    await store.store_instance(envelope(store, clock, other), extraction(), other)
+    await store.uploads.store(make_instance(store, clock, other), extraction(), other)
     assert not await store.namespaces.take(str(archive), [])
     imported = str(uuid.uuid5(archive, f"{SHA256}/p-1"))
-    assert await service.settle_id("p-1", SHA256) == own
-    await store.store_instance(envelope(store, clock, CONTENT, _id=imported), extraction(), CONTENT)
-    assert await service.settle_id("p-1", SHA256) == imported
+    assert await service.namespaces.settle_id("p-1", SHA256) == own
+    await store.uploads.store(make_instance(store, clock, CONTENT, _id=imported), extraction(), CONTENT)
+    assert await service.namespaces.settle_id("p-1", SHA256) == imported
 
 
 async def test_a_file_that_came_while_the_namespace_was_taken_over_keeps_its_id(
@@ -58,13 +58,13 @@ async def test_a_file_that_came_while_the_namespace_was_taken_over_keeps_its_id(
 
     async def upload_meanwhile() -> None:
         await asyncio.sleep(0.05)  # the service has not looked again yet
-        await service.store_instance(envelope(service, clock, CONTENT), extraction(), CONTENT)
+        await service.uploads.store(make_instance(service, clock, CONTENT), extraction(), CONTENT)
 
     archive = str(uuid.uuid4())
     taken, _ = await asyncio.gather(store.namespaces.take(archive, []), upload_meanwhile())
     assert taken
     await asyncio.sleep(0.2)
-    assert await service.settle_id("p-1", SHA256) == own
+    assert await service.namespaces.settle_id("p-1", SHA256) == own
 
 
 async def test_an_archive_that_is_known_already_is_not_waited_for(
@@ -75,4 +75,4 @@ async def test_an_archive_that_is_known_already_is_not_waited_for(
     monkeypatch.setattr(namespaces, "NAMESPACE_SECONDS", 60.0)
     async with asyncio.timeout(5):
         assert await store.namespaces.take(archive, others)
-    assert await service.settle_id("p-1", SHA256)
+    assert await service.namespaces.settle_id("p-1", SHA256)

@@ -3,8 +3,8 @@
 import pytest
 
 from service.dicom.index import index_entries
-from service.storage.search import Search
-from tests.storage.samples import envelope, extraction, make_bytes
+from service.storage.search import InstanceQuery
+from tests.storage.samples import extraction, make_bytes, make_instance
 
 VALUES = [[1.0], [1.0], [2.0], [0.5, 3.0], [3.0, 0.5], [], None, None, [1.0, 2.0], [2.0], [-1.0], [1.0], None]
 
@@ -15,13 +15,13 @@ async def thicknesses(store, clock):
     moments = clock(), clock()
     stored = {}
     for seed, values in enumerate(VALUES):
-        made = envelope(store, clock, make_bytes(9, seed), received_at=moments[seed % 2])
+        made = make_instance(store, clock, make_bytes(9, seed), received_at=moments[seed % 2])
         tree = extraction()
         del tree.dataset["SliceThickness"]
         if values is not None:
             tree.dataset["SliceThickness"] = {"vr": "DS", "Value": values}
         tree.index = index_entries(tree.dataset)
-        await store.store_instance(made, tree, make_bytes(9, seed))
+        await store.uploads.store(made, tree, make_bytes(9, seed))
         stored[made["_id"]] = values
     return stored
 
@@ -31,9 +31,10 @@ async def pages(store, size, **options):
     found, offset = [], 0
     while offset is not None:
         wanted = {"tags.Modality": "CT"}
-        hits = await store.search(Search("p-1", wanted, {"truncated": "X"}, limit=size, offset=offset, **options))
-        assert len(hits.envelopes) == size or hits.next_offset is None
-        found += [hit["_id"] for hit in hits.envelopes]
+        query = InstanceQuery("p-1", wanted, {"truncated": "X"}, limit=size, offset=offset, **options)
+        hits = await store.index.find_page(query)
+        assert len(hits.instances) == size or hits.next_offset is None
+        found += [hit["_id"] for hit in hits.instances]
         offset = hits.next_offset
     return found
 

@@ -18,7 +18,6 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from service.app import create_app
 from service.auth.tokens import mint_token
-from service.dicom.series import series_elements
 from service.resources import now
 from service.settings import Settings
 from service.storage.connection import open_database
@@ -168,7 +167,7 @@ async def ask(wire_uri: str, tmp_path: Path) -> AsyncIterator[Ask]:
     commands = Commands()
     client: Any = AsyncIOMotorClient(wire_uri, tz_aware=True, event_listeners=[commands])
     database = open_database(client, f"test_{tmp_path.name[:40]}")
-    store = Store(database, now, series_elements)
+    store = Store(database, now)
     await store.prepare()
     settings = Settings(
         data_dir=tmp_path,

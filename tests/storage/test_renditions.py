@@ -11,53 +11,53 @@ import pytest
 
 from service.storage.renditions import MAX_RENDITION_BYTES, RenditionKey, StoredRendition, bytes_held
 from service.storage.store import Store
-from tests.storage.samples import Clock, counts, envelope, extraction, make_bytes, series_elements
+from tests.storage.samples import Clock, counts, extraction, make_bytes, make_instance
 
 
 async def store_one(store: Store, clock: Clock) -> str:
-    made = envelope(store, clock, b"bytes")
-    assert await store.store_instance(made, extraction(), b"bytes")
+    made = make_instance(store, clock, b"bytes")
+    assert await store.uploads.store(made, extraction(), b"bytes")
     return str(made["_id"])
 
 
 async def test_a_picture_comes_back_with_what_was_said_about_it(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
     kept = StoredRendition(make_bytes(3_000_000), {"media_type": "image/png", "window": [40.0, 400.0]})
-    assert await store.put_rendition("p-1", dicom_id, RenditionKey(3, 1), kept)
-    assert await store.find_rendition("p-1", dicom_id, RenditionKey(3, 1)) == kept
-    assert await store.find_rendition("p-1", dicom_id, RenditionKey(2, 1)) is None
-    assert await store.find_rendition("p-2", dicom_id, RenditionKey(3, 1)) is None
+    assert await store.renditions.put("p-1", dicom_id, RenditionKey(3, 1), kept)
+    assert await store.renditions.find("p-1", dicom_id, RenditionKey(3, 1)) == kept
+    assert await store.renditions.find("p-1", dicom_id, RenditionKey(2, 1)) is None
+    assert await store.renditions.find("p-2", dicom_id, RenditionKey(3, 1)) is None
 
 
 async def test_another_version_of_the_renderer_evicts(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
     for frame in range(3):
-        await store.put_rendition("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(b"old", {}))
-    await store.put_rendition("p-1", dicom_id, RenditionKey(0, 2), StoredRendition(b"new", {}))
-    assert await store.find_rendition("p-1", dicom_id, RenditionKey(0, 1)) is None
+        await store.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(b"old", {}))
+    await store.renditions.put("p-1", dicom_id, RenditionKey(0, 2), StoredRendition(b"new", {}))
+    assert await store.renditions.find("p-1", dicom_id, RenditionKey(0, 1)) is None
     assert (await counts(store))["rendered.files"] == 1
 
 
 async def test_a_picture_that_lost_a_chunk_is_not_there(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
-    await store.put_rendition("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(make_bytes(2_000_000), {}))
+    await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(make_bytes(2_000_000), {}))
     await store._database["rendered.chunks"].delete_one({"n": 1})
-    assert await store.find_rendition("p-1", dicom_id, RenditionKey(0, 1)) is None
+    assert await store.renditions.find("p-1", dicom_id, RenditionKey(0, 1)) is None
 
 
 async def test_a_very_large_picture_is_not_kept(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
     large = StoredRendition(bytes(MAX_RENDITION_BYTES + 1), {})
-    assert not await store.put_rendition("p-1", dicom_id, RenditionKey(0, 1), large)
+    assert not await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), large)
     assert "rendered.files" not in await counts(store)
 
 
 async def test_all_pictures_of_an_instance_go_with_it(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
     for frame in range(3):
-        await store.put_rendition("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(b"png", {}))
+        await store.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(b"png", {}))
     assert await held(store) == 9
-    await store.delete_instance("p-1", dicom_id)
+    await store.deletion.delete("p-1", dicom_id)
     assert await counts(store) == {}
     assert await held(store) == 0
 
@@ -66,7 +66,7 @@ async def test_all_pictures_of_an_instance_go_with_it(store: Store, clock: Clock
 
 
 async def held(store: Store) -> int:
-    return await store._threads.run(partial(bytes_held, store._sync))
+    return await store._threads.run(partial(bytes_held, store._collections))
 
 
 async def frames_kept(store: Store) -> list[int]:
@@ -75,7 +75,7 @@ async def frames_kept(store: Store) -> list[int]:
 
 
 async def other_process(store: Store, clock: Clock, max_rendered_bytes: int) -> Store:
-    other = Store(store._database, clock, series_elements, max_rendered_bytes=max_rendered_bytes)
+    other = Store(store._database, clock, max_rendered_bytes=max_rendered_bytes)
     await other.prepare()
     return other
 
@@ -91,18 +91,18 @@ async def small(store: Store, clock: Clock) -> AsyncIterator[Store]:
 async def test_beyond_the_bound_the_oldest_pictures_go(small: Store, clock: Clock) -> None:
     dicom_id = await store_one(small, clock)
     for frame in range(7):
-        assert await small.put_rendition("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
+        assert await small.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
     assert await frames_kept(small) == [4, 5, 6]
     assert await held(small) == 9000
     assert (await counts(small))["rendered.chunks"] == 3
-    assert await small.find_rendition("p-1", dicom_id, RenditionKey(3, 1)) is None
-    assert await small.find_rendition("p-1", dicom_id, RenditionKey(4, 1)) == StoredRendition(bytes(3000), {})
+    assert await small.renditions.find("p-1", dicom_id, RenditionKey(3, 1)) is None
+    assert await small.renditions.find("p-1", dicom_id, RenditionKey(4, 1)) == StoredRendition(bytes(3000), {})
 
 
 async def test_what_alone_is_beyond_the_bound_costs_no_other_its_place(small: Store, clock: Clock) -> None:
     dicom_id = await store_one(small, clock)
-    assert await small.put_rendition("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(b"png", {}))
-    assert not await small.put_rendition("p-1", dicom_id, RenditionKey(1, 1), StoredRendition(bytes(10_001), {}))
+    assert await small.renditions.put("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(b"png", {}))
+    assert not await small.renditions.put("p-1", dicom_id, RenditionKey(1, 1), StoredRendition(bytes(10_001), {}))
     assert await frames_kept(small) == [0]
 
 
@@ -112,7 +112,7 @@ async def test_several_processes_hold_one_bound(small: Store, clock: Clock) -> N
 
     async def put(store: Store, frames: Iterable[int]) -> None:
         for frame in frames:
-            await store.put_rendition("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
+            await store.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
 
     await asyncio.gather(*(put((small, other)[turn % 2], range(turn * 5, turn * 5 + 5)) for turn in range(4)))
     kept = await frames_kept(small)
@@ -125,11 +125,11 @@ async def test_several_processes_hold_one_bound(small: Store, clock: Clock) -> N
 async def test_a_sweep_sets_the_count_right_and_holds_a_bound_that_was_lowered(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
     for frame in range(30):
-        await store.put_rendition("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
+        await store.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
     # A crash between a picture and its count, and a database from before there was one.
     await store._database["meta"].update_one({"_id": "store"}, {"$unset": {"rendered_bytes": ""}})
     lower = await other_process(store, clock, 10_000)
-    await lower.sweep(timedelta(hours=1))
+    await lower.leftovers.sweep(timedelta(hours=1))
     assert await frames_kept(store) == [27, 28, 29]
     assert await held(store) == 9000
     lower.close()
@@ -139,8 +139,8 @@ async def test_a_count_that_is_too_high_empties_the_cache_at_most(small: Store, 
     dicom_id = await store_one(small, clock)
     await small._database["meta"].update_one({"_id": "store"}, {"$set": {"rendered_bytes": 1_000_000}})
     for frame in range(2):
-        assert await small.put_rendition("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
+        assert await small.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(bytes(3000), {}))
     assert await frames_kept(small) == []
-    await small.sweep(timedelta(hours=1))
-    assert await small.put_rendition("p-1", dicom_id, RenditionKey(3, 1), StoredRendition(bytes(3000), {}))
+    await small.leftovers.sweep(timedelta(hours=1))
+    assert await small.renditions.put("p-1", dicom_id, RenditionKey(3, 1), StoredRendition(bytes(3000), {}))
     assert await frames_kept(small) == [3]

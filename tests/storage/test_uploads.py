@@ -16,21 +16,25 @@ from bson.raw_bson import RawBSONDocument
 from mongomock_motor import enabled_gridfs_integration
 
 from service.errors import NotFound, ServiceError
-from service.storage import writes
+from service.storage import uploads
 from service.storage.connection import Database
 from service.storage.gridfs_documents import CHUNK_BYTES
 from service.storage.store import Store
-from tests.storage.samples import ONE_STORED, Clock, counts, envelope, extraction, in_parts, make_bytes, pending
+from tests.storage.samples import ONE_STORED, Clock, counts, extraction, in_parts, make_bytes, make_instance, pending
 
 
 async def test_what_is_stored_comes_back_whole(store: Store, clock: Clock) -> None:
     content = make_bytes(5000)
-    made = envelope(store, clock, content)
+    made = make_instance(store, clock, content)
     tree = extraction(Big={"vr": "UV", "Value": [Decimal128("18446744073709551615"), 2**63 - 1, -(2**31)]})
-    assert await store.store_instance(made, tree, content)
-    assert await store.find_envelope("p-1", made["_id"]) == made
-    assert await store.read_dataset("p-1", made["_id"]) == {**made, "dataset": tree.dataset}
-    original = await store.open_original("p-1", made["original_id"])
+    assert await store.uploads.store(made, tree, content)
+    assert await store.instances.find("p-1", made["_id"]) == made
+    assert await store.instances.read_whole("p-1", made["_id"]) == {
+        **made,
+        "series": tree.series,
+        "dataset": tree.dataset,
+    }
+    original = await store.originals.open("p-1", made["original_id"])
     assert original is not None
     assert original.length == 5000
     assert await original.read_range() == content
@@ -38,24 +42,24 @@ async def test_what_is_stored_comes_back_whole(store: Store, clock: Clock) -> No
 
 
 async def test_the_same_bytes_are_stored_once(store: Store, clock: Clock) -> None:
-    first, again = (envelope(store, clock, b"bytes") for _ in range(2))
-    assert await store.store_instance(first, extraction(), b"bytes")
-    assert not await store.store_instance(again, extraction(), b"bytes")
-    assert not await store.store_instance(again, extraction(), in_parts(b"bytes", 2))
+    first, again = (make_instance(store, clock, b"bytes") for _ in range(2))
+    assert await store.uploads.store(first, extraction(), b"bytes")
+    assert not await store.uploads.store(again, extraction(), b"bytes")
+    assert not await store.uploads.store(again, extraction(), in_parts(b"bytes", 2))
     assert await counts(store) == ONE_STORED
-    assert await store.find_envelope("p-1", first["_id"]) == first
+    assert await store.instances.find("p-1", first["_id"]) == first
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_of_ten_at_once_one_is_stored(store: Store, clock: Clock, streamed: bool) -> None:
     content = make_bytes(3000)
-    made = [envelope(store, clock, content) for _ in range(10)]
+    made = [make_instance(store, clock, content) for _ in range(10)]
     won = await asyncio.gather(
-        *(store.store_instance(each, extraction(), in_parts(content, 700) if streamed else content) for each in made)
+        *(store.uploads.store(each, extraction(), in_parts(content, 700) if streamed else content) for each in made)
     )
     assert sorted(won) == [False] * 9 + [True]
     winner = made[won.index(True)]
-    assert await store.find_envelope("p-1", winner["_id"]) == winner
+    assert await store.instances.find("p-1", winner["_id"]) == winner
     assert await counts(store) == ONE_STORED
     index = await store._database["tag_index"].find_one({"_id": winner["_id"]})
     assert index is not None
@@ -66,29 +70,29 @@ async def test_of_ten_at_once_one_is_stored(store: Store, clock: Clock, streamed
 
 
 async def test_two_patients_with_the_same_bytes_never_meet(store: Store, clock: Clock) -> None:
-    one, other = (envelope(store, clock, b"bytes", patient_id=patient) for patient in ("p-1", "p-2"))
+    one, other = (make_instance(store, clock, b"bytes", patient_id=patient) for patient in ("p-1", "p-2"))
     assert one["_id"] != other["_id"]
-    assert await store.store_instance(one, extraction(), b"bytes")
-    assert await store.store_instance(other, extraction(), b"bytes")
-    assert await store.delete_instance("p-1", one["_id"])
+    assert await store.uploads.store(one, extraction(), b"bytes")
+    assert await store.uploads.store(other, extraction(), b"bytes")
+    assert await store.deletion.delete("p-1", one["_id"])
     assert await counts(store) == ONE_STORED
-    assert await store.find_envelope("p-2", other["_id"]) == other
+    assert await store.instances.find("p-2", other["_id"]) == other
 
 
 async def test_a_commit_whose_answer_was_lost_can_be_tried_again(store: Store, clock: Clock) -> None:
-    made = envelope(store, clock, b"bytes")
-    await store.write_original(made, b"bytes")
-    assert await store.commit_instance(made, extraction())
-    assert await store.commit_instance(made, extraction())
+    made = make_instance(store, clock, b"bytes")
+    await store.originals.write(made, b"bytes")
+    assert await store.uploads.commit(made, extraction())
+    assert await store.uploads.commit(made, extraction())
     assert await counts(store) == ONE_STORED
 
 
 async def test_an_index_that_a_crash_left_gives_way(store: Store, clock: Clock) -> None:
-    crashed, made = (envelope(store, clock, b"bytes") for _ in range(2))
+    crashed, made = (make_instance(store, clock, b"bytes") for _ in range(2))
     old = extraction()
     old.index = {"tags": {"Modality": ["MR"]}, "names": {}, "vrs": {}, "truncated": []}
-    writes._put_index(store._sync, crashed, old, store._finish_delete_at_once)
-    assert await store.store_instance(made, extraction(), b"bytes")
+    uploads._put_index(store._collections, crashed, old)
+    assert await store.uploads.store(made, extraction(), b"bytes")
     index = await store._database["tag_index"].find_one({"_id": made["_id"]})
     assert index is not None
     assert index["tags"] == {"Modality": ["CT"]}
@@ -96,12 +100,11 @@ async def test_an_index_that_a_crash_left_gives_way(store: Store, clock: Clock) 
 
 
 async def test_who_loses_late_leaves_index_and_series_to_the_winner(store: Store, clock: Clock) -> None:
-    winner, loser = (envelope(store, clock, b"bytes") for _ in range(2))
-    finish = store._finish_delete_at_once
-    writes._put_index(store._sync, winner, extraction(), finish)
-    writes._put_index(store._sync, loser, extraction(), finish)
-    assert writes._commit(store._sync, winner, extraction(), finish)
-    assert not writes._commit(store._sync, loser, extraction(), finish)
+    winner, loser = (make_instance(store, clock, b"bytes") for _ in range(2))
+    uploads._put_index(store._collections, winner, extraction())
+    uploads._put_index(store._collections, loser, extraction())
+    assert uploads._commit(store._collections, winner, extraction())
+    assert not uploads._commit(store._collections, loser, extraction())
     for name in ("tag_index", "series"):
         found = await store._database[name].find_one({"patient_id": "p-1"})
         assert found is not None
@@ -110,21 +113,24 @@ async def test_who_loses_late_leaves_index_and_series_to_the_winner(store: Store
 
 
 async def test_an_instance_can_wait_for_its_tree(store: Store, clock: Clock) -> None:
-    made = envelope(store, clock, b"bytes")
-    await store.write_original(made, b"bytes")
-    assert await store.insert_pending(pending(made))
-    assert not await store.insert_pending({**pending(made), "original_id": bson.ObjectId()})
-    waiting = await store.read_elements("p-1", made["_id"], [], ["Modality"])
+    made = make_instance(store, clock, b"bytes")
+    assert await store.uploads.store_pending(pending(made), b"bytes")
+    assert not await store.uploads.store_pending({**pending(made), "original_id": bson.ObjectId()}, b"bytes")
+    waiting = await store.instances.read_elements("p-1", made["_id"], [], ["Modality"])
     assert waiting is not None
     assert waiting["extraction"]["state"] == "pending"
     assert waiting["elements"] == {}
     failed = {"state": "failed", "version": 1, "at": clock(), "attempts": 3, "error": "It ends in the middle."}
-    assert await store.set_extraction(pending(made), failed)
-    there = await store.find_envelope("p-1", made["_id"])
+    assert await store.instances.set_extraction(pending(made), failed)
+    there = await store.instances.find("p-1", made["_id"])
     assert there is not None
     assert there["extraction"] == failed
-    assert await store.replace_derived(made, extraction())
-    assert await store.read_dataset("p-1", made["_id"]) == {**made, "dataset": extraction().dataset}
+    assert await store.uploads.replace_derived(made, extraction())
+    assert await store.instances.read_whole("p-1", made["_id"]) == {
+        **made,
+        "series": extraction().series,
+        "dataset": extraction().dataset,
+    }
     assert await counts(store) == ONE_STORED
 
 
@@ -132,8 +138,8 @@ async def test_an_original_is_readable_by_the_drivers_bucket(
     store: Store, database: Database, backend_uri: str | None, clock: Clock
 ) -> None:
     content = make_bytes(CHUNK_BYTES * 2 + 17)
-    made = envelope(store, clock, content)
-    await store.write_original(made, in_parts(content, 100_000))
+    made = make_instance(store, clock, content)
+    await store.originals.write(made, in_parts(content, 100_000))
     with enabled_gridfs_integration() if backend_uri is None else contextlib.nullcontext():
         bucket = gridfs.GridFSBucket(database.delegate, "originals")
         target = io.BytesIO()
@@ -150,9 +156,9 @@ async def test_an_original_is_readable_by_the_drivers_bucket(
 async def test_an_original_has_as_many_chunks_as_it_needs(store: Store, clock: Clock, size: int) -> None:
     content = make_bytes(size)
     for given in (content, in_parts(content, 65536)):
-        made = envelope(store, clock, content)
-        await store.write_original(made, given)
-        original = await store.open_original("p-1", made["original_id"])
+        made = make_instance(store, clock, content)
+        await store.originals.write(made, given)
+        original = await store.originals.open("p-1", made["original_id"])
         assert original is not None
         assert await original.read_range() == content
         chunks = await store._database["originals.chunks"].count_documents({"files_id": made["original_id"]})
@@ -161,9 +167,9 @@ async def test_an_original_has_as_many_chunks_as_it_needs(store: Store, clock: C
 
 async def test_any_range_of_an_original_can_be_read(store: Store, clock: Clock) -> None:
     content = make_bytes(3 * CHUNK_BYTES - 100)
-    made = envelope(store, clock, content)
-    await store.write_original(made, content)
-    original = await store.open_original("p-1", made["original_id"])
+    made = make_instance(store, clock, content)
+    await store.originals.write(made, content)
+    original = await store.originals.open("p-1", made["original_id"])
     assert original is not None
     edge = CHUNK_BYTES
     for start, stop in [(0, 1), (edge - 1, edge + 1), (edge, 2 * edge), (5, 5), (9, 3), (100, None), (2 * edge, 9**9)]:
@@ -172,10 +178,10 @@ async def test_any_range_of_an_original_can_be_read(store: Store, clock: Clock) 
 
 async def test_a_range_reads_only_the_chunks_it_lies_in(store: Store, clock: Clock) -> None:
     content = make_bytes(3 * CHUNK_BYTES)
-    made = envelope(store, clock, content)
-    await store.write_original(made, content)
+    made = make_instance(store, clock, content)
+    await store.originals.write(made, content)
     await store._database["originals.chunks"].delete_many({"n": {"$ne": 1}})
-    original = await store.open_original("p-1", made["original_id"])
+    original = await store.originals.open("p-1", made["original_id"])
     assert original is not None
     assert await original.read_range(CHUNK_BYTES, 2 * CHUNK_BYTES) == content[CHUNK_BYTES : 2 * CHUNK_BYTES]
     with pytest.raises(ServiceError, match="missing"):
@@ -184,11 +190,11 @@ async def test_a_range_reads_only_the_chunks_it_lies_in(store: Store, clock: Clo
 
 async def test_an_original_that_is_deleted_while_it_is_read_is_not_there(store: Store, clock: Clock) -> None:
     content = make_bytes(2 * CHUNK_BYTES)
-    made = envelope(store, clock, content)
-    await store.write_original(made, content)
-    original = await store.open_original("p-1", made["original_id"])
+    made = make_instance(store, clock, content)
+    await store.originals.write(made, content)
+    original = await store.originals.open("p-1", made["original_id"])
     assert original is not None
-    await store.remove_original(made["original_id"])
+    await store.originals.remove(made["original_id"])
     with pytest.raises(NotFound):
         await original.read_range()
 
@@ -198,9 +204,9 @@ async def test_a_stream_that_fails_leaves_nothing(store: Store, clock: Clock) ->
         yield make_bytes(CHUNK_BYTES + 5)
         raise ConnectionResetError
 
-    made = envelope(store, clock, b"")
+    made = make_instance(store, clock, b"")
     with pytest.raises(ConnectionResetError):
-        await store.store_instance(made, extraction(), breaking())
+        await store.uploads.store(made, extraction(), breaking())
     assert await counts(store) == {}
 
 
@@ -212,7 +218,7 @@ async def test_a_stream_that_is_cancelled_leaves_nothing(store: Store, clock: Cl
         reached.set()
         await asyncio.sleep(60)
 
-    task = asyncio.create_task(store.store_instance(envelope(store, clock, b""), extraction(), stalling()))
+    task = asyncio.create_task(store.uploads.store(make_instance(store, clock, b""), extraction(), stalling()))
     await reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -222,8 +228,8 @@ async def test_a_stream_that_is_cancelled_leaves_nothing(store: Store, clock: Cl
 
 async def test_a_cancelled_upload_is_stored_whole_or_not_at_all(store: Store, clock: Clock) -> None:
     content = make_bytes(2 * CHUNK_BYTES)
-    made = envelope(store, clock, content)
-    task = asyncio.create_task(store.store_instance(made, extraction(), content))
+    made = make_instance(store, clock, content)
+    task = asyncio.create_task(store.uploads.store(made, extraction(), content))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -236,7 +242,7 @@ async def test_an_id_is_of_this_database_patient_and_bytes(store: Store) -> None
     sha256 = hashlib.sha256(b"").hexdigest()
     assert store.namespaces.own_id("p-1", sha256) == store.namespaces.own_id("p-1", sha256)
     assert store.namespaces.own_id("p-1", sha256) != store.namespaces.own_id("p-2", sha256)
-    other = Store(store._database, Clock(), lambda _: {})
+    other = Store(store._database, Clock())
     with pytest.raises(ServiceError, match="prepared"):
         other.namespaces.own_id("p-1", sha256)
     other.close()
@@ -245,17 +251,17 @@ async def test_an_id_is_of_this_database_patient_and_bytes(store: Store) -> None
 async def test_a_tree_may_come_as_bson_bytes(store: Store, backend_uri: str | None, clock: Clock) -> None:
     if backend_uri is None:
         pytest.skip("the double keeps documents as Python objects and does not look into BSON")
-    made = envelope(store, clock, b"bytes")
+    made = make_instance(store, clock, b"bytes")
     plain = extraction()
     packed = extraction()
     packed.dataset = RawBSONDocument(bson.encode(plain.dataset))
     packed.index = RawBSONDocument(bson.encode(plain.index))
     assert plain.series is not None
     packed.series = RawBSONDocument(bson.encode(plain.series))
-    assert await store.store_instance(made, packed, b"bytes")
-    found = await store.read_dataset("p-1", made["_id"])
+    assert await store.uploads.store(made, packed, b"bytes")
+    found = await store.instances.read_whole("p-1", made["_id"])
     assert found is not None
     assert found["dataset"] == plain.dataset
-    assert (await store.read_elements("p-1", made["_id"], [], ["Modality"]) or {})["elements"] == {
+    assert (await store.instances.read_elements("p-1", made["_id"], [], ["Modality"]) or {})["elements"] == {
         "Modality": plain.dataset["Modality"]
     }

@@ -15,7 +15,6 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 
 from service.dicom.extract import extract
-from service.dicom.series import series_elements
 from service.errors import DatabaseUnavailable, Overloaded, WorkerLost
 from service.settings import Settings
 from service.storage import deletion
@@ -58,7 +57,7 @@ async def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr("service.usecases.ingest.unpack", lambda extraction: extraction)
     clock = Clock()
     database = AsyncMongoMockClient(tz_aware=True).get_database("recovery", codec_options=CODEC)
-    store = Store(database, clock, series_elements)
+    store = Store(database, clock)
     await store.prepare()
     settings = Settings(data_dir=tmp_path, spool_dir=tmp_path)
     yield Context(store, Workers(), settings, clock)  # type: ignore[arg-type]
@@ -72,9 +71,9 @@ async def upload_pending(context: Context, content: bytes = CT, patient: str = "
 
 
 async def state_of(context: Context, dicom_id: str, patient: str = "p-1") -> dict[str, Any]:
-    envelope = await context.store.find_envelope(patient, dicom_id)
-    assert envelope is not None
-    extraction: dict[str, Any] = envelope["extraction"]
+    instance = await context.store.instances.find(patient, dicom_id)
+    assert instance is not None
+    extraction: dict[str, Any] = instance["extraction"]
     return extraction
 
 
@@ -85,7 +84,7 @@ async def test_a_pending_upload_calls_recovery_and_is_finished_by_it(context: Co
     assert await recover(context) == 1
     extraction = await state_of(context, dicom_id)
     assert (extraction["state"], extraction["attempts"], extraction["error"]) == ("done", 1, None)
-    read = await context.store.read_elements("p-1", dicom_id, [], ["Modality"])
+    read = await context.store.instances.read_elements("p-1", dicom_id, [], ["Modality"])
     assert read is not None
     assert read["elements"]["Modality"]["Value"] == ["CT"]
     assert await recover(context) == 0
@@ -137,7 +136,7 @@ async def test_what_is_not_the_files_fault_is_none_of_its_attempts(context: Cont
 async def test_a_claim_holds_until_it_runs_out(context: Context) -> None:
     dicom_id = await upload_pending(context)
     now = context.clock()
-    claimed = await context.store.claim_unfinished("pending", now, now + timedelta(seconds=60))
+    claimed = await context.store.leases.take_unfinished("pending", now, now + timedelta(seconds=60))
     assert claimed is not None
     assert claimed["_id"] == dicom_id
     assert await recover(context) == 0, "another process works on it"
@@ -156,9 +155,9 @@ async def test_two_processes_share_the_work(context: Context) -> None:
 async def test_a_delete_that_met_a_crash_is_finished(context: Context) -> None:
     dicom_id = await upload_pending(context)
     await recover(context)
-    collections = context.store._sync
-    envelope = deletion.mark_deleting(collections, "p-1", dicom_id)
-    assert envelope is not None
+    collections = context.store._collections
+    instance = deletion.mark_deleting(collections, "p-1", dicom_id)
+    assert instance is not None
     assert await recover(context) == 1
     for name in ("instances", "tag_index", "series"):
         assert getattr(collections, name).count_documents({}) == 0, name
@@ -171,12 +170,12 @@ async def test_a_delete_beside_an_extraction_wins(context: Context) -> None:
 
     async def delete_meanwhile(*arguments: Any, **options: Any) -> Any:
         answer = await run(*arguments, **options)
-        assert await context.store.delete_instance("p-1", dicom_id)
+        assert await context.store.deletion.delete("p-1", dicom_id)
         return answer
 
     context.workers.run = delete_meanwhile  # type: ignore[assignment,method-assign]
     assert await recover(context) == 1
-    collections = context.store._sync
+    collections = context.store._collections
     for name in ("instances", "tag_index"):
         assert getattr(collections, name).count_documents({}) == 0, name
 
@@ -239,9 +238,9 @@ async def test_what_a_stopping_service_was_at_is_free_at_once(
 async def test_who_comes_back_after_its_claim_has_run_out_changes_nothing(context: Context) -> None:
     dicom_id = await upload_pending(context)
     now = context.clock()
-    late = await context.store.claim_unfinished("pending", now, now)
+    late = await context.store.leases.take_unfinished("pending", now, now)
     assert late is not None
     context.clock.time += timedelta(seconds=1)  # type: ignore[attr-defined]
     assert await recover(context) == 1
-    assert not await context.store.set_extraction(late, {**late["extraction"], "state": "failed"})
+    assert not await context.store.instances.set_extraction(late, {**late["extraction"], "state": "failed"})
     assert (await state_of(context, dicom_id))["state"] == "done"

@@ -9,7 +9,6 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 
 from service.dicom.pixels.render import RenderRequest, Rendition
-from service.dicom.series import series_elements
 from service.errors import LimitExceeded, NotRenderable, NoWorker, WorkerLost
 from service.settings import Settings
 from service.storage.connection import CODEC
@@ -17,7 +16,7 @@ from service.storage.store import Store
 from service.usecases.context import Context
 from service.usecases.ingest import store_upload
 from service.usecases.rendered import rendition
-from service.usecases.tags import read_original, read_spilled_tag
+from service.usecases.tags import read_original, read_tag_of
 from service.workers.pool import OutOfTime
 from tests.usecases.uploads import CT, Clock, once
 
@@ -41,7 +40,7 @@ class Workers:
 @pytest.fixture
 async def stored(tmp_path):
     database = AsyncMongoMockClient(tz_aware=True).get_database("rendered", codec_options=CODEC)
-    store = Store(database, Clock(), series_elements)
+    store = Store(database, Clock())
     await store.prepare()
     context = Context(store, Workers(), Settings(data_dir=tmp_path, spool_dir=tmp_path), Clock())
     made = await store_upload(context, "p-1", "a.dcm", once(CT))
@@ -96,5 +95,5 @@ async def test_a_file_that_costs_its_workers_when_its_tags_are_read_from_it_is_r
     context, dicom_id = stored
     context.workers.faults = [WorkerLost(), WorkerLost()]
     with pytest.raises(LimitExceeded):
-        await read_original(context, "p-1", dicom_id, read_spilled_tag, "Modality")
+        await read_original(context, "p-1", dicom_id, read_tag_of, "Modality")
     assert context.workers.jobs == 2

@@ -24,7 +24,6 @@ from schemas.http import Problem
 from service.app import create_app
 from service.auth.tokens import mint_token
 from service.dicom.extract import Extraction, unpack
-from service.dicom.series import series_elements
 from service.resources import now
 from service.settings import Settings
 from service.storage.connection import CODEC
@@ -175,7 +174,7 @@ async def starting(make_folder: Callable[[str], Path]) -> AsyncIterator[Callable
                 }
             )
             database = AsyncMongoMockClient(tz_aware=True).get_database("web", codec_options=CODEC)
-            store = Store(database, now, series_elements)
+            store = Store(database, now)
             await store.prepare()
             stores.append(store)
             app = create_app(settings, store=store)

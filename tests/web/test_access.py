@@ -230,7 +230,7 @@ async def test_an_unforeseen_error_is_logged_with_an_id_and_shown_blank(service,
     async def broken(*_):
         raise ValueError("invalid literal: SECRET^NAME") from KeyError("SECRET^KEY")
 
-    monkeypatch.setattr(type(service.store), "list_envelopes", broken)
+    monkeypatch.setattr(type(service.store.instances), "list_newest", broken)
     with caplog.at_level(logging.DEBUG):
         async with service.session.get(
             f"{service.url}/patient/p-1/dicom",

@@ -78,7 +78,7 @@ async def test_each_kind_of_request_leaves_one_entry(service, patient, ct):
     asked = [
         ("GET", path, {"Accept": "application/dicom"}, "read_original", 200),
         ("GET", path, {"Accept": "image/png"}, "read_picture", 200),
-        ("GET", path, {"Accept": "application/json"}, "read_envelope", 200),
+        ("GET", path, {"Accept": "application/json"}, "read_instance", 200),
         ("HEAD", path, {}, "read_original", 200),
         ("GET", f"{path}/tag/PatientName", {}, "read_tag", 200),
         ("GET", f"{path}/tag/{MARK}", {}, "read_tag", 422),

@@ -357,15 +357,15 @@ async def test_a_database_that_is_away_is_503(service, get, path, monkeypatch, a
     async def away(*_):
         raise DatabaseUnavailable("The database does not answer.", retry_after=3)
 
-    monkeypatch.setattr(type(service.store), "find_envelope", away)
+    monkeypatch.setattr(type(service.store.instances), "find", away)
     answer = await get(path, accept=accept)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
 
 
 async def test_a_database_that_goes_away_within_an_answer_cuts_it(service, path, ct, monkeypatch):
     """What arrived must not pass for the whole file."""
-    original = await service.store.open_original(
-        PATIENT, (await service.store.find_envelope(PATIENT, path.rpartition("/")[2]))["original_id"]
+    original = await service.store.originals.open(
+        PATIENT, (await service.store.instances.find(PATIENT, path.rpartition("/")[2]))["original_id"]
     )
 
     async def broken(*_):

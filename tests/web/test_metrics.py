@@ -120,7 +120,7 @@ async def test_a_database_that_is_away_neither_fails_nor_holds_up_the_figures(st
             await asyncio.Event().wait()
         raise DatabaseUnavailable("The database does not answer.")
 
-    monkeypatch.setattr(service.store.figures, "count_states", away)
+    monkeypatch.setattr(service.store.statistics, "count_states", away)
     told = await figures(service)
     if how == "refuses":
         assert told["dicom_store_database_up", frozenset()] == 0
@@ -129,13 +129,13 @@ async def test_a_database_that_is_away_neither_fails_nor_holds_up_the_figures(st
 async def test_many_scrapes_at_once_are_one(start, monkeypatch):
     service = await start()
     counted = []
-    original = service.store.figures.count_states
+    original = service.store.statistics.count_states
 
     async def count():
         counted.append(1)
         return await original()
 
-    monkeypatch.setattr(service.store.figures, "count_states", count)
+    monkeypatch.setattr(service.store.statistics, "count_states", count)
     await asyncio.gather(*(service.ask("GET", "/metrics") for _ in range(20)))
     assert len(counted) == 1
 

@@ -107,7 +107,7 @@ async def test_each_request_has_one_line_with_its_figures_and_a_level_that_fits(
 
     for failing in (away, broken):
         with monkeypatch.context() as patch:
-            patch.setattr(type(service.store), "list_envelopes", failing)
+            patch.setattr(type(service.store.instances), "list_newest", failing)
             url = f"{service.url}/patient/{patient}/dicom"
             async with service.session.get(url, headers={"access-token": service.token(patient)}) as response:
                 assert response.status >= 500

@@ -145,8 +145,8 @@ async def test_a_caller_that_does_not_want_to_wait_gets_202(service, patient, ct
     assert pending.status in {200, 503}
     original = await service.ask("GET", path, patient=patient)
     assert original.body == ct
-    envelope = await service.ask("GET", path, patient=patient, headers={"Accept": "application/json"})
-    assert envelope.json()["extraction"]["state"] in {"pending", "done"}
+    described = await service.ask("GET", path, patient=patient, headers={"Accept": "application/json"})
+    assert described.json()["extraction"]["state"] in {"pending", "done"}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +25,7 @@ from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.luts import Lut, read_lut, read_segmented_lut
 from service.dicom.pixels.stored import Tree, decode_frame
 from service.dicom.pixels.voi import FUNCTIONS, Function, Source, Voi, Window, choose_voi, from_extremes, read_vois
+from service.dicom.source import open_source
 from service.errors import Invalid, LimitExceeded, NotRenderable
 
 RENDERER_VERSION = 1
@@ -132,19 +131,11 @@ def render(
     NotDicom
         Where it is no DICOM file.
     """
-    buffer = source if isinstance(source, bytes) else _map_file(source)
+    buffer = open_source(source)
     try:
         return render_tree(buffer, read_tree(buffer, reading or Limits()), request, limits)
     except MemoryError as error:
         raise LimitExceeded("This frame takes more memory than a picture may.") from error
-
-
-def _map_file(path: str) -> bytes | mmap:
-    with Path(path).open("rb") as file:
-        try:
-            return mmap(file.fileno(), 0, access=ACCESS_READ)
-        except ValueError:
-            return b""  # an empty file cannot be mapped
 
 
 def render_tree(buffer: Buffer, tree: Tree, request: RenderRequest, limits: PixelLimits | None = None) -> Rendition:

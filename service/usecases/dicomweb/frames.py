@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
 
 from service.dicom.extract import read_tree
 from service.dicom.limits import Limits
@@ -12,8 +10,10 @@ from service.dicom.pixels.frames import check_frame_number
 from service.dicom.pixels.header import EXPLICIT_LITTLE_ENDIAN, read_header
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.stored import decode_frame, native_bytes, stored_frame
+from service.dicom.source import open_source
 from service.errors import Invalid, NotFound, NotRenderable
 from service.usecases.context import Context
+from service.usecases.instances import find_instance
 from service.usecases.originals import ask_worker, local_original
 
 BATCH_BYTES = 8 << 20
@@ -30,8 +30,6 @@ async def iter_frames(
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id, dicom_id : str
         Whose, and which instance.
     numbers : sequence of int
@@ -46,14 +44,9 @@ async def iter_frames(
     NotRenderable, LimitExceeded
         A frame cannot be decoded.
     """
-    envelope = await context.store.find_envelope(patient_id, dicom_id)
-    if envelope is None:
-        raise NotFound("There is no such instance.")
-    settings = context.settings
-    limits = Limits(max_inflated_bytes=settings.max_inflated_bytes)
-    bounds = PixelLimits(max_frame_pixels=settings.max_frame_pixels)
+    instance = await find_instance(context, patient_id, dicom_id)
     left = list(numbers)
-    async with local_original(context, envelope) as source:
+    async with local_original(context, instance) as source:
         while left:
             frames: list[Frame] = await ask_worker(
                 context,
@@ -61,9 +54,9 @@ async def iter_frames(
                 source,
                 left,
                 decoded,
-                limits,
-                bounds,
-                seconds=settings.render_timeout,
+                context.limits,
+                context.pixel_limits,
+                seconds=context.settings.render_timeout,
                 refusal=NotRenderable("These frames take more time or memory than a request may."),
             )
             for frame in frames:
@@ -83,7 +76,7 @@ def read_frames(
     NotRenderable, LimitExceeded
         A frame cannot be decoded.
     """
-    buffer = source if isinstance(source, bytes) else _map_file(source)
+    buffer = open_source(source)
     tree = read_tree(buffer, limits)
     if not any(name in tree.dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise NotFound("This instance has no pixels, and so no frames.")
@@ -110,8 +103,3 @@ def read_frames(
         if size >= BATCH_BYTES:
             break
     return frames
-
-
-def _map_file(path: str) -> mmap:
-    with Path(path).open("rb") as file:
-        return mmap(file.fileno(), 0, access=ACCESS_READ)

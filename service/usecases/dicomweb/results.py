@@ -75,7 +75,7 @@ Elements = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class QidoQuery:
     """What is searched for.
 
     Parameters
@@ -114,22 +114,24 @@ class FoundSeries:
     of_study: Elements = field(default_factory=dict)
 
 
-def asked_steps(wanted: Search) -> list[Step]:
+def asked_steps(wanted: QidoQuery) -> list[Step]:
     """Return the attributes that the caller names and that are not made of the UIDs."""
     made = MADE | set(OF_MEMBER)
     return [step for step in wanted.include if TAG_KEYWORDS.get(step.tag) not in made]
 
 
-def describe_study(wanted: Search, group: Sequence[FoundSeries], extra: Elements, root: str) -> dict[str, Any]:
+def describe_study(
+    wanted: QidoQuery, group: Sequence[FoundSeries], extra: Mapping[str, Any], root: str
+) -> dict[str, Any]:
     """Return what is said of a study.
 
     Parameters
     ----------
-    wanted : Search
+    wanted : QidoQuery
         What the caller asked for.
     group : sequence of FoundSeries
         Its series, the one that is shown first.
-    extra : dict
+    extra : mapping
         Of the private elements of the instance that is shown, those that were asked for, with their creators.
     root : str
         URL of the patient's DICOMweb root.
@@ -144,7 +146,9 @@ def describe_study(wanted: Search, group: Sequence[FoundSeries], extra: Elements
     return _finish(shown, member_url(root, group[0].members[0]).rsplit("/series/", 1)[0])
 
 
-def describe_series(wanted: Search, group: Sequence[FoundSeries], extra: Elements, root: str) -> dict[str, Any]:
+def describe_series(
+    wanted: QidoQuery, group: Sequence[FoundSeries], extra: Mapping[str, Any], root: str
+) -> dict[str, Any]:
     """Return what is said of a group's one series, and where no study is named of its study; as `describe_study`."""
     series = group[0]
     shown = _show(wanted, "series", series.attributes, extra, SERIES_KEYWORDS, STUDY_KEYWORDS)
@@ -156,7 +160,7 @@ def describe_series(wanted: Search, group: Sequence[FoundSeries], extra: Element
 
 
 def describe_instance(
-    wanted: Search, series: FoundSeries, member: Member, tree: Mapping[str, Any], root: str
+    wanted: QidoQuery, series: FoundSeries, member: Member, tree: Mapping[str, Any], root: str
 ) -> dict[str, Any]:
     """Return what is said of an instance, by as much of its tree as was asked for, and of what is above its path."""
     shown: Elements = {}
@@ -173,10 +177,10 @@ def describe_instance(
 
 
 def _show(
-    wanted: Search,
+    wanted: QidoQuery,
     level: str,
     attributes: Mapping[str, Any],
-    extra: Elements | Mapping[str, Any],
+    extra: Mapping[str, Any],
     of_level: Collection[str],
     of_levels_above: Collection[str] = (),
 ) -> Elements:

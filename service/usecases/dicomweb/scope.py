@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from schemas.database import Instance
 from service.dicom.dictionary import may_be_large, tag_of_key
 from service.errors import NotFound
-from service.storage.members import Member
+from service.storage.studies import Member
 from service.usecases.context import Context
 
 __all__ = ["UIDS", "Member", "Scope", "find_members", "find_one", "instance_url", "iter_visible", "member_url"]
@@ -17,7 +18,7 @@ __all__ = ["UIDS", "Member", "Scope", "find_members", "find_one", "instance_url"
 UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 BATCH = 25
-"""Envelopes that are looked at in one command."""
+"""Instances that are looked at in one command."""
 
 BATCH_BYTES = 16 << 20
 """Bytes of the files of which something is read in one command: the local database decodes whole trees for it."""
@@ -57,7 +58,7 @@ async def find_members(context: Context, scope: Scope) -> list[Member]:
     NotFound
         There is none.
     """
-    members = await context.store.list_members(scope.patient_id, scope.study, scope.series, scope.instance)
+    members = await context.store.studies.list_members(scope.patient_id, scope.study, scope.series, scope.instance)
     if not members:
         raise NotFound(f"There is no such {scope.noun}.")
     return members
@@ -72,20 +73,18 @@ async def find_one(context: Context, scope: Scope) -> Member:
         There is none, or it is being deleted.
     """
     members = await find_members(context, scope)
-    if await context.store.find_envelope(scope.patient_id, members[-1].dicom_id) is None:
+    if await context.store.instances.find(scope.patient_id, members[-1].dicom_id) is None:
         raise NotFound(f"There is no such {scope.noun}.")
     return members[-1]
 
 
 async def iter_visible(
     context: Context, patient_id: str, members: Sequence[Member], keys: Sequence[str] = ()
-) -> AsyncGenerator[tuple[Member, Mapping[str, Any]], None]:
-    """Return each member with its envelope, and the elements of `keys`; those that are being deleted are passed over.
+) -> AsyncGenerator[tuple[Member, Instance], None]:
+    """Return each member with its instance, and the elements of `keys`; those that are being deleted are passed over.
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id : str
         Whose.
     members : sequence of Member
@@ -95,11 +94,11 @@ async def iter_visible(
     """
     large = any(may_be_large(tag_of_key(key)) for key in keys)
     for batch in _batches(members, LARGE_BATCH_BYTES if large else BATCH_BYTES):
-        found = await context.store.find_members(patient_id, [member.dicom_id for member in batch], keys)
+        found = await context.store.instances.find_many(patient_id, [member.dicom_id for member in batch], keys)
         for member in batch:
-            envelope = found.get(member.dicom_id)
-            if envelope is not None and envelope["original_id"] == member.original_id:
-                yield member, envelope
+            instance = found.get(member.dicom_id)
+            if instance is not None and instance["original_id"] == member.original_id:
+                yield member, instance
 
 
 def _batches(members: Sequence[Member], most: int) -> Iterator[list[Member]]:

@@ -27,9 +27,8 @@ from service.usecases.dicomweb.results import (
     OF_SERIES,
     TAG_KEYWORDS,
     WHERE_THERE,
-    Elements,
     FoundSeries,
-    Search,
+    QidoQuery,
     asked_steps,
     count_members,
     describe_instance,
@@ -45,7 +44,7 @@ MAX_PAGE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DatasetPage:
     """A part of a list.
 
     Parameters
@@ -60,13 +59,11 @@ class Page:
     remaining: int
 
 
-async def search(context: Context, wanted: Search, root: str) -> Page:
+async def search(context: Context, wanted: QidoQuery, root: str) -> DatasetPage:
     """Search for studies, series or instances of a patient.
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     wanted : Search
         What for.
     root : str
@@ -85,15 +82,16 @@ async def search(context: Context, wanted: Search, root: str) -> Page:
     extra = await _extra_elements(context, wanted, [group[0].dicom_id for group in page])
     describe = describe_study if wanted.level == "study" else describe_series
     datasets = [describe(wanted, group, extra.get(group[0].dicom_id, {}), root) for group in page]
-    return Page(datasets, max(0, len(groups) - wanted.offset - wanted.limit))
+    return DatasetPage(datasets, max(0, len(groups) - wanted.offset - wanted.limit))
 
 
-async def _matching_series(context: Context, wanted: Search) -> list[FoundSeries]:
+async def _matching_series(context: Context, wanted: QidoQuery) -> list[FoundSeries]:
     """Return the series that match, newest first, each with its instances; those of whole studies at study level."""
     scope, store = wanted.scope, context.store
     study = scope.study or _single_uid(wanted.conditions, "StudyInstanceUID")
     documents, members = await asyncio.gather(
-        store.list_series(scope.patient_id, study), store.list_members(scope.patient_id, study, scope.series)
+        store.studies.list_series(scope.patient_id, study),
+        store.studies.list_members(scope.patient_id, study, scope.series),
     )
     found: dict[tuple[str, str], FoundSeries] = {
         (document["study_instance_uid"], document["series_instance_uid"]): FoundSeries(
@@ -123,7 +121,7 @@ async def _matching_series(context: Context, wanted: Search) -> list[FoundSeries
 
 
 async def _keep_matching(
-    context: Context, wanted: Search, series: Sequence[FoundSeries], conditions: Sequence[Condition]
+    context: Context, wanted: QidoQuery, series: Sequence[FoundSeries], conditions: Sequence[Condition]
 ) -> list[FoundSeries]:
     """Keep the instances that match, and of the series those that have one; at study and series level whole."""
     on_members = [each for each in conditions if _keyword(each) in OF_MEMBER]
@@ -147,21 +145,21 @@ async def _with_matching_trees(
 ) -> list[Member]:
     """Keep the instances that the index finds; where it cannot say it all, their trees decide."""
     hits, left_out = await asyncio.gather(
-        context.store.find_ids(patient_id, index_filter(conditions)),
-        context.store.find_ids(patient_id, incomplete_filter(conditions)),
+        context.store.index.find_ids(patient_id, index_filter(conditions)),
+        context.store.index.find_ids(patient_id, incomplete_filter(conditions)),
     )
     doubtful = hits | left_out if needs_check(conditions) else left_out
     sure = hits - doubtful
     unsure = [member for member in members if member.dicom_id in doubtful]
     keys = dict.fromkeys(key for step in top_level_steps(conditions) for key in lookup_keys(step))
     async with context.whole_trees:
-        async for member, envelope in iter_visible(context, patient_id, unsure, list(keys)):
-            if may_match(envelope.get("dataset") or {}, conditions):
+        async for member, instance in iter_visible(context, patient_id, unsure, list(keys)):
+            if may_match(instance.get("dataset") or {}, conditions):
                 sure.add(member.dicom_id)
     return [member for member in members if member.dicom_id in sure]
 
 
-async def _instances(context: Context, wanted: Search, series: Sequence[FoundSeries], root: str) -> Page:
+async def _instances(context: Context, wanted: QidoQuery, series: Sequence[FoundSeries], root: str) -> DatasetPage:
     pairs = [(each, member) for each in series for member in each.members]
     page = pairs[wanted.offset : wanted.offset + wanted.limit]
     keys = [*INSTANCE_RETURNS, *WHERE_THERE["instance"]]
@@ -170,10 +168,10 @@ async def _instances(context: Context, wanted: Search, series: Sequence[FoundSer
     visible = iter_visible(context, wanted.scope.patient_id, [member for _, member in page], list(dict.fromkeys(keys)))
     if not wanted.everything and not asked_steps(wanted):
         datasets = [
-            describe_instance(wanted, of_series[member.dicom_id], member, envelope.get("dataset") or {}, root)
-            async for member, envelope in visible
+            describe_instance(wanted, of_series[member.dicom_id], member, instance.get("dataset") or {}, root)
+            async for member, instance in visible
         ]
-        return Page(datasets, max(0, len(pairs) - wanted.offset - wanted.limit))
+        return DatasetPage(datasets, max(0, len(pairs) - wanted.offset - wanted.limit))
 
     def write(member: Member, tree: Mapping[str, Any]) -> bytes:
         return orjson.dumps(describe_instance(wanted, of_series[member.dicom_id], member, tree, root))
@@ -183,26 +181,26 @@ async def _instances(context: Context, wanted: Search, series: Sequence[FoundSer
     left = MAX_PAGE_BYTES
     position = {member.dicom_id: number for number, (_, member) in enumerate(page, start=1)}
     async with context.whole_trees, contextlib.aclosing(visible):
-        async for member, envelope in visible:
-            tree = envelope.get("dataset") or {}
+        async for member, instance in visible:
+            tree = instance.get("dataset") or {}
             if wanted.everything:
-                document = await context.store.read_dataset(wanted.scope.patient_id, member.dicom_id)
-                tree = (document or {}).get("dataset") or {}
+                whole = await context.store.instances.read_whole(wanted.scope.patient_id, member.dicom_id)
+                tree = {} if whole is None else whole.get("dataset") or {}
             dataset = await asyncio.to_thread(write, member, tree)
             written.append(orjson.Fragment(dataset))
             left -= len(dataset)
             if left <= 0:
-                return Page(written, len(pairs) - wanted.offset - position[member.dicom_id])
-    return Page(written, max(0, len(pairs) - wanted.offset - wanted.limit))
+                return DatasetPage(written, len(pairs) - wanted.offset - position[member.dicom_id])
+    return DatasetPage(written, max(0, len(pairs) - wanted.offset - wanted.limit))
 
 
-async def _extra_elements(context: Context, wanted: Search, dicom_ids: list[str]) -> dict[str, Elements]:
+async def _extra_elements(context: Context, wanted: QidoQuery, dicom_ids: list[str]) -> dict[str, Mapping[str, Any]]:
     """Read the private elements that were asked for, from the instance that each study or series shows."""
     keys = [key for step in asked_steps(wanted) if step.tag >> 16 & 1 for key in lookup_keys(step)]
     if not keys:
         return {}
-    found = await context.store.find_members(wanted.scope.patient_id, dicom_ids, list(dict.fromkeys(keys)))
-    return {dicom_id: envelope.get("dataset") or {} for dicom_id, envelope in found.items()}
+    found = await context.store.instances.find_many(wanted.scope.patient_id, dicom_ids, list(dict.fromkeys(keys)))
+    return {dicom_id: instance.get("dataset") or {} for dicom_id, instance in found.items()}
 
 
 def _keyword(condition: Condition) -> str | None:

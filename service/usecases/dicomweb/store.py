@@ -40,7 +40,7 @@ class Refused(ServiceError):
 
 
 @dataclass(slots=True)
-class Outcome:
+class StowOutcome:
     """What became of the parts of one request, while they come.
 
     Parameters
@@ -98,21 +98,19 @@ class Outcome:
 
 
 async def store_part(
-    context: Context, patient_id: str, study: str | None, chunks: AsyncIterator[bytes], outcome: Outcome, root: str
+    context: Context, patient_id: str, study: str | None, chunks: AsyncIterator[bytes], outcome: StowOutcome, root: str
 ) -> None:
     """Store one file, and note what became of it.
 
     Parameters
     ----------
-    context : Context
-        The resources of this process.
     patient_id : str
         Whose it is.
     study : str or None
         The study that it must belong to.
     chunks : async iterator of bytes
         The file as it arrives.
-    outcome : Outcome
+    outcome : StowOutcome
         Where it is noted.
     root : str
         URL of the patient's DICOMweb root.
@@ -132,12 +130,12 @@ async def store_part(
     try:
         stored = await ingest.store_upload(context, patient_id, "stow.dcm", chunks, check=check)
         outcome.dicom_ids.append(stored.dicom_id)
-        envelope = await context.store.find_envelope(patient_id, stored.dicom_id)
-        if envelope is None:  # deleted a moment ago
+        instance: Mapping[str, Any] | None = await context.store.instances.find(patient_id, stored.dicom_id)
+        if instance is None:  # deleted a moment ago
             outcome.fail(PROCESSING_FAILURE)
             return
         if stored.state == "done":
-            check(envelope)  # what was there already was not looked at
+            check(instance)  # what was there already was not looked at
     except Refused as error:
         outcome.fail(error.reason, error.identifiers)
     except (NotDicom, LimitExceeded):
@@ -156,12 +154,12 @@ async def store_part(
         if stored.state != "done":  # the file is kept; what it is will be known later
             outcome.fail(PROCESSING_FAILURE)
             return
-        item = _reference(envelope)
-        item["00081190"] = _url(instance_url(root, envelope))
+        item = _reference(instance)
+        item["00081190"] = _url(instance_url(root, instance))
         if stored.problems or stored.truncated_at is not None:
             item[WARNING_REASON] = {"vr": "US", "Value": [DATASET_DOES_NOT_MATCH_SOP_CLASS]}
         outcome.stored.append(item)
-        outcome.studies.add(envelope["study_instance_uid"])
+        outcome.studies.add(instance["study_instance_uid"])
 
 
 def _reference(identifiers: Mapping[str, Any]) -> dict[str, Any]:

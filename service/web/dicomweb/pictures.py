@@ -106,8 +106,8 @@ async def _shown(context: Context, scope: Scope) -> Member:
     members = await find_members(context, scope)
     middle = members[len(members) // 2]
     for candidates in ([middle], members):
-        async for member, envelope in iter_visible(context, scope.patient_id, candidates, ("Rows",)):
-            if _number(envelope.get("dataset") or {}, "Rows"):
+        async for member, instance in iter_visible(context, scope.patient_id, candidates, ("Rows",)):
+            if _number(instance.get("dataset") or {}, "Rows"):
                 return member
     return middle
 
@@ -125,8 +125,8 @@ async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, Sequ
     found: list[tuple[Member, Sequence[int]]] = []
     left = MAX_PICTURES
     members = await find_members(context, scope)
-    async for member, envelope in iter_visible(context, scope.patient_id, members, ("Rows", "NumberOfFrames")):
-        elements = envelope.get("dataset") or {}
+    async for member, instance in iter_visible(context, scope.patient_id, members, ("Rows", "NumberOfFrames")):
+        elements = instance.get("dataset") or {}
         if _number(elements, "Rows"):
             frames = max(_number(elements, "NumberOfFrames"), 1)
             left -= frames
@@ -148,7 +148,7 @@ async def _fit(context: Context, scope: Scope, member: Member, wanted: Wanted, n
     Invalid
         The viewport shows a region that is not there.
     """
-    facts = await context.store.read_elements(
+    facts = await context.store.instances.read_elements(
         scope.patient_id, member.dicom_id, (), ("Rows", "Columns", "NumberOfFrames")
     )
     if facts is None:

@@ -12,7 +12,7 @@ from service.dicom.matching.conditions import Options
 from service.dicom.matching.reading import read_conditions, read_path
 from service.dicom.paths import Step, parse_index_path
 from service.errors import Invalid
-from service.usecases.dicomweb.results import Search
+from service.usecases.dicomweb.results import QidoQuery
 from service.usecases.dicomweb.search import search
 from service.web.app_keys import CONTEXT
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
@@ -63,7 +63,7 @@ async def _answer(request: web.Request, level: str) -> web.StreamResponse:
     return response
 
 
-def read_search(request: web.Request, level: str) -> Search:
+def read_search(request: web.Request, level: str) -> QidoQuery:
     """Read the parameters of a search (PS3.18 8.3.4).
 
     Raises
@@ -91,7 +91,7 @@ def read_search(request: web.Request, level: str) -> Search:
         include.append(path[0])  # what is matched is returned too, also where any value will do
         if path[0].tag != SPECIFIC_CHARACTER_SET:
             asked.append((name, value.strip(" ")))
-    return Search(
+    return QidoQuery(
         level=level,
         scope=scope_of(request),
         conditions=read_conditions(asked, options),

@@ -14,6 +14,7 @@ from schemas.http import NoParameters
 from service.errors import NotFound
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
+from service.usecases.instances import open_original
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
 from service.web.dicomweb.multipart import send_parts, send_pieces
@@ -65,16 +66,14 @@ async def _originals(
 ) -> AsyncIterator[tuple[Member, AsyncIterator[bytes]]]:
     """Return the originals that are there; one that was deleted a moment ago is passed over."""
     async for member, _ in iter_visible(context, scope.patient_id, members):
-        original = await context.store.open_original(scope.patient_id, member.original_id)
+        original = await context.store.originals.open(scope.patient_id, member.original_id)
         if original is not None:
             yield member, original.iter_range()
 
 
 async def _send_file(request: web.Request, context: Context, scope: Scope) -> web.StreamResponse:
     member = await find_one(context, scope)
-    original = await context.store.open_original(scope.patient_id, member.original_id)
-    if original is None:
-        raise NotFound("There is no such instance.")
+    original = await open_original(context, scope.patient_id, member.original_id)
     response = web.StreamResponse(headers=HEADERS)
     response.content_type = DICOM
     return await stream(request, response, original.length, original.iter_range())

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
 from service.errors import Invalid, UnsupportedMediaType
-from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, Outcome, store_part
+from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, StowOutcome, store_part
 from service.web import bodies
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
@@ -28,7 +28,7 @@ async def store(request: web.Request) -> web.StreamResponse:
     if media_type not in ("multipart/related", DICOM) or kind != DICOM:
         raise UnsupportedMediaType(f'Instances are stored as multipart/related; type="{DICOM}".')
     context, scope, root = request.app[CONTEXT], scope_of(request), root_url(request)
-    outcome = Outcome()
+    outcome = StowOutcome()
     request[DICOM_IDS] = outcome.dicom_ids
     settings = context.settings
     # Each file in the body has the bound of an upload; nothing of the body is held.

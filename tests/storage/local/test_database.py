@@ -20,7 +20,7 @@ from service.storage.local.database import LocalDatabase, choose_program, find_r
 from service.storage.local.lock import LocalDatabaseError
 from service.storage.local.running import Running, is_alive, read_running, start_time, stop, write_running
 from service.storage.store import Store
-from tests.storage.samples import Clock, envelope, extraction, make_bytes, series_elements
+from tests.storage.samples import Clock, extraction, make_bytes, make_instance
 
 SERVICE = """
 import asyncio, sys
@@ -71,7 +71,7 @@ async def test_acknowledged_writes_survive_its_kill_and_it_comes_back_on_the_sam
 ) -> None:
     async with LocalDatabase(tmp_path) as database:
         client = connect(database.uri)
-        store = Store(open_database(client, "test"), clock, series_elements)
+        store = Store(open_database(client, "test"), clock)
         await store.prepare()
         acknowledged = []
 
@@ -82,8 +82,8 @@ async def test_acknowledged_writes_survive_its_kill_and_it_comes_back_on_the_sam
             while database.pid == first:
                 seed = len(acknowledged) + 1000 * id(asyncio.current_task())
                 content = make_bytes(40_000, seed)
-                made = envelope(store, clock, content)
-                await store.store_instance(made, extraction(), content)
+                made = make_instance(store, clock, content)
+                await store.uploads.store(made, extraction(), content)
                 acknowledged.append((made, content))
 
         uploads = [asyncio.create_task(upload()) for _ in range(4)]
@@ -94,11 +94,11 @@ async def test_acknowledged_writes_survive_its_kill_and_it_comes_back_on_the_sam
         uri = database.uri
         await wait_until(lambda: database.pid != first and find_running(tmp_path) == uri)
         for made, content in acknowledged:
-            assert await store.find_envelope("p-1", made["_id"]) == made
-            original = await store.open_original("p-1", made["original_id"])
+            assert await store.instances.find("p-1", made["_id"]) == made
+            original = await store.originals.open("p-1", made["original_id"])
             assert original is not None
             assert await original.read_range() == content
-        assert (await store.list_envelopes("p-1", 1000))[0]
+        assert (await store.instances.list_newest("p-1", 1000))[0]
         store.close()
         client.close()
 

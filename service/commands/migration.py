@@ -1,0 +1,29 @@
+"""The layouts of the database so far, and what brings one to the next.
+
+The layout goes up where stored documents must be changed. What a field holds is known here, and how instances are gone
+through in :mod:`service.storage.migrations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.dicom.series import IDENTIFIERS, SERIES_KEYWORDS, STUDY_KEYWORDS, series_elements
+from service.storage.collections import Collections
+from service.storage.migrations import MigrationStep, fill_instances
+
+
+def keep_series(collections: Collections) -> None:
+    """From layout 1 to 2: every instance keeps the study- and series-level elements of its tree."""
+
+    def fill(dataset: Mapping[str, Any]) -> dict[str, Any]:
+        return {"series": series_elements(dataset)}
+
+    keys = dict.fromkeys((*IDENTIFIERS, *STUDY_KEYWORDS, *SERIES_KEYWORDS))
+    fill_instances(collections, "series", list(keys), fill)
+    collections.meta.update_one({"_id": "store"}, {"$unset": {"sweep_claimed_until": ""}})
+
+
+STEPS = (MigrationStep(1, "instances keep the attributes of their study and series", keep_series),)
+"""In order, one for each layout that there was."""

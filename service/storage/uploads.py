@@ -1,0 +1,265 @@
+"""The order in which an instance's documents are written, so that it is there whole or not at all.
+
+Original, `tag_index`, `series`, and last the instance: that insert is the commit point. What a crash leaves without
+an instance is invisible and swept later. The functions are synchronous.
+
+The index document carries the `original_id` of the upload attempt that wrote it. It is what the writers that may
+meet compare: a delete that finishes late removes its own index document and not that of the same bytes uploaded
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+
+from pymongo.errors import DuplicateKeyError
+
+from schemas.database import Instance
+from service.errors import DatabaseUnavailable
+from service.storage.collections import SMALL_FIELDS, Collections, Document, Extracted, same_upload, visible
+from service.storage.deletion import finish_at_once
+from service.storage.gridfs_documents import Buffer, remove_some
+from service.storage.originals import Originals, original_metadata, put_original
+from service.storage.series import put_series, retire_from_series, series_key
+from service.storage.threads import Threads, one_hop
+
+ATTEMPTS = 5
+
+
+class IndexWrite(Enum):
+    """What came of writing an index document."""
+
+    WRITTEN = "the instance can follow"
+    COMMITTED = "the instance of this very upload is there: an earlier try whose answer was lost"
+    TAKEN = "the instance is there, of another upload of the same bytes"
+
+
+class WriteContention(DatabaseUnavailable):
+    """The same file is stored and deleted again and again. This upload is not there: its original can be removed."""
+
+    def __init__(self) -> None:
+        super().__init__("The same file is being stored and deleted again and again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """What is written of an upload, and of its extraction.
+
+    When one of these raises :class:`~service.errors.DatabaseUnavailable` the instance may be stored or not; what is
+    left without an instance is swept later.
+
+    Parameters
+    ----------
+    collections : Collections
+        Of the database.
+    threads : Threads
+        Where its commands run.
+    originals : Originals
+        Where the bytes are kept.
+    """
+
+    collections: Collections
+    threads: Threads
+    originals: Originals
+
+    async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
+        """Store an upload whole: original, index, series, instance.
+
+        Parameters
+        ----------
+        instance : Instance
+            With a fresh `original_id`; `extraction.state` is `done`.
+        extracted : Extracted
+            Tree, index and series attributes.
+        content : bytes-like, or asynchronous iterator of bytes
+            The original. Held in memory it is stored in one hop to a thread.
+
+        Returns
+        -------
+        bool
+            False when the instance was there already; nothing of this upload is left then.
+        """
+        if isinstance(content, Buffer):
+            return await self.threads.run(partial(_store_whole, self.collections, instance, extracted, content))
+        await self.originals.write(instance, content)
+        return await self._keep_if(instance, self.commit(instance, extracted))
+
+    async def store_pending(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+        """Store an upload whose tree comes later, or never. False as of :meth:`store`."""
+        await self.originals.write(instance, content)
+        return await self._keep_if(instance, self._insert_pending(instance))
+
+    async def _keep_if(self, instance: Instance, committing: Awaitable[bool]) -> bool:
+        """Remove the original again where its instance is not there."""
+        try:
+            committed = await committing
+        except WriteContention:
+            await self.originals.remove(instance["original_id"])
+            raise
+        if not committed:
+            await self.originals.remove(instance["original_id"])
+        return committed
+
+    @one_hop
+    def commit(self, instance: Instance, extracted: Extracted) -> bool:
+        """Write index, series, and last the instance, of an upload whose original is stored already.
+
+        Returns
+        -------
+        bool
+            False when the instance was there already: the caller removes the original of its own.
+        """
+        outcome = _put_index(self.collections, instance, extracted)
+        if outcome is not IndexWrite.WRITTEN:
+            return outcome is IndexWrite.COMMITTED
+        return _commit(self.collections, instance, extracted)
+
+    @one_hop
+    def _insert_pending(self, instance: Instance) -> bool:
+        for _ in range(ATTEMPTS):
+            try:
+                self.collections.instances.insert_one(instance)
+            except DuplicateKeyError:
+                there = _find_rival(self.collections, instance)
+                if there is not None:
+                    return there["original_id"] == instance["original_id"]
+            else:
+                return True
+        raise WriteContention
+
+    @one_hop
+    def replace_derived(self, instance: Instance, extracted: Extracted) -> bool:
+        """Give a stored instance its tree, index and series: for the first time, or anew.
+
+        Parameters
+        ----------
+        instance : Instance
+            As it shall be.
+        extracted : Extracted
+            Tree, index and series attributes.
+
+        Returns
+        -------
+        bool
+            False when the instance is gone or being deleted; nothing that was written is left then.
+        """
+        same = same_upload(instance)
+        living = {**same, "extraction.state": {"$ne": "deleting"}}
+        if self.collections.instances.find_one(living, {"_id": 1}) is None:
+            return False
+        document = _index_document(instance, extracted)
+        self.collections.tag_index.replace_one(
+            {"_id": instance["_id"], "patient_id": instance["patient_id"]}, document, upsert=True
+        )
+        put_series(self.collections, instance, extracted.series)
+        about = {"$set": {"metadata": original_metadata(instance)}}
+        self.collections.originals.files.update_one({"_id": instance["original_id"]}, about)
+        fields = {name: value for name, value in instance.items() if name != "_id"}
+        fields |= {"series": extracted.series, "dataset": extracted.dataset}
+        done = self.collections.instances.update_one(living, {"$set": fields})
+        if done.matched_count:
+            return True
+        # Deleted meanwhile, and the delete may have looked for these before they were written. The same bytes may even
+        # have been stored anew: then the index that was overwritten here is theirs.
+        anew = self.collections.instances.find_one(visible(instance["patient_id"], instance["_id"]), SMALL_FIELDS)
+        if anew is None or not _yield_to(self.collections, instance, anew):
+            self.collections.tag_index.delete_one(same)
+        retire_from_series(self.collections, instance)
+        return False
+
+
+def _store_whole(collections: Collections, instance: Instance, extracted: Extracted, content: Buffer) -> bool:
+    """Store a small upload: index, original, series, instance, in five commands.
+
+    The index comes first, because its key tells at once that the same bytes are there already.
+    """
+    outcome = _put_index(collections, instance, extracted)
+    if outcome is not IndexWrite.WRITTEN:
+        return outcome is IndexWrite.COMMITTED
+    put_original(collections.originals, instance, content)
+    try:
+        if _commit(collections, instance, extracted):
+            return True
+    except WriteContention:
+        _remove_original(collections, instance)
+        raise
+    _remove_original(collections, instance)
+    return False
+
+
+def _put_index(collections: Collections, instance: Instance, extracted: Extracted) -> IndexWrite:
+    """Write the index document, unless the instance is there already."""
+    document = _index_document(instance, extracted)
+    for _ in range(ATTEMPTS):
+        try:
+            collections.tag_index.insert_one(document)
+        except DuplicateKeyError:
+            there = _find_rival(collections, instance)
+            if there is not None:
+                ours = there["original_id"] == instance["original_id"]
+                return IndexWrite.COMMITTED if ours else IndexWrite.TAKEN
+        else:
+            return IndexWrite.WRITTEN
+        # Left by an upload that did not end, or by one that is about to: whose instance comes first decides.
+        replaced = collections.tag_index.replace_one(
+            {"_id": instance["_id"], "patient_id": instance["patient_id"]}, document
+        )
+        if replaced.matched_count:
+            return IndexWrite.WRITTEN
+    raise WriteContention
+
+
+def _commit(collections: Collections, instance: Instance, extracted: Extracted) -> bool:
+    put_series(collections, instance, extracted.series)
+    whole: Instance = {**instance, "series": extracted.series, "dataset": extracted.dataset}
+    for _ in range(ATTEMPTS):
+        try:
+            collections.instances.insert_one(whole)
+        except DuplicateKeyError:
+            there = _find_rival(collections, instance)
+            if there is not None and there["original_id"] == instance["original_id"]:
+                return True  # an earlier try whose answer was lost
+            if there is not None and _yield_to(collections, instance, there):
+                return False
+        else:
+            return True
+        outcome = _put_index(collections, instance, extracted)
+        if outcome is not IndexWrite.WRITTEN:
+            return outcome is IndexWrite.COMMITTED
+        put_series(collections, instance, extracted.series)
+    raise WriteContention
+
+
+def _find_rival(collections: Collections, instance: Instance) -> Instance | None:
+    """Find the instance that has the `_id`; one that is being deleted is deleted first, and then there is none."""
+    there = collections.instances.find_one({"_id": instance["_id"], "patient_id": instance["patient_id"]}, SMALL_FIELDS)
+    if there is not None and there["extraction"]["state"] == "deleting":
+        finish_at_once(collections, there)
+        return None
+    return there
+
+
+def _yield_to(collections: Collections, instance: Instance, winner: Instance) -> bool:
+    """Make what was written here the winner's: the same bytes gave the same tags. False if it is gone meanwhile."""
+    theirs = {"original_id": winner["original_id"], "received_at": winner["received_at"]}
+    collections.tag_index.update_one(same_upload(instance), {"$set": theirs})
+    key = series_key(instance)
+    if key is not None:
+        collections.series.update_one({**key, "original_id": instance["original_id"]}, {"$set": theirs})
+    living = {**same_upload(winner), "extraction.state": {"$ne": "deleting"}}
+    looked = collections.instances.find_one(living, {"_id": 1})
+    if looked is None:
+        collections.tag_index.delete_one(same_upload(winner))
+    return looked is not None
+
+
+def _index_document(instance: Instance, extracted: Extracted) -> Document:
+    return {**same_upload(instance), "received_at": instance["received_at"], **extracted.index}
+
+
+def _remove_original(collections: Collections, instance: Instance) -> None:
+    while remove_some(collections.originals, instance["original_id"]):
+        pass
