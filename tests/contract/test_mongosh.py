@@ -1,4 +1,4 @@
-"""The README's queries, run by mongosh on the database of a running service."""
+"""The queries of README and docs/analysis.md, run by mongosh on the database of a running service."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from pydicom.data import get_testdata_file
 from service.storage.local.database import find_running
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
-QUERIES = re.findall(r"^```js\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = [(ROOT / page).read_text("utf-8") for page in ("README.md", "docs/analysis.md")]
+QUERIES = list(dict.fromkeys(re.findall(r"^```js\n(.*?)^```$", "\n".join(PAGES), re.MULTILINE | re.DOTALL)))
 FILES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "examples_rgb_color.dcm", "JPEG2000.dcm", "waveform_ecg.dcm")
 
 
@@ -27,7 +27,9 @@ def database(service):
     time.sleep(1)  # the audit is written soon after the answer
     uri = find_running(Path(service.process.cmdline()[service.process.cmdline().index("--data-dir") + 1]))
     assert uri is not None, "a script beside the service does not find its database"
-    return uri.replace("/?", "/dicom?")
+    printed = re.findall(r'mongosh "(.*)"', service.log.read_text())
+    assert printed == [uri.partition("/?")[0] + "/dicom"]
+    return printed[0]
 
 
 def ask(mongosh, database, query, home):
@@ -41,13 +43,14 @@ def ask(mongosh, database, query, home):
     )
 
 
-def test_the_readme_has_queries_of_files_and_of_the_audit():
+def test_there_are_queries_of_files_and_of_the_audit():
     assert len(QUERIES) >= 6
+    assert all("```js" in page for page in PAGES)
     assert sum("db.audit" in query for query in QUERIES) == 3
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_of_the_readme_finds_something(query, mongosh, database, tmp_path):
+def test_a_query_finds_something(query, mongosh, database, tmp_path):
     done = ask(mongosh, database, query, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() not in {"", "null", "[]", "0"}
