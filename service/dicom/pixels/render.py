@@ -29,7 +29,7 @@ from service.dicom.pixels.stored import Tree, decode_frame
 from service.dicom.pixels.voi import FUNCTIONS, Function, Source, Voi, Window, choose_voi, from_extremes, read_vois
 from service.errors import Invalid, LimitExceeded, NotRenderable
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Part of the key of every cached picture: a change that changes any picture raises it."""
 
 _PRIMARIES = ("Red", "Green", "Blue")
@@ -204,6 +204,8 @@ def _to_picture(
 ) -> tuple[NDArray[np.uint8], Voi]:
     """Turn stored values into 8-bit grey or RGB, and say which window did it."""
     if decoded.samples.ndim == 3:
+        if decoded.samples.shape[2] < 3:
+            raise NotRenderable("Pixels of two samples have no colours that are known.")
         if request.window is not None or request.voi is not None:
             warnings.append("A picture in colour has no window; the one asked for was left out.")
         convert = partial(_to_rgb, photometric=decoded.photometric, bits=decoded.bits, warnings=warnings)
