@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from service.dicom.uids import identifiers_of
+
 STUDY_KEYWORDS = (
     "SpecificCharacterSet",
     "StudyDate",
@@ -89,7 +91,7 @@ MAX_CHARACTERS = 2048
 """Of one element. These are identifiers and short descriptions: something longer is a fault of the file, and no list
 shows it."""
 
-_IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_IDENTIFIERS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
 def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -106,7 +108,8 @@ def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
         Keyword to element, as the tree has it; of sequences the identifying part of their items. None for an instance
         without Study, Series and SOP Instance UID, which belongs to no series.
     """
-    if not all(_has_text(dataset.get(keyword)) for keyword in _IDENTIFIERS):
+    identifiers = identifiers_of(dataset)
+    if not all(identifiers[name] for name in _IDENTIFIERS):
         return None
     selected: dict[str, Any] = {}
     for keyword in STUDY_KEYWORDS + SERIES_KEYWORDS:
@@ -116,11 +119,6 @@ def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
             if kept is not None and _is_short(kept):
                 selected[keyword] = kept
     return selected
-
-
-def _has_text(element: Mapping[str, Any] | None) -> bool:
-    values = element.get("Value") if element else None
-    return bool(values and isinstance(values[0], str) and values[0].strip(" \0"))
 
 
 def _selected_items(element: Mapping[str, Any], keywords: tuple[str, ...]) -> dict[str, Any] | None:
