@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from service.dicom.pixels.attributes import ReadBytes, element_bytes
-from service.dicom.pixels.codestream import begins_codestream
+from service.dicom.pixels.codestream import JPEG_XL_STARTS, begins_codestream
 from service.dicom.pixels.header import RLE_LOSSLESS, ImageHeader
 from service.dicom.pixels.native import swap_words
 from service.errors import Invalid, LimitExceeded, NotRenderable
@@ -195,7 +195,9 @@ def _frame_by_fragments(buffer: Buffer, fragments: list[Fragment], header: Image
     groups = [[part] for part in fragments]
     if len(fragments) != header.frames and (header.transfer_syntax_uid != RLE_LOSSLESS or header.frames == 1):
         heads = [bytes(buffer[part.start : part.start + 12]) for part in fragments]
-        begins = [n for n, head in enumerate(heads) if begins_codestream(head)]
+        # The two bytes that begin a JPEG XL stream may stand anywhere in another one, so all frames are of it, or none.
+        is_jpeg_xl = [head.startswith(JPEG_XL_STARTS) for head in heads]
+        begins = [n for n, head in enumerate(heads) if begins_codestream(head) and is_jpeg_xl[n] == is_jpeg_xl[0]]
         if begins[:1] == [0]:
             groups = [fragments[first:last] for first, last in pairwise([*begins, len(fragments)])]
         elif header.frames == 1:

@@ -13,6 +13,7 @@ from service.dicom.pixels.frames import Buffer, check_frame_number, encapsulated
 from service.dicom.pixels.header import (
     DEFLATED_DATASET,
     DEFLATED_FRAME,
+    ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LITTLE_ENDIAN,
     RLE_LOSSLESS,
     ImageHeader,
@@ -126,6 +127,8 @@ def decode_frame(
         samples = extract_samples(planes, header.bits_stored, header.high_bit, header.signed)
         image = samples[0] if header.samples == 1 else samples.transpose(1, 2, 0)
         return Decoded(image, header.photometric, header.bits_stored)
+    if header.transfer_syntax_uid == ENCAPSULATED_UNCOMPRESSED:
+        return _decode_native(data, 0, header, warnings)
     if header.transfer_syntax_uid == DEFLATED_FRAME:
         size = -(-header.frame_samples * header.bits_allocated // 8)
         return _decode_native(inflate_frame(data, size), 0, header, warnings)
