@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.dicom.series import IDENTIFIERS, SERIES_KEYWORDS, STUDY_KEYWORDS, series_elements
+from service.dicom.series import SERIES_KEYWORDS, STUDY_KEYWORDS, series_elements
+from service.dicom.uids import IDENTIFIER_KEYWORDS
 from service.storage.collections import Collections
 from service.storage.migrations import MigrationStep, fill_instances
 
@@ -20,7 +21,7 @@ def keep_series(collections: Collections) -> None:
     def fill(dataset: Mapping[str, Any]) -> dict[str, Any]:
         return {"series": series_elements(dataset)}
 
-    keys = dict.fromkeys((*IDENTIFIERS, *STUDY_KEYWORDS, *SERIES_KEYWORDS))
+    keys = dict.fromkeys((*IDENTIFIER_KEYWORDS, *STUDY_KEYWORDS, *SERIES_KEYWORDS))
     fill_instances(collections, "series", list(keys), fill)
     collections.meta.update_one({"_id": "store"}, {"$unset": {"sweep_claimed_until": ""}})
 

@@ -18,6 +18,7 @@ from service.dicom.series import series_elements
 from service.dicom.source import open_source
 from service.dicom.spill import spill
 from service.dicom.tree import Tree, build_tree
+from service.dicom.uids import identifiers_of
 from service.errors import LimitExceeded
 
 __all__ = ["EXTRACTOR_VERSION", "Extraction", "begins_like_dicom", "extract", "extract_packed", "read_tree", "unpack"]
@@ -25,15 +26,7 @@ __all__ = ["EXTRACTOR_VERSION", "Extraction", "begins_like_dicom", "extract", "e
 EXTRACTOR_VERSION = 1
 """Goes up when the same bytes give another tree or index, so that what is stored can be made again."""
 
-_IDENTIFIERS = {
-    "study_instance_uid": "StudyInstanceUID",
-    "series_instance_uid": "SeriesInstanceUID",
-    "sop_instance_uid": "SOPInstanceUID",
-    "sop_class_uid": "SOPClassUID",
-    "transfer_syntax_uid": "TransferSyntaxUID",
-}
 _SMALLEST_ELEMENT = 26  # bytes of BSON: a key of eight digits, a VR
-_IN_FILE_META = {"SOPInstanceUID": "MediaStorageSOPInstanceUID", "SOPClassUID": "MediaStorageSOPClassUID"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +42,7 @@ class Extraction:
     series : Mapping or None
         The study- and series-level elements; None without the three UIDs.
     identifiers : Mapping
-        ``study_instance_uid``, ``series_instance_uid``, ``sop_instance_uid``, ``sop_class_uid``,
-        ``transfer_syntax_uid``: text, or None.
+        What `identifiers_of` finds.
     problems : int
         How many elements have a problem, and how much about the file as a whole is strange.
     warnings : list of dict
@@ -106,7 +98,7 @@ def extract(buffer: Buffer, limits: Limits) -> Extraction:
         raise LimitExceeded("The file has more data elements beside each other than a document can hold.")
     index = index_entries(dataset)
     series = series_elements(dataset)
-    identifiers = _identifiers(dataset)
+    identifiers = identifiers_of(dataset)
     spilled = spill(tree, limits, len(buffer))
     return Extraction(dataset, index, series, identifiers, tree.problems, tree.warnings, tree.truncated_at, spilled)
 
@@ -163,18 +155,3 @@ def unpack(packed: tuple[bytes, bytes, bytes | None, dict[str, Any]]) -> Extract
 def _read(buffer: Buffer, limits: Limits) -> RawFile:
     """Read a buffer whose slices are bytes."""
     return read_dataset(buffer if isinstance(buffer, bytes | mmap.mmap) else bytes(buffer), limits)
-
-
-def _identifiers(dataset: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the UIDs by which a file is found; those of its file meta where the data set has none."""
-    found: dict[str, str | None] = {}
-    for name, keyword in _IDENTIFIERS.items():
-        found[name] = _text(dataset, keyword) or _text(dataset, _IN_FILE_META.get(keyword, ""))
-    return found
-
-
-def _text(dataset: Mapping[str, Any], keyword: str) -> str | None:
-    """Return the first value of an element, if it is text."""
-    values = (dataset.get(keyword) or {}).get("Value")
-    value = values[0] if values else None
-    return value if isinstance(value, str) and value else None

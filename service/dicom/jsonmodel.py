@@ -13,6 +13,7 @@ from bson.decimal128 import Decimal128
 
 from service.dicom.dictionary import KEYWORD_TAGS, vr_of
 from service.dicom.paths import BelowSpilled
+from service.dicom.values import number_in
 
 MAX_INLINE = 1024
 """Bytes that stand in the JSON as base64; what is longer is asked for by its BulkDataURI."""
@@ -32,6 +33,7 @@ _TAKEN_AS_THEY_COME = frozenset(
 _BYTES = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _ONE_TEXT = frozenset(("LT", "ST", "UR", "UT"))
 _UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
+_PADDING = " \0"
 _SURE_DIGITS = 15
 """A decimal text of so few characters is the value of the double nearest to it, whatever its spelling."""
 
@@ -51,10 +53,11 @@ def dicom_json(dataset: Mapping[str, Any], bulk_data_uri: Callable[[str], str]) 
     -------
     dict
         By ascending tag, ready for a JSON encoder that refuses NaN: no group lengths and no group 0002 (PS3.18 F.2.2),
-        an empty element without `Value` (F.2.5), DS, IS, SV and UV as text where a double has another value (F.2.3.1),
-        Specific Character Set as that of the JSON itself, UTF-8. Bytes over 1 KiB, and FL and FD that are not finite,
-        which JSON has no numbers for, are a `BulkDataURI`. What has a binary VR and could not be converted, and text
-        that is no DS or IS, is UN.
+        an empty element without `Value` (F.2.5), SV and UV as text where a double has another value (F.2.3), Specific
+        Character Set as that of the JSON itself, UTF-8. A DS or IS is a number where a double has the value of its
+        text, and else that text, each value by itself: `[0.66, "0,5"]`. Bytes over 1 KiB, and FL and FD that are not
+        finite, which JSON has no numbers for, are a `BulkDataURI`. What has a binary VR and could not be converted is
+        UN.
 
     Notes
     -----
@@ -104,7 +107,7 @@ def _element(tag: str, element: Mapping[str, Any], path: str, bulk_data_uri: Cal
         if vr == "PN":
             return {"vr": vr, "Value": [dict(value) if value else None for value in values]}
         if vr in ("DS", "IS"):
-            return {"vr": vr, "Value": _decimals(vr, values, element.get("raw"))}
+            return {"vr": vr, "Value": _decimals(values, element.get("raw"))}
         if vr in ("FL", "FD"):
             return {"vr": vr, "Value": values} if all(map(isfinite, values)) else _bulk(vr, path, bulk_data_uri)
         return {"vr": vr, "Value": _integers(values)}
@@ -119,10 +122,7 @@ def _element(tag: str, element: Mapping[str, Any], path: str, bulk_data_uri: Cal
     if not raw:
         return {"vr": vr}
     if isinstance(raw, str):
-        texts = _texts(vr, raw)
-        if texts is not None:
-            return {"vr": vr, "Value": texts}
-        raw = raw.encode()
+        return {"vr": vr, "Value": _texts(vr, raw)}
     if len(raw) > MAX_INLINE or vr_of(int(tag, 16)) not in _TAKEN_AS_THEY_COME:
         return _bulk("UN", path, bulk_data_uri)
     return _inline("UN", raw)
@@ -136,17 +136,15 @@ def _inline(vr: str, value: bytes) -> dict[str, Any]:
     return {"vr": vr, "InlineBinary": b64encode(value).decode("ascii")}
 
 
-def _decimals(vr: str, values: Sequence[Any], raw: Any) -> Sequence[Any]:
-    """Return DS or IS as numbers, or all as text where one of the texts has another value than its number."""
+def _decimals(values: Sequence[Any], raw: Any) -> list[Any]:
+    """Return DS or IS as numbers, and as text where the text has another value than its number."""
     texts: list[Any] = raw.split("\\") if isinstance(raw, str) else [None] * len(values)
-    if len(texts) == len(values) and not all(map(_says_the_same, texts, values)):
-        as_text = _texts(
-            vr,
-            "\\".join("" if value is None else text or repr(value) for text, value in zip(texts, values, strict=True)),
-        )
-        if as_text is not None:
-            return as_text
-    return values
+    if len(texts) != len(values):
+        return list(values)
+    return [
+        value if _says_the_same(text, value) else (text or repr(value)).strip(_PADDING)
+        for text, value in zip(texts, values, strict=True)
+    ]
 
 
 def _says_the_same(text: str | None, value: Any) -> bool:
@@ -157,7 +155,7 @@ def _says_the_same(text: str | None, value: Any) -> bool:
         return False
     if text is None:
         return True
-    text = text.strip(" \0")
+    text = text.strip(_PADDING)
     if len(text) <= _SURE_DIGITS:
         return True
     try:
@@ -166,21 +164,21 @@ def _says_the_same(text: str | None, value: Any) -> bool:
         return False
 
 
-def _texts(vr: str, raw: str) -> list[Any] | None:
-    """Divide a text by its VR into values; None for a DS or IS of which a value is no number."""
+def _texts(vr: str, raw: str) -> list[Any]:
+    """Divide a text that could not be converted by its VR into values."""
     if vr in _ONE_TEXT:
         return [raw]
-    texts = [text.strip(" \0") or None for text in raw.split("\\")]
+    texts = [text.strip(_PADDING) or None for text in raw.split("\\")]
     if vr == "PN":
         return [_person_name(text) if text else None for text in texts]
-    number = {"DS": float, "IS": int}.get(vr)
-    if number is not None:
-        try:
-            for text in texts:
-                number(text or "0")
-        except ValueError:
-            return None
+    if vr in ("DS", "IS"):
+        return [text and _number_or_text(vr, text) for text in texts]
     return texts
+
+
+def _number_or_text(vr: str, text: str) -> float | str:
+    value = number_in(vr, text)
+    return text if value is None or not _says_the_same(text, value) else value
 
 
 def _person_name(text: str) -> dict[str, str]:

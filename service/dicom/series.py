@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from service.dicom.uids import identifiers_of
+
 STUDY_KEYWORDS = (
     "SpecificCharacterSet",
     "StudyDate",
@@ -92,7 +94,7 @@ shows it."""
 MAX_ALL_CHARACTERS = 65_536
 """Of all elements together: they stand in the instance's document beside its tree, which may take 15 of its 16 MB."""
 
-IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_IDENTIFIERS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
 def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -109,7 +111,8 @@ def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
         Keyword to element, as the tree has it; of sequences the identifying part of their items. None for an instance
         without Study, Series and SOP Instance UID, which belongs to no series.
     """
-    if not all(_has_text(dataset.get(keyword)) for keyword in IDENTIFIERS):
+    identifiers = identifiers_of(dataset)
+    if not all(identifiers[name] for name in _IDENTIFIERS):
         return None
     selected: dict[str, Any] = {}
     left = MAX_ALL_CHARACTERS
@@ -121,11 +124,6 @@ def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
                 selected[keyword] = kept
                 left -= size
     return selected
-
-
-def _has_text(element: Mapping[str, Any] | None) -> bool:
-    values = element.get("Value") if element else None
-    return bool(values and isinstance(values[0], str) and values[0].strip(" \0"))
 
 
 def _selected_items(element: Mapping[str, Any], keywords: tuple[str, ...]) -> dict[str, Any] | None:

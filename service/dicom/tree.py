@@ -46,6 +46,8 @@ class Tree:
         Identity of an element -> the buffer, offset and length of its value, and the size of its words there.
     spilled_values, left_bytes : int
         How many values were left in the file for their length, and how many bytes stay there altogether.
+    frames : object or None
+        Where its compressed frames begin, once somebody has asked for one.
     """
 
     dataset: dict[str, Any]
@@ -57,6 +59,7 @@ class Tree:
     places: dict[int, tuple[Readable, int, int, int]] = field(default_factory=dict)
     spilled_values: int = 0
     left_bytes: int = 0
+    frames: Any = None
 
     def read_bytes(self, element: Mapping[str, Any]) -> bytes:
         """Return the bytes of an element of this tree, in little-endian order and inflated.

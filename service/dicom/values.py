@@ -200,6 +200,22 @@ def _integers(data: bytes) -> TypedElement:
     return {"vr": "IS", "Value": values} if exact else {"vr": "IS", "Value": values, "raw": text}
 
 
+def number_in(vr: str, text: str) -> float | None:
+    """Return the number that one value of a DS or IS is; None where it is none, or none that a document can hold."""
+    stripped = text.strip(" \0\t\r\n")
+    if not _DECIMAL.fullmatch(stripped):
+        return None
+    if vr == "IS" and _INTEGER.fullmatch(stripped):
+        value: float = int(stripped) if len(stripped) < 32 else _INT64
+    else:
+        value = float(stripped)
+        if vr == "IS" and value.is_integer():
+            value = int(value)
+    if not math.isfinite(value) or (vr == "IS" and not -_INT64 <= value < _INT64):
+        return None
+    return value
+
+
 def _decimals(data: bytes) -> TypedElement:
     """Convert DS."""
     text = _split(data, "DS")

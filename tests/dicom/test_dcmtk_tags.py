@@ -23,6 +23,7 @@ from service.dicom.limits import Limits
 from service.dicom.tree import Tree
 from service.errors import NotDicom
 from tests.dicom.kinds import KINDS, SYNTAXES, written
+from tests.dicom.written import explicit, part10
 
 DCM2JSON = shutil.which("dcm2json")
 pytestmark = pytest.mark.skipif(DCM2JSON is None, reason="dcm2json (DCMTK) is not installed")
@@ -228,3 +229,24 @@ def test_what_dcm2json_refuses_as_not_dicom_is_refused_here_too() -> None:
         if path.is_file() and path not in FILES and path.suffix != ".pyc":
             with pytest.raises(NotDicom):
                 read_tree(path.read_bytes(), Limits())
+
+
+@pytest.mark.parametrize("text", [
+    "0,5", r"0.66\0,5", "1A", r"1\2A\3", "abc\\", "nan", "inf", "1.5", r"+01\1", "9" * 20, "1\\\\3", "-", "0x10", "1 2",
+    r"1.50\2,5", r"12345678901234567890.5\1",
+])  # fmt: skip
+@pytest.mark.parametrize(("vr", "tag"), [("DS", 0x00181164), ("IS", 0x00200013)])
+def test_a_number_and_what_is_none_are_what_dcm2json_says(vr: str, tag: int, text: str, tmp_path: Path) -> None:
+    padded = text.encode() + b" " * (len(text) % 2)
+    (tmp_path / "copy.dcm").write_bytes(part10(explicit(tag, vr, padded)))
+    theirs = dcmtk(tmp_path / "copy.dcm")
+    own = ours(read_tree((tmp_path / "copy.dcm").read_bytes(), Limits()))
+    assert theirs is not None
+    one, other = theirs[f"{tag:08X}"], own[f"{tag:08X}"]
+    assert one["vr"] == other["vr"] == vr
+    assert len(one["Value"]) == len(other["Value"])
+    for value, value_of_ours in zip(one["Value"], other["Value"], strict=True):
+        if vr == "IS" and isinstance(value_of_ours, float):  # a fraction, which dcm2json has as text
+            assert float(value) == value_of_ours
+        else:
+            assert value == value_of_ours

@@ -7,16 +7,19 @@ room for it) and which colours it holds. Only headers are read here; nothing is 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import pyjpegxl
 
 from service.errors import NotRenderable
 
-Kind = Literal["jpeg", "jpeg-lossless", "jpeg-ls", "jpeg-2000"]
+Kind = Literal["jpeg", "jpeg-lossless", "jpeg-ls", "jpeg-2000", "jpeg-xl"]
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_2000_START = b"\xff\x4f\xff\x51"
 _JP2_START = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
 _START_OF_SCAN, _END_OF_IMAGE, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
 _JPEG_LS_FRAME = 0xF7
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -24,12 +27,14 @@ _LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _HIERARCHICAL_FRAMES = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _COD, _SOT = 0xFF52, 0xFF90
-# ISO 10918-1 B.2.2, ISO 14495-1 C.2.2; ISO 15444-1 A.5.1 goes up to 38, and the decoder to 32.
+_IRREVERSIBLE = 0
+# ISO 10918-1 B.2.2, ISO 14495-1 C.2.2; ISO 15444-1 A.5.1 goes up to 38, and the decoder to 32; PS3.5 8.2.15 to 16.
 _PRECISIONS: dict[Kind, frozenset[int]] = {
     "jpeg": frozenset({8, 12}),
     "jpeg-lossless": frozenset(range(2, 17)),
     "jpeg-ls": frozenset(range(2, 17)),
     "jpeg-2000": frozenset(range(1, 33)),
+    "jpeg-xl": frozenset(range(1, 17)),
 }
 
 
@@ -52,6 +57,8 @@ class Codestream:
         undoes it. None where the stream says neither.
     subsampled : bool
         Whether samples have different resolutions.
+    lossy : bool
+        Whether the stream itself says that values are not kept exactly. JPEG XL never does.
     """
 
     kind: Kind
@@ -62,11 +69,12 @@ class Codestream:
     signed: bool = False
     transformed: bool | None = None
     subsampled: bool = False
+    lossy: bool = False
 
 
 def begins_codestream(data: bytes) -> bool:
-    """Return whether the first bytes of a fragment begin a JPEG, JPEG-LS or JPEG 2000 stream."""
-    return data.startswith((_JPEG_START, _JPEG_2000_START, _JP2_START))
+    """Return whether the first bytes of a fragment begin a JPEG, JPEG-LS, JPEG 2000 or JPEG XL stream."""
+    return data.startswith((_JPEG_START, _JPEG_2000_START, _JP2_START, *JPEG_XL_STARTS))
 
 
 def read_codestream(data: bytes) -> Codestream | None:
@@ -94,6 +102,8 @@ def read_codestream(data: bytes) -> Codestream | None:
 def _read_header(data: bytes) -> Codestream | None:
     if data.startswith(_JPEG_START):
         return _read_jpeg(data)
+    if data.startswith(JPEG_XL_STARTS):
+        return _read_jpeg_xl(data)
     start = data.find(_JPEG_2000_START) if data.startswith(_JP2_START) else 0
     return _read_jpeg_2000(data, start) if data.startswith(_JPEG_2000_START, max(start, 0)) else None
 
@@ -126,8 +136,20 @@ def _read_jpeg(data: bytes) -> Codestream:
         elif marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
             adobe = body[11]
         elif marker in _FRAMES or marker == _JPEG_LS_FRAME:
-            return _jpeg_frame(marker, body, jfif=jfif, adobe=adobe)
+            found = _jpeg_frame(marker, body, jfif=jfif, adobe=adobe)
+            return replace(found, lossy=_is_near_lossless(data, place)) if found.kind == "jpeg-ls" else found
         place += 2 + length
+
+
+def _is_near_lossless(data: bytes, place: int) -> bool:
+    """Return whether the first scan of a JPEG-LS stream admits errors: its NEAR is not 0 (ISO 14495-1 C.2.3)."""
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker, length = struct.unpack_from(">xBH", data, place)
+        if marker == _START_OF_SCAN:
+            near = place + 5 + 2 * data[place + 4] if place + 4 < len(data) else len(data)
+            return near < len(data) and data[near] > 0
+        place += 2 + length
+    return False
 
 
 def _jpeg_frame(marker: int, body: bytes, *, jfif: bool, adobe: int | None) -> Codestream:
@@ -144,6 +166,7 @@ def _jpeg_frame(marker: int, body: bytes, *, jfif: bool, adobe: int | None) -> C
         precision=precision,
         transformed=_is_transformed(bytes(number for number, _ in components), jfif=jfif, adobe=adobe),
         subsampled=len({factors for _, factors in components}) > 1,
+        lossy=kind == "jpeg",
     )
 
 
@@ -164,11 +187,11 @@ def _read_jpeg_2000(data: bytes, start: int) -> Codestream:
     if not components:
         raise NotRenderable("The JPEG 2000 stream of this frame has no components.")
     place = start + 2
-    transformed = False
+    transformed = lossy = False
     while place + 4 <= len(data):
         marker, length = struct.unpack_from(">HH", data, place)
         if marker == _COD:
-            transformed = data[place + 8] == 1
+            transformed, lossy = data[place + 8] == 1, data[place + 13] == _IRREVERSIBLE
         if marker in (_COD, _SOT):
             break
         place += 2 + length
@@ -181,4 +204,14 @@ def _read_jpeg_2000(data: bytes, start: int) -> Codestream:
         signed=bool(components[0][0] & 0x80),
         transformed=transformed,
         subsampled=len({(across, down) for _, across, down in components}) > 1,
+        lossy=lossy,
     )
+
+
+def _read_jpeg_xl(data: bytes) -> Codestream:
+    """Read the image header of ISO 18181-1; an alpha channel is no sample of a pixel (PS3.5 8.2.15)."""
+    try:
+        found = pyjpegxl.probe(data)
+    except RuntimeError as error:
+        raise NotRenderable("The JPEG XL stream of this frame has a broken header.") from error
+    return Codestream("jpeg-xl", found.width, found.height, found.num_color_channels, found.bits_per_sample)

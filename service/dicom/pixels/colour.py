@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.dicom.pixels.luts import indices_of
+
 Grey = NDArray[np.uint8]
 Colour = NDArray[np.uint8]
 
@@ -122,8 +124,7 @@ def apply_palette(samples: NDArray[Any], first: int, tables: Sequence[Grey]) -> 
     """
     longest = max(len(table) for table in tables)
     entries = np.stack([np.pad(table, (0, longest - len(table)), mode="edge") for table in tables], axis=-1)
-    index = np.clip(samples.astype(np.int64 if samples.dtype.itemsize > 2 else np.int32) - first, 0, longest - 1)
-    coloured: Colour = np.take(entries, index, axis=0)
+    coloured: Colour = np.take(entries, indices_of(samples, first, longest), axis=0)
     return coloured
 
 

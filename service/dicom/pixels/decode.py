@@ -1,8 +1,8 @@
 """One compressed frame to stored values, by what its stream is rather than by what the file calls it.
 
 The decoders are permissively licensed: libjpeg-turbo through Pillow for 8-bit JPEG, GDCM for 12-bit and lossless JPEG,
-CharLS for JPEG-LS, OpenJPEG for JPEG 2000 and HTJ2K. pylibjpeg-libjpeg (GPL) is used where it is installed and GDCM
-gives up.
+CharLS for JPEG-LS, OpenJPEG for JPEG 2000 and HTJ2K, libjxl through pyjpegxl for JPEG XL. pylibjpeg-libjpeg (GPL) is
+used where it is installed and GDCM gives up.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 import gdcm
 import jpeg_ls
 import numpy as np
+import pyjpegxl
 from numpy.typing import NDArray
 from openjpeg.utils import decode as decode_openjpeg
 from PIL import Image
@@ -29,6 +30,9 @@ from service.errors import LimitExceeded, NotRenderable
 
 _JPEG_EXTENDED: Final = "1.2.840.10008.1.2.4.51"
 _JPEG_LOSSLESS: Final = "1.2.840.10008.1.2.4.57"
+_JPEG_XL_LOSSLESS: Final = "1.2.840.10008.1.2.4.110"
+# They allow a loss whatever the wavelet is: one that is reversible loses what is cut off (PS3.5 8.2.4, 8.2.14).
+_MAY_LOSE: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (91, 93, 203))
 _SPARE_SAMPLES = 1 << 20
 _END_OF_IMAGE = b"\xff\xd9"
 
@@ -56,7 +60,7 @@ class Decoded:
 
 
 def decode_codestream(data: bytes, header: ImageHeader, limits: PixelLimits, warnings: list[str]) -> Decoded:
-    """Decode a JPEG, JPEG-LS, JPEG 2000 or HTJ2K frame.
+    """Decode a JPEG, JPEG-LS, JPEG 2000, HTJ2K or JPEG XL frame.
 
     Parameters
     ----------
@@ -133,6 +137,9 @@ def _photometric(stream: Codestream, header: ImageHeader) -> str:
     named = header.photometric
     if stream.samples == 1:
         return named if header.samples == 1 else "MONOCHROME2"
+    if stream.kind == "jpeg-xl":
+        # XYB and a recompressed JPEG's YCbCr are undone by the decoder (PS3.5 8.2.15).
+        return named if named == "YBR_FULL" and header.transfer_syntax_uid == _JPEG_XL_LOSSLESS else "RGB"
     if stream.samples == 4:
         return "ARGB" if named == "ARGB" else "CMYK"
     if stream.kind == "jpeg":
@@ -148,14 +155,29 @@ def _photometric(stream: Codestream, header: ImageHeader) -> str:
 def _fit_precision(samples: NDArray[Any], stream: Codestream, header: ImageHeader) -> NDArray[Any]:
     """Read decoded values as the dataset's Bits Stored, High Bit and Pixel Representation say (PS3.5 8.1.1).
 
-    Only JPEG 2000 streams can be signed; whatever else holds two's complement holds it in unsigned samples.
+    Only JPEG 2000 streams can be signed; whatever else holds two's complement holds it in unsigned samples. A lossy
+    stream of more bits than are stored may lead past them, and what does is the nearest value that can be stored;
+    elsewhere the bits above them mean something else.
     """
-    if samples.dtype.kind == "i" or (not header.signed and stream.precision <= header.bits_stored):
+    saturates = stream.precision > header.bits_stored and _is_lossy(stream, header)
+    if samples.dtype.kind == "i":
+        half = 1 << (header.bits_stored - 1)
+        return samples.clip(-half, half - 1) if saturates and header.signed else samples
+    if not header.signed and stream.precision <= header.bits_stored:
         return samples
     width = samples.dtype.itemsize * 8
     stored = min(header.bits_stored, width)
     high_bit = header.high_bit if stored <= header.high_bit + 1 <= stream.precision else stored - 1
+    if saturates and not header.signed and high_bit == stored - 1:
+        return samples.clip(max=samples.dtype.type((1 << stored) - 1))
     return extract_samples(samples, stored, high_bit, header.signed and header.bits_stored <= width)
+
+
+def _is_lossy(stream: Codestream, header: ImageHeader) -> bool:
+    """Return whether decoded values may differ from those that were encoded."""
+    if stream.kind == "jpeg-xl":
+        return header.transfer_syntax_uid != _JPEG_XL_LOSSLESS
+    return stream.lossy or (stream.kind == "jpeg-2000" and header.transfer_syntax_uid in _MAY_LOSE)
 
 
 def _decode_jpeg(data: bytes, stream: Codestream, photometric: str) -> NDArray[Any]:
@@ -241,11 +263,38 @@ def _decode_jpeg_2000(data: bytes, _stream: Codestream, _photometric: str) -> ND
     return decoded
 
 
+def _decode_jpeg_xl(data: bytes, stream: Codestream, _photometric: str) -> NDArray[Any]:
+    """Decode JPEG XL by libjxl, as samples of the stream's own precision and without an alpha channel."""
+    width = 1 if stream.precision <= 8 else 2
+
+    def decode() -> bytes:
+        pyjpegxl.set_num_threads(1)
+        _, pixels = pyjpegxl.decode_to_numpy(data, dtype=f"uint{8 * width}")
+        return np.ascontiguousarray(pixels[..., : stream.samples]).tobytes()
+
+    decoded = np.frombuffer(run_isolated(decode), dtype=f"<u{width}")
+    if decoded.size != stream.rows * stream.columns * stream.samples:
+        raise NotRenderable("The JPEG XL stream of this frame cannot be decoded.")
+    if stream.precision != 8 * width:
+        # libjxl scales samples of other widths to what bytes or words hold.
+        largest, scale = (1 << stream.precision) - 1, (1 << 8 * width) - 1
+        decoded = ((decoded.astype(np.uint32) * largest + scale // 2) // scale).astype(decoded.dtype)
+    shape = (stream.rows, stream.columns) if stream.samples == 1 else (stream.rows, stream.columns, stream.samples)
+    return decoded.reshape(shape)
+
+
 _DECODERS: dict[str, Callable[[bytes, Codestream, str], NDArray[Any]]] = {
     "jpeg": _decode_jpeg,
     "jpeg-12": _decode_gdcm,
     "jpeg-lossless": _decode_gdcm,
     "jpeg-ls": _decode_jpeg_ls,
     "jpeg-2000": _decode_jpeg_2000,
+    "jpeg-xl": _decode_jpeg_xl,
 }
-_NAMES = {"jpeg": "JPEG", "jpeg-lossless": "lossless JPEG", "jpeg-ls": "JPEG-LS", "jpeg-2000": "JPEG 2000"}
+_NAMES = {
+    "jpeg": "JPEG",
+    "jpeg-lossless": "lossless JPEG",
+    "jpeg-ls": "JPEG-LS",
+    "jpeg-2000": "JPEG 2000",
+    "jpeg-xl": "JPEG XL",
+}

@@ -11,6 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.errors import NotRenderable
+
+MAX_JPEG_SIDE = 65500
+"""Of libjpeg-turbo (its `JPEG_MAX_DIMENSION`), below the 65,535 of ISO 10918-1."""
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FILTER_UP = 2
 
@@ -71,7 +76,16 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
         (rows, columns) or (rows, columns, 3).
     quality : int
         1 to 100. From 90 on, colour keeps the resolution of the picture.
+
+    Raises
+    ------
+    NotRenderable
+        Where a side is longer than the encoder takes; a PNG has no such bound.
     """
+    if max(image.shape[:2]) > MAX_JPEG_SIDE:
+        raise NotRenderable(
+            f"A JPEG has at most {MAX_JPEG_SIDE} pixels a side, and this picture has more; a PNG of it can be given."
+        )
     options: dict[str, Any] = {"subsampling": 0 if quality >= 90 else 2} if image.ndim == 3 else {}
     target = io.BytesIO()
     Image.fromarray(image).save(target, "JPEG", quality=quality, **options)

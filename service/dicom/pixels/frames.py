@@ -7,16 +7,17 @@ be empty, and is now and then wrong, so it is believed only where it leads to th
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import takewhile
 from mmap import mmap
 from typing import Any
 
 import numpy as np
 
 from service.dicom.pixels.attributes import ReadBytes, element_bytes
-from service.dicom.pixels.codestream import begins_codestream
+from service.dicom.pixels.codestream import JPEG_XL_STARTS, begins_codestream
 from service.dicom.pixels.header import RLE_LOSSLESS, ImageHeader
 from service.dicom.pixels.native import swap_words
 from service.errors import Invalid, LimitExceeded, NotRenderable
@@ -101,48 +102,6 @@ def _word_bytes(header: ImageHeader, element: Mapping[str, Any]) -> int:
     return 1 if element.get("vr") == "OB" else 2
 
 
-def encapsulated_frame(
-    buffer: Buffer, dataset: Mapping[str, Any], header: ImageHeader, frame: int, read_bytes: ReadBytes
-) -> bytes:
-    """Return the bytes of one compressed frame, its fragments joined (PS3.5 A.4).
-
-    Parameters
-    ----------
-    buffer : Buffer
-        The file.
-    dataset : Mapping
-        The whole dataset.
-    header : ImageHeader
-        What describes the pixels.
-    frame : int
-        The frame, from 0.
-    read_bytes : ReadBytes
-        Reads the Extended Offset Table.
-
-    Raises
-    ------
-    NotRenderable
-        Where the fragments do not tell which of them are this frame, or it is not there.
-    LimitExceeded
-        Where there are too many fragments, or they are far too long.
-    """
-    element = dataset[header.keyword]
-    start = int(element["offset"])
-    stop = min(start + int(element["length"]), len(buffer))
-    table = next(walk_items(buffer, start, stop), None)
-    if table is None:
-        raise NotRenderable("The compressed pixel data has no fragments.")
-    if header.frames > 1:
-        offsets = _read_offsets(buffer, dataset, table, read_bytes)
-        found = _frame_by_offsets(buffer, offsets, table.stop, stop, header.frames, frame)
-        if found is not None:
-            return _join(buffer, found, header)
-    fragments = list(islice(walk_items(buffer, table.stop, stop), _MAX_FRAGMENTS + 1))
-    if len(fragments) > _MAX_FRAGMENTS:
-        raise LimitExceeded(f"The pixel data has more than {_MAX_FRAGMENTS} fragments.")
-    return _join(buffer, _frame_by_fragments(buffer, fragments, header, frame), header)
-
-
 def walk_items(buffer: Buffer, start: int, stop: int) -> Iterator[Fragment]:
     """Yield the items from one place of encapsulated pixel data on, up to its end or to what is no item.
 
@@ -166,50 +125,109 @@ def _read_offsets(
     return np.frombuffer(basic, dtype="<u4", count=len(basic) // 4).astype(np.int64)
 
 
-def _frame_by_offsets(
-    buffer: Buffer, offsets: np.ndarray[Any, np.dtype[np.int64]], base: int, stop: int, frames: int, frame: int
-) -> list[Fragment] | None:
-    """Return the fragments from one offset to the next, and None where the table cannot be right."""
-    if len(offsets) != frames or offsets[0] != 0 or (np.diff(offsets) <= 0).any():
-        return None
-    begin = base + int(offsets[frame])
-    end = base + int(offsets[frame + 1]) if frame + 1 < frames else stop
-    found: list[Fragment] = []
-    for fragment in walk_items(buffer, begin, stop):
-        if fragment.tag >= end:
-            break
-        found.append(fragment)
-    if not found or (frame + 1 < frames and found[-1].stop != end):
-        return None
-    return found
-
-
-def _frame_by_fragments(buffer: Buffer, fragments: list[Fragment], header: ImageHeader, frame: int) -> list[Fragment]:
-    """Return the fragments of a frame without an offset table.
-
-    A fragment never holds two frames (PS3.5 A.4), so as many fragments as frames are one each. Else a frame begins
-    where a codestream does.
-    """
-    if not fragments:
-        raise NotRenderable("The compressed pixel data has no fragments.")
-    groups = [[part] for part in fragments]
-    if len(fragments) != header.frames and (header.transfer_syntax_uid != RLE_LOSSLESS or header.frames == 1):
-        heads = [bytes(buffer[part.start : part.start + 12]) for part in fragments]
-        begins = [n for n, head in enumerate(heads) if begins_codestream(head)]
-        if begins[:1] == [0]:
-            groups = [fragments[first:last] for first, last in pairwise([*begins, len(fragments)])]
-        elif header.frames == 1:
-            groups = [fragments]
-        elif len(fragments) > header.frames:
-            raise NotRenderable("The fragments of the compressed pixel data do not tell where a frame begins.")
-    if frame >= len(groups):
-        raise NotRenderable(f"Frame {frame + 1} is missing: the pixel data ends after frame {len(groups)}.")
-    return groups[frame]
-
-
 def _join(buffer: Buffer, fragments: list[Fragment], header: ImageHeader) -> bytes:
     # What is compressed is smaller than what it becomes, or hardly larger.
     allowed = 4 * (header.frame_samples * header.bits_allocated // 8) + _SPARE_BYTES
     if sum(part.stop - part.start for part in fragments) > allowed:
         raise LimitExceeded("A compressed frame takes several times the bytes of its own pixels.")
     return b"".join(bytes(buffer[part.start : part.stop]) for part in fragments)
+
+
+class EncapsulatedFrames:
+    """The compressed frames of one object (PS3.5 A.4); where they begin is found once, when it is first asked for.
+
+    Parameters
+    ----------
+    buffer : Buffer
+        The file.
+    dataset : Mapping
+        The whole dataset.
+    header : ImageHeader
+        What describes the pixels.
+    read_bytes : ReadBytes
+        Reads the Extended Offset Table.
+
+    Raises
+    ------
+    NotRenderable
+        Where there is nothing to look for frames in.
+    """
+
+    def __init__(self, buffer: Buffer, dataset: Mapping[str, Any], header: ImageHeader, read_bytes: ReadBytes) -> None:
+        element = dataset[header.keyword]
+        start = int(element["offset"])
+        self._buffer = buffer
+        self._header = header
+        self._stop = min(start + int(element["length"]), len(buffer))
+        table = next(walk_items(buffer, start, self._stop), None)
+        if table is None:
+            raise NotRenderable("The compressed pixel data has no fragments.")
+        self._first = table.stop
+        self._named: Sequence[int] | None = None
+        self._found: Sequence[int] | None = None
+        if header.frames > 1:
+            offsets = _read_offsets(buffer, dataset, table, read_bytes)
+            is_right = len(offsets) == header.frames and offsets[0] == 0 and (np.diff(offsets) > 0).all()
+            if is_right and offsets[-1] < self._stop:
+                self._named = array("q", (offsets + self._first).tobytes())
+
+    def read(self, frame: int) -> bytes:
+        """Return the bytes of one frame, its fragments joined.
+
+        Parameters
+        ----------
+        frame : int
+            The frame, from 0.
+
+        Raises
+        ------
+        NotRenderable
+            Where the fragments do not tell which of them are this frame, or it is not there.
+        LimitExceeded
+            Where there are too many fragments, or they are far too long.
+        """
+        if self._named is not None:
+            fragments = self._between(self._named, frame)
+            is_last = frame + 1 == len(self._named)
+            if fragments and (is_last or fragments[-1].stop == self._named[frame + 1]):
+                return _join(self._buffer, fragments, self._header)
+        if self._found is None:
+            self._found = self._find()
+        if frame >= len(self._found):
+            raise NotRenderable(f"Frame {frame + 1} is missing: the pixel data ends after frame {len(self._found)}.")
+        return _join(self._buffer, self._between(self._found, frame), self._header)
+
+    def _between(self, begins: Sequence[int], frame: int) -> list[Fragment]:
+        """Return the fragments from the place where a frame begins to the next such place."""
+        end = begins[frame + 1] if frame + 1 < len(begins) else self._stop
+        return list(takewhile(lambda part: part.tag < end, walk_items(self._buffer, begins[frame], self._stop)))
+
+    def _find(self) -> Sequence[int]:
+        """Find where frames begin without an offset table.
+
+        A fragment never holds two frames (PS3.5 A.4), so as many fragments as frames are one each. Else a frame begins
+        where a codestream does.
+        """
+        tags, begins = array("q"), array("q")
+        is_jpeg_xl = False
+        for part in walk_items(self._buffer, self._first, self._stop):
+            if len(tags) == _MAX_FRAGMENTS:
+                raise LimitExceeded(f"The pixel data has more than {_MAX_FRAGMENTS} fragments.")
+            head = bytes(self._buffer[part.start : min(part.start + 12, part.stop)])
+            if not tags:  # the two bytes that begin a JPEG XL stream may stand anywhere in a stream of another kind
+                is_jpeg_xl = head.startswith(JPEG_XL_STARTS)
+            tags.append(part.tag)
+            if begins_codestream(head) and head.startswith(JPEG_XL_STARTS) == is_jpeg_xl:
+                begins.append(part.tag)
+        if not tags:
+            raise NotRenderable("The compressed pixel data has no fragments.")
+        frames = self._header.frames
+        if len(tags) == frames or (self._header.transfer_syntax_uid == RLE_LOSSLESS and frames > 1):
+            return tags
+        if begins[:1] == tags[:1]:
+            return begins
+        if frames == 1:
+            return tags[:1]
+        if len(tags) > frames:
+            raise NotRenderable("The fragments of the compressed pixel data do not tell where a frame begins.")
+        return tags

@@ -17,6 +17,7 @@ Values = NDArray[np.float64]
 
 _TABLE_SPAN = 65536
 _BLOCK = 1 << 20
+_FARTHEST = 2.0**1000  # what a window is made of stays so small that differences and sums of it are finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,9 @@ def find_extremes(samples: NDArray[Any], modality: Modality) -> tuple[float, flo
         return 0.0, 0.0
     lowest, highest = min(ends), max(ends)
     if modality.lut is None:
-        lowest, highest = sorted(modality.apply(np.array([lowest, highest])).tolist())
-    return lowest, highest
+        with np.errstate(over="ignore"):
+            lowest, highest = sorted(modality.apply(np.array([lowest, highest])).tolist())
+    return max(lowest, -_FARTHEST), min(highest, _FARTHEST)
 
 
 def to_grey(samples: NDArray[Any], modality: Modality, voi: Voi, presentation: Presentation) -> NDArray[np.uint8]:

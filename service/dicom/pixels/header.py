@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.dicom.pixels.attributes import integer, is_present, text, values
+from service.dicom.pixels.attributes import integer, is_present, text
 from service.dicom.pixels.limits import PixelLimits
+from service.dicom.uids import transfer_syntax_of
 from service.errors import NotRenderable
 
 EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED_DATASET: Final = "1.2.840.10008.1.2.1.99"
 DEFLATED_FRAME: Final = "1.2.840.10008.1.2.8.1"
+ENCAPSULATED_UNCOMPRESSED: Final = "1.2.840.10008.1.2.1.98"
 RLE_LOSSLESS: Final = "1.2.840.10008.1.2.5"
 # Implicit little endian with big-endian pixels: GE's private syntax.
 _GE_BIG_ENDIAN_PIXELS: Final = "1.2.840.113619.5.2"
@@ -37,7 +39,7 @@ class ImageHeader:
     keyword : str
         The element that holds the pixels.
     transfer_syntax_uid : str
-        As the file says, or empty.
+        As the file says; empty where it says nothing that is a UID.
     rows, columns, frames, samples : int
         Each at least 1.
     photometric : str
@@ -104,7 +106,7 @@ def read_header(dataset: Mapping[str, Any], limits: PixelLimits) -> ImageHeader:
     if keyword is None:
         raise NotRenderable("This object has no pixels.")
     warnings: list[str] = []
-    syntax = _transfer_syntax(dataset)
+    syntax = transfer_syntax_of(dataset) or ""
     if syntax in _VIDEO:
         raise NotRenderable("The pixels are video (MPEG or HEVC), which is not rendered.")
     rows, columns = _extent(dataset, "Rows", "(0028,0010) Rows"), _extent(dataset, "Columns", "(0028,0011) Columns")
@@ -141,11 +143,6 @@ def read_header(dataset: Mapping[str, Any], limits: PixelLimits) -> ImageHeader:
         signed=integer(dataset, "PixelRepresentation") == 1,
         warnings=tuple(warnings),
     )
-
-
-def _transfer_syntax(dataset: Mapping[str, Any]) -> str:
-    found = values(dataset, "TransferSyntaxUID")
-    return found[0].strip(" \0") if found and isinstance(found[0], str) else ""
 
 
 def _extent(dataset: Mapping[str, Any], keyword: str, name: str) -> int:

@@ -44,12 +44,31 @@ class Lut:
         inputs : ndarray
             Numbers, rounded to the nearest integer where they are not integers.
         """
-        index = inputs - self.first
-        if index.dtype.kind == "f":
-            index = np.nan_to_num(np.floor(index + 0.5))
-        last = len(self.entries) - 1
-        outputs: NDArray[np.uint16] = np.take(self.entries, np.clip(index, 0, last).astype(np.intp))
+        outputs: NDArray[np.uint16] = np.take(self.entries, indices_of(inputs, self.first, len(self.entries)))
         return outputs
+
+
+def indices_of(inputs: NDArray[Any], first: int, count: int) -> NDArray[np.intp]:
+    """Return which entry of a table each value takes; beyond its ends, the first or the last (PS3.3 C.11.1.1.1).
+
+    Parameters
+    ----------
+    inputs : ndarray
+        Numbers of any type, rounded to the nearest integer where they are not integers; NaN takes the first entry.
+    first : int
+        The value that the first entry maps.
+    count : int
+        Entries of the table, at least 1.
+    """
+    # The difference must not wrap in the type of the inputs: 5 - 10 is below a table, not far above it.
+    is_whole = inputs.dtype.kind in "iub" and inputs.dtype.itemsize <= 4
+    index: NDArray[Any] = inputs.astype(np.int64 if is_whole else np.float64)
+    index -= first
+    if not is_whole:
+        np.floor(index + 0.5, out=index)
+        np.nan_to_num(index, copy=False)
+    clipped: NDArray[np.intp] = np.clip(index, 0, count - 1, out=index).astype(np.intp, copy=False)
+    return clipped
 
 
 def read_lut(

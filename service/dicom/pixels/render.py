@@ -28,7 +28,7 @@ from service.dicom.pixels.voi import FUNCTIONS, Function, Source, Voi, Window, c
 from service.dicom.source import open_source
 from service.errors import Invalid, LimitExceeded, NotRenderable
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Part of the key of every cached picture: a change that changes any picture raises it."""
 
 _PRIMARIES = ("Red", "Green", "Blue")
@@ -195,6 +195,8 @@ def _to_picture(
 ) -> tuple[NDArray[np.uint8], Voi]:
     """Turn stored values into 8-bit grey or RGB, and say which window did it."""
     if decoded.samples.ndim == 3:
+        if decoded.samples.shape[2] < 3:
+            raise NotRenderable("Pixels of two samples have no colours that are known.")
         if request.window is not None or request.voi is not None:
             warnings.append("A picture in colour has no window; the one asked for was left out.")
         convert = partial(_to_rgb, photometric=decoded.photometric, bits=decoded.bits, warnings=warnings)

@@ -44,6 +44,8 @@ def decode_rle(
         Where the header is broken.
     """
     if bits_allocated == 1:
+        if samples != 1:
+            raise NotRenderable("RLE frames of single bits have one sample a pixel, and this object says more.")
         return _decode_bits(data, rows, columns, warnings)
     width = -(-bits_allocated // 8)
     pixels = rows * columns

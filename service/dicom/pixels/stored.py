@@ -9,10 +9,11 @@ import numpy as np
 
 from service.dicom.pixels.codestream import begins_codestream
 from service.dicom.pixels.decode import Decoded, decode_codestream, inflate_frame
-from service.dicom.pixels.frames import Buffer, check_frame_number, encapsulated_frame, native_frame
+from service.dicom.pixels.frames import Buffer, EncapsulatedFrames, check_frame_number, native_frame
 from service.dicom.pixels.header import (
     DEFLATED_DATASET,
     DEFLATED_FRAME,
+    ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LITTLE_ENDIAN,
     RLE_LOSSLESS,
     ImageHeader,
@@ -26,6 +27,8 @@ from service.errors import NotRenderable
 
 class Tree(Protocol):
     """What is needed of a parsed file."""
+
+    frames: EncapsulatedFrames | None
 
     @property
     def dataset(self) -> Mapping[str, Any]:
@@ -66,7 +69,7 @@ def stored_frame(buffer: Buffer, tree: Tree, frame: int, limits: PixelLimits) ->
     check_frame_number(header, frame)
     element = tree.dataset[header.keyword]
     if element.get("encapsulated"):
-        return encapsulated_frame(buffer, tree.dataset, header, frame, tree.read_bytes), header.transfer_syntax_uid
+        return _encapsulated(buffer, tree, header).read(frame), header.transfer_syntax_uid
     data, first_bit = native_frame(buffer, element, header, frame, tree.read_bytes)
     bits = header.frame_samples * header.bits_allocated
     if first_bit or bits % 8:  # the last byte may hold the beginning of the next frame
@@ -120,12 +123,14 @@ def decode_frame(
             # A compressed frame without the items that should enclose it.
             return decode_codestream(data, header, limits, warnings)
         return _decode_native(data, first_bit, header, warnings)
-    data = encapsulated_frame(buffer, tree.dataset, header, frame, tree.read_bytes)
+    data = _encapsulated(buffer, tree, header).read(frame)
     if header.transfer_syntax_uid == RLE_LOSSLESS and not begins_codestream(data):
         planes = decode_rle(data, header.rows, header.columns, header.samples, header.bits_allocated, warnings)
         samples = extract_samples(planes, header.bits_stored, header.high_bit, header.signed)
         image = samples[0] if header.samples == 1 else samples.transpose(1, 2, 0)
         return Decoded(image, header.photometric, header.bits_stored)
+    if header.transfer_syntax_uid == ENCAPSULATED_UNCOMPRESSED:
+        return _decode_native(data, 0, header, warnings)
     if header.transfer_syntax_uid == DEFLATED_FRAME:
         size = -(-header.frame_samples * header.bits_allocated // 8)
         return _decode_native(inflate_frame(data, size), 0, header, warnings)
@@ -147,6 +152,13 @@ def native_bytes(decoded: Decoded, header: ImageHeader) -> bytes:
     kind = decoded.samples.dtype.kind
     width = max(-(-header.bits_allocated // 8), decoded.samples.dtype.itemsize if kind == "f" else 1)
     return np.ascontiguousarray(decoded.samples, dtype=f"<{kind}{width}").tobytes()
+
+
+def _encapsulated(buffer: Buffer, tree: Tree, header: ImageHeader) -> EncapsulatedFrames:
+    """Return the frames of a tree, which keeps them: whoever asks for many frames has the file walked once."""
+    if tree.frames is None:
+        tree.frames = EncapsulatedFrames(buffer, tree.dataset, header, tree.read_bytes)
+    return tree.frames
 
 
 def _decode_native(data: bytes, first_bit: int, header: ImageHeader, warnings: list[str]) -> Decoded:

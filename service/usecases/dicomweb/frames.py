@@ -92,7 +92,9 @@ def read_frames(
     frames: list[Frame] = []
     size = 0
     for number in numbers:
-        if decoded and (encapsulated or not header.is_native):
+        # What is compressed in a way that the file does not name can only be described decoded.
+        unnamed = encapsulated and not header.transfer_syntax_uid
+        if unnamed or (decoded and (encapsulated or not header.is_native)):
             data = native_bytes(decode_frame(buffer, tree, header, number, bounds, []), header)
             syntax: str = EXPLICIT_LITTLE_ENDIAN
         else:

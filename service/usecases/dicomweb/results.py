@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from service.dicom.dictionary import KEYWORD_TAGS, vr_of
 from service.dicom.jsonmodel import dicom_json
@@ -143,7 +144,7 @@ def describe_study(
     """
     shown = _show(wanted, "study", group[0].attributes, extra, STUDY_KEYWORDS)
     shown |= group[0].of_study
-    return _finish(shown, member_url(root, group[0].members[0]).rsplit("/series/", 1)[0])
+    return _finish(shown, _url_of_shown(group[0], root), member_url(root, group[0].members[0]).rsplit("/series/", 1)[0])
 
 
 def describe_series(
@@ -156,24 +157,27 @@ def describe_series(
         shown |= _show(wanted, "study", series.attributes, {}, STUDY_KEYWORDS) | series.of_study
     shown["StudyInstanceUID"] = _value("UI", series.members[0].study_instance_uid)
     shown |= _of_series(series)
-    return _finish(shown, member_url(root, series.members[0]).rsplit("/instances/", 1)[0])
+    return _finish(shown, _url_of_shown(series, root), member_url(root, series.members[0]).rsplit("/instances/", 1)[0])
 
 
 def describe_instance(
     wanted: QidoQuery, series: FoundSeries, member: Member, tree: Mapping[str, Any], root: str
 ) -> dict[str, Any]:
     """Return what is said of an instance, by as much of its tree as was asked for, and of what is above its path."""
-    shown: Elements = {}
+    above: Elements = {}
     if wanted.scope.study is None:
-        shown |= _show(wanted, "study", series.attributes, {}, ()) | series.of_study
+        above |= _show(wanted, "study", series.attributes, {}, ()) | series.of_study
     if wanted.scope.series is None:
-        shown |= _show(wanted, "series", series.attributes, {}, ()) | _of_series(series)
-    shown |= _show(wanted, "instance", tree, tree, tuple(tree))
+        above |= _show(wanted, "series", series.attributes, {}, ()) | _of_series(series)
+    shown = _show(wanted, "instance", tree, tree, tuple(tree))
     for keyword, uid in elements_of_member(member).items():
         if uid["Value"][0] is not None:
             shown[keyword] = uid
     url = member_url(root, member)
-    return _finish(shown, url, lambda path: f"{url}/bulkdata/{path}")
+    # What is above comes from the instance that the series shows, and a link leads to where its bytes are.
+    above = {key: element for key, element in above.items() if key not in shown}
+    both = _write(above, _url_of_shown(series, root)) | _finish(shown, url, url)
+    return dict(sorted(both.items()))
 
 
 def _show(
@@ -243,11 +247,22 @@ def _of_series(series: FoundSeries) -> Elements:
     }
 
 
-def _finish(shown: Elements, url: str, bulk: Callable[[str], str] = str) -> dict[str, Any]:
+def _url_of_shown(series: FoundSeries, root: str) -> str:
+    """Return the URL of the instance whose attributes a series shows."""
+    shown = next((member for member in series.members if member.dicom_id == series.dicom_id), series.members[0])
+    return member_url(root, shown)
+
+
+def _finish(shown: Elements, instance_url: str, url: str) -> dict[str, Any]:
     shown |= _ONLINE
     shown["RetrieveURL"] = _value("UR", url)
+    return _write(shown, instance_url)
+
+
+def _write(shown: Elements, instance_url: str) -> dict[str, Any]:
+    """Write elements in the DICOM JSON Model, with links to the bulk data of the instance that they come from."""
     kept = {key: element for key, element in shown.items() if not has_gap(element)}
-    return dicom_json(kept, bulk)
+    return dicom_json(kept, lambda path: f"{instance_url}/bulkdata/{quote(path, safe='')}")
 
 
 def elements_of_member(member: Member) -> Elements:

@@ -17,7 +17,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 STREAMS = Path(__file__).parent / "streams"
 WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"
 
-# What every stream in `streams` was encoded from (by imagecodecs 2026.3.6, losslessly unless its name says otherwise).
+JPEG_XL_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))
+
+# What every stream in `streams` was encoded from, losslessly unless its name says otherwise: by imagecodecs 2026.3.6,
+# the .jxl but grey_12 by cjxl 0.7. The names `bars_…` hold BARS in 16 bits, with a loss that leads past 12 bits.
 _DOWN, _ACROSS = np.mgrid[0:24, 0:20]
 GREY_16 = ((_ACROSS * 37 + _DOWN * 53) % 4096).astype(np.uint16)
 GREY_8 = ((_ACROSS * 7 + _DOWN * 5) % 256).astype(np.uint8)
@@ -25,6 +28,10 @@ SIGNED_16 = ((_ACROSS * 37 + _DOWN * 53) % 4096 - 2048).astype(np.int16)
 SMOOTH_12 = (2000 + 1500 * np.sin(_ACROSS / 7) * np.cos(_DOWN / 9)).astype(np.uint16)
 COLOUR = np.stack([(_ACROSS * 11) % 256, (_DOWN * 9) % 256, (_ACROSS * _DOWN) % 256], axis=-1).astype(np.uint8)
 _SMOOTH_8 = (128 + 100 * np.sin(_ACROSS / 7) * np.cos(_DOWN / 9)).astype(np.uint8)
+FULL_16 = ((_ACROSS * 3700 + _DOWN * 53) % 65536).astype(np.uint16)
+BARS = np.zeros((32, 32), np.uint16)
+BARS[8:24, 8:24] = BARS[::5, ::3] = 4095
+SMOOTH_8 = _SMOOTH_8
 SMOOTH_COLOUR = np.stack([_SMOOTH_8, 255 - _SMOOTH_8, _SMOOTH_8 // 2], axis=-1)
 
 
@@ -46,7 +53,9 @@ def build_file(
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
     meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    meta.TransferSyntaxUID = syntax
+    # pydicom does not write what it does not know, so a syntax of the same length stands in its place.
+    known = "1.2.840.10008.1.2.4.201" if syntax in JPEG_XL_SYNTAXES else syntax
+    meta.TransferSyntaxUID = known
     dataset = Dataset()
     dataset.file_meta = meta
     dataset.SOPClassUID = meta.MediaStorageSOPClassUID
@@ -85,7 +94,7 @@ def build_file(
     target = io.BytesIO()
     big = syntax == "1.2.840.10008.1.2.2"
     dataset.save_as(target, enforce_file_format=True, little_endian=not big, implicit_vr=syntax == "1.2.840.10008.1.2")
-    return target.getvalue()
+    return target.getvalue().replace(known.encode(), syntax.encode(), 1)
 
 
 def lut_item(descriptor: list[int], entries: Any, vr: str = "US") -> Dataset:

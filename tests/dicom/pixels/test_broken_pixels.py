@@ -35,6 +35,9 @@ FILES = [
     build_file(GREY_16, encapsulated=fragments(stream("smooth_12_bit.jpg")), syntax=JPEG),
     build_file(COLOUR, encapsulated=fragments(stream("colour_420.jpg")), syntax=JPEG),
     build_file(GREY_16, encapsulated=fragments(stream("grey.jls")), syntax=JPEG_LS),
+    build_file(COLOUR, encapsulated=fragments(stream("colour.jxl")), syntax="1.2.840.10008.1.2.4.110"),
+    build_file(GREY_16, encapsulated=fragments(stream("grey_12.jxl")), syntax="1.2.840.10008.1.2.4.112"),
+    build_file(GREY_16, encapsulated=fragments(GREY_16.tobytes()), syntax="1.2.840.10008.1.2.1.98"),
     (WHEEL / "MR_small_RLE.dcm").read_bytes(),
     (WHEEL / "liver_1frame.dcm").read_bytes(),
 ]

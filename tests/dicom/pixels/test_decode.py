@@ -14,16 +14,23 @@ from service.dicom.pixels import decode
 from service.dicom.pixels.decode import decode_codestream, inflate_frame
 from service.dicom.pixels.header import ImageHeader, read_header
 from service.dicom.pixels.limits import PixelLimits
-from service.dicom.pixels.stored import decode_frame
+from service.dicom.pixels.render import RenderRequest, render
+from service.dicom.pixels.stored import decode_frame, native_bytes, stored_frame
 from service.errors import LimitExceeded, NotRenderable
 from tests.dicom.pixels.build import (
+    BARS,
     COLOUR,
+    FULL_16,
     GREY_8,
     GREY_16,
+    JPEG_XL_SYNTAXES,
     SIGNED_16,
+    SMOOTH_8,
     SMOOTH_12,
     SMOOTH_COLOUR,
     build_file,
+    fragments,
+    picture,
     stream,
 )
 
@@ -73,6 +80,11 @@ def decoded(data, header, warnings=None):
         ("colour_untransformed.j2k", COLOUR),
         ("colour.jls", COLOUR),
         ("lossless_colour.jpg", COLOUR),
+        ("grey_8.jxl", GREY_8),
+        ("grey_12.jxl", GREY_16),
+        ("grey_16.jxl", FULL_16),
+        ("colour.jxl", COLOUR),
+        ("container.jxl", COLOUR),
     ],
 )
 def test_lossless_streams_give_back_every_value(name, pixels):
@@ -174,7 +186,16 @@ def test_a_cut_jpeg_is_decoded_as_far_as_it_goes():
 
 
 @pytest.mark.parametrize(
-    "name", ["grey.j2k", "grey.htj2k", "grey.jls", "lossless_12_bit.jpg", "smooth_12_bit.jpg", "colour_jfif.jpg"]
+    "name",
+    [
+        "grey.j2k",
+        "grey.htj2k",
+        "grey.jls",
+        "lossless_12_bit.jpg",
+        "smooth_12_bit.jpg",
+        "colour_jfif.jpg",
+        "grey_12.jxl",
+    ],
 )
 def test_a_broken_stream_is_refused_or_decoded_and_nothing_else(name):
     data = stream(name)
@@ -191,11 +212,19 @@ def claim(data, rows, columns):
     """Let a stream claim another size in its own header."""
     if data.startswith(b"\xff\x4f"):
         return data[:8] + struct.pack(">II", columns, rows) + data[16:]
+    if data.startswith(b"\xff\x0a"):
+        # ISO 18181-1 D.2: two sizes of 9 bits, one less than they are, become ones of 30.
+        bits = int.from_bytes(data[2:], "little")
+        assert (bits & 7, bits >> 12 & 31) == (0, 0)
+        sizes = 3 << 1 | rows - 1 << 3 | 3 << 36 | columns - 1 << 38
+        return data[:2] + (sizes | bits >> 26 << 68).to_bytes(len(data) + 8, "little")
     at = min(place for place in (data.find(bytes([0xFF, sof])) for sof in (0xC0, 0xC1, 0xC3, 0xF7)) if place > 0)
     return data[: at + 5] + struct.pack(">HH", rows, columns) + data[at + 9 :]
 
 
-@pytest.mark.parametrize("name", ["grey.j2k", "grey.htj2k", "grey.jls", "lossless_12_bit.jpg", "colour_jfif.jpg"])
+@pytest.mark.parametrize(
+    "name", ["grey.j2k", "grey.htj2k", "grey.jls", "lossless_12_bit.jpg", "colour_jfif.jpg", "colour.jxl"]
+)
 def test_a_bomb_is_refused_before_it_is_decoded(name, monkeypatch):
     monkeypatch.setattr(decode, "_DECODERS", {})  # a decoder that were called would be a KeyError
     with pytest.raises(LimitExceeded, match="samples that are allowed"):
@@ -212,7 +241,7 @@ def test_a_stream_without_a_size_is_refused(name):
 
 def test_what_no_decoder_knows_is_refused():
     with pytest.raises(NotRenderable, match="not one that can be decoded here"):
-        decoded(b"\xff\x0a a jpeg xl stream", described(GREY_16))
+        decoded(b"\x0a\xff no stream at all", described(GREY_16))
 
 
 def test_the_optional_decoder_is_used_where_gdcm_gives_up(monkeypatch):
@@ -245,3 +274,107 @@ def test_a_deflated_bomb_makes_no_more_than_a_frame():
     assert inflate_frame(deflated(bytes(10_000_000)), 100) == bytes(100)
     with pytest.raises(NotRenderable, match="inflated"):
         inflate_frame(b"\xff\xff\xff", 100)
+
+
+JPEG_XL_LOSSLESS, JPEG_XL_OF_JPEG, JPEG_XL = JPEG_XL_SYNTAXES
+
+
+@pytest.mark.parametrize("photometric", ["XYB", "RGB", "YBR_FULL_422"])
+def test_a_lossy_jpeg_xl_is_rgb_whatever_it_was_encoded_in(photometric):
+    header = described(SMOOTH_COLOUR, photometric=photometric, transfer_syntax_uid=JPEG_XL)
+    found = decoded(stream("smooth_colour_xyb.jxl"), header)
+    assert found.photometric == "RGB"
+    assert np.abs(found.samples.astype(int) - SMOOTH_COLOUR).mean() < 3
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_FULL"])
+def test_a_recompressed_jpeg_is_what_the_jpeg_was(photometric):
+    header = described(SMOOTH_COLOUR, photometric=photometric, transfer_syntax_uid=JPEG_XL_OF_JPEG)
+    found = decoded(stream("colour_420_recompressed.jxl"), header)
+    assert found.photometric == "RGB"
+    jpeg = decoded(stream("colour_420.jpg"), described(SMOOTH_COLOUR, photometric=photometric))
+    assert np.abs(found.samples.astype(int) - jpeg.samples).max() <= 2
+    grey = decoded(stream("grey_recompressed.jxl"), described(SMOOTH_8, transfer_syntax_uid=JPEG_XL_OF_JPEG))
+    assert np.abs(grey.samples.astype(int) - SMOOTH_8).max() <= 4
+
+
+def test_ycbcr_that_was_encoded_as_it_was_stays_ycbcr():
+    header = described(COLOUR, photometric="YBR_FULL", transfer_syntax_uid=JPEG_XL_LOSSLESS)
+    found = decoded(stream("colour.jxl"), header)
+    assert found.photometric == "YBR_FULL"
+    assert (found.samples == COLOUR).all()
+
+
+def test_signed_values_in_jpeg_xl_are_twos_complement():
+    header = described(FULL_16.view(np.int16), transfer_syntax_uid=JPEG_XL_LOSSLESS)
+    assert (decoded(stream("grey_16.jxl"), header).samples == FULL_16.view(np.int16)).all()
+
+
+def test_frames_of_jpeg_xl_are_drawn_and_given():
+    parts = [stream("grey_12.jxl"), stream("grey_16.jxl")]
+    whole = np.stack([GREY_16, FULL_16])
+    file = build_file(whole, NumberOfFrames=2, frames=parts, syntax=JPEG_XL_LOSSLESS)
+    tree = read_tree(file, Limits())
+    assert [stored_frame(file, tree, n, LIMITS)[0][: len(part)] for n, part in enumerate(parts)] == parts
+    header = read_header(tree.dataset, LIMITS)
+    assert native_bytes(decode_frame(file, tree, header, 1, LIMITS, []), header) == FULL_16.tobytes()
+    plain = build_file(whole, NumberOfFrames=2)
+    for frame in (0, 1):
+        drawn, expected = (render(each, RenderRequest(frame=frame)) for each in (file, plain))
+        assert (picture(drawn.data) == picture(expected.data)).all()
+    # Cut into pieces that no table names: a frame begins where a stream does.
+    pieces = [part[n : n + 50] for part in parts for n in range(0, len(part), 50)]
+    cut = build_file(whole, NumberOfFrames=2, encapsulated=fragments(*pieces), syntax=JPEG_XL_LOSSLESS)
+    assert (
+        picture(render(cut, RenderRequest(frame=1)).data) == picture(render(file, RenderRequest(frame=1)).data)
+    ).all()
+
+
+@pytest.mark.parametrize("name", ["bars_lossy.j2k", "bars_near.jls", "bars_cut.j2k"])
+def test_what_a_lossy_stream_says_beyond_bits_stored_is_the_largest_value_not_a_small_one(name):
+    header = described(BARS, bits_stored=12, high_bit=11, transfer_syntax_uid="1.2.840.10008.1.2.4.91")
+    found = decoded(stream(name), header)
+    unbounded = decoded(stream(name), described(BARS, transfer_syntax_uid="1.2.840.10008.1.2.4.91"))
+    assert unbounded.samples.max() > 4095
+    assert (found.samples == np.minimum(unbounded.samples, 4095)).all()
+    assert found.samples[16, 16] > 3000
+
+
+def test_a_lossy_signed_stream_keeps_to_bits_stored_too(monkeypatch):
+    signed = (BARS.astype(np.int16) - 2048) + np.int16(40)
+    monkeypatch.setitem(decode._DECODERS, "jpeg-2000", lambda *_: signed)
+    lossy = described(signed, bits_stored=12, high_bit=11, transfer_syntax_uid="1.2.840.10008.1.2.4.91")
+    assert (decoded(stream("signed.j2k"), lossy).samples == np.clip(signed, -2048, 2047)).all()
+
+
+def test_bits_above_those_stored_are_left_out_of_a_lossless_stream():
+    overlaid = described(GREY_16, bits_stored=8, high_bit=7, transfer_syntax_uid="1.2.840.10008.1.2.4.90")
+    assert (decoded(stream("grey.j2k"), overlaid).samples == GREY_16 % 256).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "elements"),
+    [
+        (GREY_16, {}),
+        (np.stack([SIGNED_16, SIGNED_16[::-1]]), {"NumberOfFrames": 2}),
+        (COLOUR, {"PlanarConfiguration": 1}),
+        (np.stack([GREY_8, GREY_8 // 2]), {"NumberOfFrames": 2}),
+    ],
+)
+def test_encapsulated_uncompressed_frames_are_native_ones(pixels, elements):
+    frames = [each.tobytes() for each in (pixels if "NumberOfFrames" in elements else pixels[None])]
+    syntax = "1.2.840.10008.1.2.1.98"
+    file = build_file(pixels, encapsulated=fragments(*frames), syntax=syntax, **elements)
+    plain = build_file(pixels, **elements)
+    for frame, data in enumerate(frames):
+        assert render(file, RenderRequest(frame=frame)).data == render(plain, RenderRequest(frame=frame)).data
+        assert stored_frame(file, read_tree(file, Limits()), frame, LIMITS) == (data, syntax)
+
+
+def test_encapsulated_uncompressed_single_bits_begin_at_a_byte_of_their_own():
+    bits = (np.arange(2 * 3 * 5).reshape(2, 3, 5) % 3 == 0).astype(np.uint8)
+    single = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "NumberOfFrames": 2}
+    frames = [np.packbits(each.reshape(-1), bitorder="little").tobytes() for each in bits]
+    file = build_file(bits, encapsulated=fragments(*frames), syntax="1.2.840.10008.1.2.1.98", **single)
+    for frame in (0, 1):
+        assert (picture(render(file, RenderRequest(frame=frame)).data) == bits[frame] * 255).all()

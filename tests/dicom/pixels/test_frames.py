@@ -7,10 +7,12 @@ import pytest
 
 from service.dicom.extract import read_tree
 from service.dicom.limits import Limits
+from service.dicom.pixels import frames
 from service.dicom.pixels.header import read_header
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.stored import decode_frame, native_bytes, stored_frame
 from service.errors import Invalid, LimitExceeded, NotRenderable
+from service.usecases.dicomweb.frames import read_frames
 from tests.dicom.pixels.build import GREY_16, build_file, fragments, stream
 
 LIMITS = PixelLimits()
@@ -140,6 +142,40 @@ def test_native_frames_of_odd_length_are_cut_out(syntax):
     for n in range(3):
         assert stored(file, n)[0] == CUBE[n].tobytes()
         assert (decoded(file, n).samples == CUBE[n]).all()
+
+
+@pytest.mark.parametrize("table", [b"", b"wrong table!"])
+@pytest.mark.parametrize("split", [False, True])
+def test_many_frames_without_an_offset_table_take_one_walk(monkeypatch, table, split):
+    count = 2000
+    parts = [half for _ in range(count) for half in halves(A)] if split else [A] * count
+    file = compressed(fragments(*parts, table=table), frames=2).replace(b"IS\x02\x002 ", b"IS\x04\x002000")
+    walked = 0
+    walk = frames.walk_items
+
+    def counted(*arguments):
+        nonlocal walked
+        for part in walk(*arguments):
+            walked += 1
+            yield part
+
+    monkeypatch.setattr(frames, "walk_items", counted)
+    found = read_frames(file, range(count), False, Limits(), LIMITS)
+    assert len(found) == count
+    assert {data for data, _ in found} == {even(A)}
+    assert walked < 4 * len(parts)  # once to find them all, and each once as it is read
+
+
+def test_a_table_that_leads_past_the_file_is_not_believed():
+    far = struct.pack("<3Q", 0, 2**63 - 2, 2**63 - 1)
+    file = compressed(fragments(A, B, C), tags={"ExtendedOffsetTable": far})
+    assert [stored(file, n)[0] for n in range(3)] == [even(A), even(B), even(C)]
+
+
+def test_what_is_compressed_in_an_unnamed_way_is_given_decoded():
+    nameless = compressed(fragments(A), frames=1).replace(b"1.2.840.10008.1.2.4.90", b"nothing that is a UID!")
+    for decoding in (False, True):
+        assert read_frames(nameless, [0], decoding, Limits(), LIMITS) == [(GREY_16.tobytes(), "1.2.840.10008.1.2.1")]
 
 
 def test_big_endian_words_of_bytes_are_swapped_back():

@@ -20,6 +20,20 @@ def test_what_is_outside_a_table_takes_its_ends():
     assert lut.apply(np.array([-100, 9, 10, 11, 12, 13, 1e9])).tolist() == [5, 5, 5, 6, 7, 7, 7]
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
+def test_what_is_below_a_table_takes_its_first_entry_in_every_type(dtype):
+    lut = Lut(10, np.array([5, 6, 7], np.uint16), 8)
+    assert lut.apply(np.array([5, 9, 10, 11, 127], dtype)).tolist() == [5, 5, 5, 6, 7]
+    assert Lut(65535, lut.entries, 8).apply(np.array([0, 127], dtype)).tolist() == [5, 5]
+    assert Lut(-32768, lut.entries, 8).apply(np.array([0, 127], dtype)).tolist() == [7, 7]
+
+
+def test_the_ends_of_64_bits_take_the_ends_of_a_table():
+    lut = Lut(10, np.array([5, 6, 7], np.uint16), 8)
+    assert lut.apply(np.array([0, 11, 2**63, 2**64 - 1], np.uint64)).tolist() == [5, 6, 7, 7]
+    assert lut.apply(np.array([-(2**63), 11, 2**63 - 1], np.int64)).tolist() == [5, 6, 7]
+
+
 def test_numbers_are_rounded_to_entries_and_what_is_no_number_takes_the_first():
     lut = Lut(0, np.array([5, 6, 7], np.uint16), 8)
     assert lut.apply(np.array([0.4, 0.5, 1.4, np.nan])).tolist() == [5, 6, 6, 5]

@@ -21,7 +21,7 @@ def first_row(file, **request):
 
 
 def test_the_version_is_a_number():
-    assert RENDERER_VERSION == 1
+    assert RENDERER_VERSION == 2
 
 
 def test_without_a_window_the_extremes_are_black_and_white():
