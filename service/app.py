@@ -25,8 +25,7 @@ from service.web.app_keys import (
     CONTEXT,
     KEY_SOURCE,
     MEASURING,
-    PUBLIC_ROUTES,
-    ROUTE_SCOPES,
+    ROUTES,
     SETTINGS,
     SLOTS,
 )
@@ -34,7 +33,8 @@ from service.web.cors import mark_origin, preflight
 from service.web.middleware import admit, authenticate, mark_response, problems
 from service.web.openapi.document import VERSION, create_document
 from service.web.openapi.handler import encode
-from service.web.routes import add_routes, all_routes, route_scopes
+from service.web.route import add_routes
+from service.web.routes import all_routes
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
@@ -58,8 +58,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     keys = find_keys(settings)
     app[AUTHENTICATOR] = Authenticator(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     routes = all_routes(settings)
-    app[ROUTE_SCOPES] = route_scopes(routes)
-    app[PUBLIC_ROUTES] = add_routes(app.router, routes)
+    app[ROUTES] = add_routes(app.router, routes)
     app[API_DOCUMENT] = encode(create_document(routes))
     app.on_response_prepare.append(mark_response)
     app.on_response_prepare.append(mark_origin)

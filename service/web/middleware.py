@@ -14,19 +14,20 @@ from aiohttp.typedefs import Handler
 
 from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
 from service.web.app_keys import (
+    ACTION,
     AUDIT,
     AUDITED,
     AUTHENTICATOR,
     CALLER,
-    PUBLIC_ROUTES,
     REQUEST_ID,
-    ROUTE_SCOPES,
+    ROUTES,
     SLOTS,
     Audited,
     Caller,
 )
 from service.web.path import patient_id_of
 from service.web.problems import log_unknown, translate
+from service.web.route import PUBLIC
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -74,9 +75,10 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     resource = request.match_info.route.resource
     if resource is None:  # the router's own 404 or 405
         return await handler(request)
-    method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-    if (method, resource.canonical) in request.app[PUBLIC_ROUTES]:
+    route = request.app[ROUTES][request.method, resource.canonical]
+    if route.scope is PUBLIC:
         return await handler(request)
+    request[ACTION] = route.action
     token = find_token(request)
     patient = patient_id_of(request)
     try:
@@ -91,7 +93,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         raise Unavailable("What is done here is audited, and the audit cannot be written now.", retry_after=5)
     request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True)
     request[CALLER] = Caller(patient, claims)
-    claims.require(request.app[ROUTE_SCOPES][method, resource.canonical])
+    claims.require(route.scope)
     return await handler(request)
 
 

@@ -16,7 +16,7 @@ from service.web.path import patient_id_of
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
 
-async def give_token(request: web.Request) -> web.Response:
+async def get_token(request: web.Request) -> web.Response:
     """Make a token for the patient of the path; the cookie carries it to Postman, and is no credential here."""
     settings = request.app[SETTINGS]
     secret = settings.jwt_secret

@@ -41,11 +41,9 @@ def answers(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> 
 
 def scope_of(request: web.Request) -> Scope:
     """Return what the path names."""
-    resource = request.match_info.route.resource
-    template = "" if resource is None else resource.canonical
-    uids = [
-        path_segment(request, name) if f"{{{name}}}" in template else None for name in ("study", "series", "instance")
-    ]
+    uids = (
+        path_segment(request, name) if name in request.match_info else None for name in ("study", "series", "instance")
+    )
     return Scope(request[CALLER].patient_id, *uids)
 
 

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from service.web.openapi.operation import BINARY, DICOM_JSON, Body, Operation, Response
-
-ROOT = "/patient/{patient_id}/dicomweb"
-STUDY = f"{ROOT}/studies/{{study}}"
-SERIES = f"{STUDY}/series/{{series}}"
-INSTANCE = f"{SERIES}/instances/{{instance}}"
-FRAMES = f"{INSTANCE}/frames/{{frames}}"
 
 DICOM_JSON_TYPE = "application/dicom+json"
 FILES = 'multipart/related; type="application/dicom"'
@@ -31,8 +24,8 @@ SAYS = {
 _PLURALS = {"study": "studies", "series": "series", "instance": "instances"}
 
 
-def _store(operation_id: str, path: str, summary: str) -> tuple[tuple[str, str], Operation]:
-    return ("POST", path), Operation(
+def _store(operation_id: str, summary: str) -> Operation:
+    return Operation(
         operation_id,
         "STOW-RS",
         summary,
@@ -54,8 +47,8 @@ def _store(operation_id: str, path: str, summary: str) -> tuple[tuple[str, str],
     )
 
 
-def _search(operation_id: str, path: str, level: str, within: str) -> tuple[tuple[str, str], Operation]:
-    return ("GET", path), Operation(
+def _search(operation_id: str, level: str, within: str) -> Operation:
+    return Operation(
         operation_id,
         "QIDO-RS",
         f"Search for {_PLURALS[level]}{within}",
@@ -76,11 +69,11 @@ def _search(operation_id: str, path: str, level: str, within: str) -> tuple[tupl
     )
 
 
-def _retrieve(operation_id: str, path: str, level: str) -> tuple[tuple[str, str], Operation]:
+def _retrieve(operation_id: str, level: str) -> Operation:
     content = {FILES: BINARY, "application/zip": BINARY}
     if level == "instance":
         content["application/dicom"] = BINARY
-    return ("GET", path), Operation(
+    return Operation(
         operation_id,
         "WADO-RS",
         f"The files of a{'n' if level == 'instance' else ''} {level}",
@@ -91,8 +84,8 @@ def _retrieve(operation_id: str, path: str, level: str) -> tuple[tuple[str, str]
     )
 
 
-def _metadata(operation_id: str, path: str, level: str) -> tuple[tuple[str, str], Operation]:
-    return ("GET", path), Operation(
+def _metadata(operation_id: str, level: str) -> Operation:
+    return Operation(
         operation_id,
         "WADO-RS",
         f"The metadata of a{'n' if level == 'instance' else ''} {level}",
@@ -103,9 +96,9 @@ def _metadata(operation_id: str, path: str, level: str) -> tuple[tuple[str, str]
     )
 
 
-def _rendered(operation_id: str, path: str, what: str) -> tuple[tuple[str, str], Operation]:
+def _rendered(operation_id: str, what: str) -> Operation:
     content = {"image/jpeg": BINARY, "image/png": BINARY, JPEGS: BINARY, PNGS: BINARY}
-    return ("GET", path), Operation(
+    return Operation(
         operation_id,
         "WADO-RS",
         f"{what}, rendered",
@@ -116,8 +109,8 @@ def _rendered(operation_id: str, path: str, what: str) -> tuple[tuple[str, str],
     )
 
 
-def _thumbnail(operation_id: str, path: str, what: str) -> tuple[tuple[str, str], Operation]:
-    return ("GET", path), Operation(
+def _thumbnail(operation_id: str, what: str) -> Operation:
+    return Operation(
         operation_id,
         "WADO-RS",
         f"A small picture of {what}",
@@ -128,66 +121,55 @@ def _thumbnail(operation_id: str, path: str, what: str) -> tuple[tuple[str, str]
     )
 
 
-OPERATIONS: Mapping[tuple[str, str], Operation] = dict(
-    (
-        _store("storeInstances", f"{ROOT}/studies", "Store files"),
-        _store("storeInstancesOfStudy", STUDY, "Store files of a study"),
-        _search("searchStudies", f"{ROOT}/studies", "study", ""),
-        _search("searchSeries", f"{ROOT}/series", "series", ""),
-        _search("searchInstances", f"{ROOT}/instances", "instance", ""),
-        _search("searchSeriesOfStudy", f"{STUDY}/series", "series", " of a study"),
-        _search("searchInstancesOfStudy", f"{STUDY}/instances", "instance", " of a study"),
-        _search("searchInstancesOfSeries", f"{SERIES}/instances", "instance", " of a series"),
-        _retrieve("retrieveStudy", STUDY, "study"),
-        _retrieve("retrieveSeries", SERIES, "series"),
-        _retrieve("retrieveInstance", INSTANCE, "instance"),
-        _metadata("getStudyMetadata", f"{STUDY}/metadata", "study"),
-        _metadata("getSeriesMetadata", f"{SERIES}/metadata", "series"),
-        _metadata("getInstanceMetadata", f"{INSTANCE}/metadata", "instance"),
-        (
-            ("GET", f"{INSTANCE}/bulkdata/{{path}}"),
-            Operation(
-                "getInstanceBulkData",
-                "WADO-RS",
-                "The bytes of a long value",
-                {
-                    200: Response(
-                        "The bytes, little-endian.",
-                        {"application/octet-stream": BINARY, OCTETS: BINARY},
-                        ("Content-Disposition",),
-                    )
-                },
-                frozenset({400, 404, 406, 413}),
-                parameters=("Accept",),
-                says=SAYS,
-            ),
-        ),
-        (
-            ("GET", FRAMES),
-            Operation(
-                "getFrames",
-                "WADO-RS",
-                "Frames, as they are stored or decoded",
-                {
-                    200: Response(
-                        "The frames, a part each; one also without. Compressed ones may come as their image type.",
-                        {OCTETS: BINARY, "application/octet-stream": BINARY, "image/*": BINARY},
-                    )
-                },
-                frozenset({400, 404, 406, 413}),
-                "`transfer-syntax=1.2.840.10008.1.2.1` beside the type in `Accept` asks for decoded frames "
-                "(PS3.18 8.7.3), `transfer-syntax=*` for those that are stored.",
-                parameters=("Accept",),
-                says=SAYS,
-            ),
-        ),
-        _rendered("getRenderedSeries", f"{SERIES}/rendered", "An instance of the series"),
-        _rendered("getRenderedInstance", f"{INSTANCE}/rendered", "An instance's first frame"),
-        _rendered("getRenderedFrames", f"{FRAMES}/rendered", "Frames"),
-        _thumbnail("getStudyThumbnail", f"{STUDY}/thumbnail", "a study"),
-        _thumbnail("getSeriesThumbnail", f"{SERIES}/thumbnail", "a series"),
-        _thumbnail("getInstanceThumbnail", f"{INSTANCE}/thumbnail", "an instance"),
-        _thumbnail("getFrameThumbnail", f"{FRAMES}/thumbnail", "a frame"),
-    )
+STORE_INSTANCES = _store("storeInstances", "Store files")
+STORE_INSTANCES_OF_STUDY = _store("storeInstancesOfStudy", "Store files of a study")
+SEARCH_STUDIES = _search("searchStudies", "study", "")
+SEARCH_SERIES = _search("searchSeries", "series", "")
+SEARCH_INSTANCES = _search("searchInstances", "instance", "")
+SEARCH_SERIES_OF_STUDY = _search("searchSeriesOfStudy", "series", " of a study")
+SEARCH_INSTANCES_OF_STUDY = _search("searchInstancesOfStudy", "instance", " of a study")
+SEARCH_INSTANCES_OF_SERIES = _search("searchInstancesOfSeries", "instance", " of a series")
+RETRIEVE_STUDY = _retrieve("retrieveStudy", "study")
+RETRIEVE_SERIES = _retrieve("retrieveSeries", "series")
+RETRIEVE_INSTANCE = _retrieve("retrieveInstance", "instance")
+GET_STUDY_METADATA = _metadata("getStudyMetadata", "study")
+GET_SERIES_METADATA = _metadata("getSeriesMetadata", "series")
+GET_INSTANCE_METADATA = _metadata("getInstanceMetadata", "instance")
+GET_BULK_DATA = Operation(
+    "getInstanceBulkData",
+    "WADO-RS",
+    "The bytes of a long value",
+    {
+        200: Response(
+            "The bytes, little-endian.",
+            {"application/octet-stream": BINARY, OCTETS: BINARY},
+            ("Content-Disposition",),
+        )
+    },
+    frozenset({400, 404, 406, 413}),
+    parameters=("Accept",),
+    says=SAYS,
 )
-"""By method and path, as the routes have them."""
+GET_FRAMES = Operation(
+    "getFrames",
+    "WADO-RS",
+    "Frames, as they are stored or decoded",
+    {
+        200: Response(
+            "The frames, a part each; one also without. Compressed ones may come as their image type.",
+            {OCTETS: BINARY, "application/octet-stream": BINARY, "image/*": BINARY},
+        )
+    },
+    frozenset({400, 404, 406, 413}),
+    "`transfer-syntax=1.2.840.10008.1.2.1` beside the type in `Accept` asks for decoded frames "
+    "(PS3.18 8.7.3), `transfer-syntax=*` for those that are stored.",
+    parameters=("Accept",),
+    says=SAYS,
+)
+GET_RENDERED_SERIES = _rendered("getRenderedSeries", "An instance of the series")
+GET_RENDERED_INSTANCE = _rendered("getRenderedInstance", "An instance's first frame")
+GET_RENDERED_FRAMES = _rendered("getRenderedFrames", "Frames")
+GET_STUDY_THUMBNAIL = _thumbnail("getStudyThumbnail", "a study")
+GET_SERIES_THUMBNAIL = _thumbnail("getSeriesThumbnail", "a series")
+GET_INSTANCE_THUMBNAIL = _thumbnail("getInstanceThumbnail", "an instance")
+GET_FRAME_THUMBNAIL = _thumbnail("getFrameThumbnail", "a frame")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -12,13 +12,11 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
 from schemas import http
 from schemas.dicom_json import COMPONENTS
-from service.web.openapi import dicomweb, operations
 from service.web.openapi.operation import PRIVATE_REFUSALS, PROBLEM_TYPE, PUBLIC_REFUSALS, REFUSALS, Operation, Response
 from service.web.openapi.parameters import PARAMETERS, PATH_PARAMETERS, RESPONSE_HEADERS
+from service.web.route import PUBLIC, UNDESCRIBED, Route
 
 VERSION = "0.1.0"
-
-OPERATIONS: Mapping[tuple[str, str], Operation] = {**operations.OPERATIONS, **dicomweb.OPERATIONS}
 
 TAGS = {
     "Tokens": "Who may see what. A token's `patient_id` is the patient of the path.",
@@ -41,35 +39,12 @@ names, a request that is not HTTP/1.1 is 400, another path 404, another method 4
 """
 
 
-class Routed(Protocol):
-    """What is told of a route."""
-
-    @property
-    def method(self) -> str:
-        """In capitals."""
-
-    @property
-    def path(self) -> str:
-        """With `{name}` for what is variable."""
-
-    @property
-    def scope(self) -> str | None:
-        """What a token with scopes must name."""
-
-    @property
-    def public(self) -> bool:
-        """Whether it takes no token."""
-
-
-def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
+def create_document(routes: Iterable[Route]) -> dict[str, Any]:
     """Make the document of these routes.
-
-    Files that pages are made of, below `/static/`, are no part of the API. A route without a description is left out
-    (a test finds it).
 
     Parameters
     ----------
-    routes : iterable of Routed
+    routes : iterable of Route
         The table of routes.
     """
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
@@ -100,9 +75,8 @@ def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
     spec.components.security_scheme("accessToken", {"type": "apiKey", "in": "header", "name": "access-token"})
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for route in routes:
-        described = OPERATIONS.get((route.method, route.path))
-        if described is not None:
-            spec.path(route.path, operations={route.method.lower(): _operation(converter, route, described)})
+        if route.operation is not UNDESCRIBED:
+            spec.path(route.path, operations={route.method.lower(): _operation(converter, route, route.operation)})
     document: dict[str, Any] = spec.to_dict()
     for shape in _below(http.Answer):
         component = document["components"]["schemas"].get(_name(shape))
@@ -111,14 +85,14 @@ def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
     return document
 
 
-def _operation(converter: OpenAPIConverter, route: Routed, described: Operation) -> dict[str, Any]:
+def _operation(converter: OpenAPIConverter, route: Route, described: Operation) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": described.operation_id,
         "tags": [described.tag],
         "summary": described.summary,
         "parameters": [*re.findall(r"\{(\w+)\}", route.path), *described.parameters],
         "responses": _responses(route, described),
-        "security": [] if route.public else [{scheme: [route.scope]} for scheme in ("accessToken", "bearer")],
+        "security": [] if route.scope is PUBLIC else [{scheme: [route.scope]} for scheme in ("accessToken", "bearer")],
     }
     if described.description:
         operation["description"] = described.description
@@ -133,8 +107,8 @@ def _operation(converter: OpenAPIConverter, route: Routed, described: Operation)
     return operation
 
 
-def _responses(route: Routed, described: Operation) -> dict[str, Any]:
-    refusals = described.refusals | (PUBLIC_REFUSALS if route.public else PRIVATE_REFUSALS)
+def _responses(route: Route, described: Operation) -> dict[str, Any]:
+    refusals = described.refusals | (PUBLIC_REFUSALS if route.scope is PUBLIC else PRIVATE_REFUSALS)
     made = {str(status): _response(response) for status, response in described.responses.items()}
     for status in sorted(refusals):
         headers = {
