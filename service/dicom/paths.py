@@ -20,8 +20,7 @@ meaning with escapes; where it has one, that one holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -85,6 +84,8 @@ _PUBLIC = re.compile(
 _PRIVATE_END = r":(?P<group>[0-9A-Fa-f]{4})[xX]{2}(?P<element>[0-9A-Fa-f]{2})" + _END
 _PRIVATE = re.compile(r"(?P<creator>(?:[A-Za-z0-9 _:-]|%[0-9A-Fa-f]{2})+)" + _PRIVATE_END)
 _LITERAL_END = re.compile(_PRIVATE_END)
+_DOT = re.compile(r"\.")
+_BLANK = re.compile(r"[ \0]*")
 
 
 def parse_tag_path(text: str) -> TagPath:
@@ -188,30 +189,43 @@ def _parse_escaped(text: str) -> TagPath:
 
 
 def _parse_literal(text: str) -> TagPath | None:
-    """Read a path whose creators may hold any character: public steps first, then the nearest ``:ggggxxEE``."""
-    ends = list(_LITERAL_END.finditer(text))
-    dead: set[int] = set()
+    """Read a path whose creators may hold any character: public steps first, then the nearest ``:ggggxxEE``.
 
-    def read_steps(position: int) -> Iterator[tuple[Step, int]]:
-        if match := _PUBLIC.match(text, position):
-            with suppress(Invalid):
-                yield _public_step(match), match.end()
-        for end in ends:
-            if end.start() > position:
-                with suppress(Invalid):
-                    yield _private_step(text[position : end.start()], end), end.end()
+    It is read from its end, so that each place is looked at once: a step counts where the rest is known to be a path.
+    """
+    ends = [end for end in _LITERAL_END.finditer(text) if int(end["group"], 16) & 1]
+    usable: list[re.Match[str]] = []
+    first_steps: dict[int, re.Match[str]] = {}
 
-    def read_rest(position: int, depth: int) -> TagPath | None:
-        if position in dead or depth > MAX_STEPS:
-            return None
-        for step, stop in read_steps(position):
-            rest = () if stop == len(text) else read_rest(stop + 1, depth + 1)
-            if rest is not None:
-                return (step, *rest)
-        dead.add(position)
-        return None
+    def leads_on(step: re.Match[str]) -> bool:
+        return step.end() == len(text) or step.end() + 1 in first_steps
 
-    return read_rest(0, 1)
+    for start in reversed([0, *(dot.end() for dot in _DOT.finditer(text))]):
+        while ends and ends[-1].start() >= start:
+            if leads_on(ends[-1]):
+                usable.append(ends[-1])
+            ends.pop()
+        public = _PUBLIC.match(text, start)
+        if public is not None and _is_known(public["word"]) and leads_on(public):
+            first_steps[start] = public
+            continue
+        creator = _BLANK.match(text, start)
+        assert creator is not None  # noqa: S101 - it matches nothing too
+        nearest = next((end for end in usable[:-3:-1] if end.start() > creator.end()), None)
+        if nearest is not None:
+            first_steps[start] = nearest
+
+    path: list[Step] = []
+    position = 0
+    while (step := first_steps.get(position)) is not None:
+        is_public = step.re is _PUBLIC
+        path.append(_public_step(step) if is_public else _private_step(text[position : step.start()], step))
+        position = step.end() + 1
+    return tuple(path) or None
+
+
+def _is_known(word: str | None) -> bool:
+    return word is None or word in KEYWORD_TAGS or word in REPEATING_TAGS
 
 
 def _public_step(match: re.Match[str]) -> Step:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from urllib.parse import unquote_to_bytes
 
 from service.errors import Invalid
+from service.web.field_values import TOKEN, parse_parameters
 
 MAX_HEADER_BYTES = 16 << 10
 """The longest header block of a part, in bytes."""
@@ -21,28 +22,8 @@ MAX_PARTS = 32
 MAX_PADDING = 256
 """White space that may follow a boundary, and text before the first one, in bytes."""
 
-_TOKEN = r"[!#$%&'*+.^_`|~\w-]+"  # noqa: S105 - the grammar's word
-_PARAMETER = re.compile(rf""";\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)""")
-_HEADER_NAME = re.compile(_TOKEN, re.ASCII)
+_HEADER_NAME = re.compile(TOKEN)
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
-
-
-def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
-    """Divide a header's value into what stands first, in lower case, and its parameters, unquoted.
-
-    Parameters
-    ----------
-    value : str
-        For example ``form-data; name="body"; filename="CT.dcm"``.
-    """
-    first = value.partition(";")[0].strip().lower()
-    parameters: dict[str, str] = {}
-    for name, text in _PARAMETER.findall(value):
-        if text.startswith('"'):
-            # Browsers escape nothing but the quote; a backslash is part of a name there, and all else is kept.
-            text = text[1:-1].replace('\\"', '"')
-        parameters.setdefault(name.lower(), text)
-    return first, parameters
 
 
 def boundary_of(content_type: str) -> bytes:

@@ -12,7 +12,8 @@ from service.errors import Invalid, UnsupportedMediaType
 from service.usecases import ingest
 from service.web import bodies
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
-from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of, parse_parameters
+from service.web.field_values import parse_list, parse_parameters
+from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of
 from service.web.negotiation import DICOM
 
 FILE_TYPES = frozenset({DICOM, "application/octet-stream"})
@@ -68,11 +69,7 @@ def _answer(request: web.Request, stored: ingest.Stored) -> web.Response:
 
 def prefers_async(values: list[str] | tuple[str, ...]) -> bool:
     """Return whether `Prefer` (RFC 7240) asks for an answer before the work is done."""
-    return any(
-        preference.partition(";")[0].strip().lower() == "respond-async"
-        for value in values
-        for preference in value.split(",")
-    )
+    return any(preference == "respond-async" for preference, _ in parse_list(", ".join(values)))
 
 
 async def _first_file(form: MultipartParser) -> Part:

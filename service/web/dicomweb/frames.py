@@ -12,16 +12,10 @@ from service.errors import Invalid, TooLarge
 from service.usecases.dicomweb.frames import Frame, iter_frames
 from service.usecases.dicomweb.scope import Member, Scope, find_one
 from service.web.app_keys import CONTEXT, DICOM_IDS
-from service.web.dicomweb.media_types import (
-    EXPLICIT_LITTLE_ENDIAN,
-    OCTETS,
-    Offer,
-    accept_of,
-    choose_offer,
-    image_types,
-)
+from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
+from service.web.negotiation import Offer, choose
 from service.web.path import path_segment
 
 MAX_FRAMES = 10_000
@@ -124,7 +118,7 @@ def choose_frames(accept: str | None, stored: str, *, single: bool, whole: bool 
         ]
     if single or whole:
         decoded.append(Offer(OCTETS, transfer_syntaxes=native, stored=False))
-    chosen = choose_offer(accept, as_stored + decoded)
+    chosen = choose(accept, as_stored + decoded)
     return chosen, chosen in decoded
 
 

@@ -19,9 +19,10 @@ from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import frame_list
-from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.multipart import send_parts
 from service.web.dicomweb.requests import HEADERS, answers, scope_of
+from service.web.negotiation import Offer, choose
 
 JPEG, PNG = "image/jpeg", "image/png"
 THUMBNAIL_SIZE = 128
@@ -66,7 +67,7 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
     offers = [Offer(kind, multipart=True) for kind in (JPEG, PNG)]
     if numbers is None or len(numbers) == 1:
         offers = [Offer(JPEG), Offer(PNG), *offers]
-    chosen = choose_offer(accept_of(request), offers)
+    chosen = choose(accept_of(request), offers)
     if not chosen.multipart:
         number = (numbers or [1])[0]
         fitted = await _fit(context, scope, member, wanted, [number])
@@ -89,7 +90,7 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     """Return a small picture of a study, a series, an instance or a frame."""
     wanted = read_wanted(request)
-    chosen = choose_offer(accept_of(request), (Offer(JPEG), Offer(PNG)))
+    chosen = choose(accept_of(request), (Offer(JPEG), Offer(PNG)))
     context, scope = request.app[CONTEXT], scope_of(request)
     numbers = frame_list(request) if "frames" in request.match_info else [1]
     member = await _shown(context, scope)

@@ -15,9 +15,9 @@ from service.errors import Invalid
 from service.usecases.dicomweb.results import Search
 from service.usecases.dicomweb.search import search
 from service.web.app_keys import CONTEXT
-from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.requests import HEADERS, answers, root_url, scope_of
-from service.web.negotiation import DICOM_JSON, JSON
+from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
 
 MAX_RESULTS = 1000
 """Results of one answer, asked for or not; where there are more, a Warning says so."""
@@ -50,7 +50,7 @@ async def find_instances(request: web.Request) -> web.StreamResponse:
 
 
 async def _answer(request: web.Request, level: str) -> web.StreamResponse:
-    chosen = choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    chosen = choose(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     wanted = read_search(request, level)
     page = await search(request.app[CONTEXT], wanted, root_url(request))
     body = await asyncio.to_thread(orjson.dumps, page.datasets)

@@ -12,6 +12,7 @@ from schemas.http import Parameters
 from service.errors import BadParameter, Invalid, LimitExceeded, NotAcceptable, NotRenderable, TooLarge
 from service.usecases.dicomweb.scope import Scope
 from service.web.app_keys import CALLER
+from service.web.field_values import parse_list, quality_of
 from service.web.path import path_segment
 
 HEADERS = {
@@ -71,9 +72,5 @@ def root_url(request: web.Request) -> str:
 
 def takes_gzip(request: web.Request) -> bool:
     """Return whether the caller asks for gzip (RFC 9110, 12.5.3)."""
-    for element in ", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())).lower().split(","):
-        coding, _, parameters = element.partition(";")
-        if coding.strip() in ("gzip", "x-gzip"):
-            quality = parameters.replace(" ", "").removeprefix("q=")
-            return not (parameters and quality.strip("0.") == "")
-    return False
+    codings = dict(parse_list(", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))))
+    return any(quality_of(codings[name]) for name in ("gzip", "x-gzip") if name in codings)

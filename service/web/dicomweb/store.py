@@ -10,10 +10,11 @@ from service.errors import Invalid, UnsupportedMediaType
 from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, Outcome, store_part
 from service.web import bodies
 from service.web.app_keys import CONTEXT, DICOM_IDS
-from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.requests import answers, read_parameters, root_url, scope_of
-from service.web.multipart import MultipartParser, boundary_of, parse_parameters
-from service.web.negotiation import DICOM, DICOM_JSON, JSON
+from service.web.field_values import parse_parameters
+from service.web.multipart import MultipartParser, boundary_of
+from service.web.negotiation import DICOM, DICOM_JSON, JSON, Offer, choose
 
 NO_PARAMETERS = NoParameters()
 
@@ -22,7 +23,7 @@ NO_PARAMETERS = NoParameters()
 async def store(request: web.Request) -> web.StreamResponse:
     """Store every file of the body, and say what became of each."""
     read_parameters(request, NO_PARAMETERS)
-    choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    choose(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
     kind = parameters.get("type", DICOM).lower()
     if media_type not in ("multipart/related", DICOM) or kind != DICOM:
