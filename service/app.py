@@ -17,8 +17,9 @@ from service.storage.store import Store
 from service.usecases.audit import Audit
 from service.usecases.metrics import Measuring
 from service.usecases.recovery import keep_recovering, keep_sweeping
-from service.web.admission import open_slots
+from service.web.admission import open_admissions
 from service.web.app_keys import (
+    ADMISSIONS,
     API_DOCUMENT,
     AUDIT,
     AUTHENTICATOR,
@@ -27,7 +28,6 @@ from service.web.app_keys import (
     MEASURING,
     ROUTES,
     SETTINGS,
-    SLOTS,
 )
 from service.web.cors import mark_origin, preflight
 from service.web.middleware import admit, authenticate, mark_response, problems
@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     """
     app = web.Application(middlewares=[problems, preflight, authenticate, admit])
     app[SETTINGS] = settings
-    app[SLOTS] = open_slots(settings)
+    app[ADMISSIONS] = open_admissions(settings)
     keys = find_keys(settings)
     app[AUTHENTICATOR] = Authenticator(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     routes = all_routes(settings)

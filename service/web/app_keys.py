@@ -13,7 +13,7 @@ from service.settings import Settings
 from service.usecases.audit import Audit
 from service.usecases.context import Context
 from service.usecases.metrics import Measuring
-from service.web.admission import AllSlots
+from service.web.admission import Admissions
 from service.web.route import Route
 
 
@@ -48,7 +48,7 @@ class Audited:
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
-SLOTS: web.AppKey[AllSlots] = web.AppKey("slots")
+ADMISSIONS: web.AppKey[Admissions] = web.AppKey("admissions")
 ROUTES: web.AppKey[Mapping[tuple[str, str], Route]] = web.AppKey("routes", Mapping[tuple[str, str], Route])
 """The rows of the table of routes by method and path."""
 KEY_SOURCE: web.AppKey[KeySource] = web.AppKey("key_source", KeySource)

@@ -15,13 +15,13 @@ from aiohttp.typedefs import Handler
 from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
 from service.web.app_keys import (
     ACTION,
+    ADMISSIONS,
     AUDIT,
     AUDITED,
     AUTHENTICATOR,
     CALLER,
     REQUEST_ID,
     ROUTES,
-    SLOTS,
     Audited,
     Caller,
 )
@@ -99,13 +99,13 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Hold a slot for every request that names its patient, until its answer is made, or sent where it is streamed."""
+    """Admit a request of a patient until its response is made, or sent where it is streamed; or refuse it."""
     caller = request.get(CALLER)
     if caller is None:  # a public route, or none
         return await handler(request)
-    slots = request.app[SLOTS]
-    kind = slots.uploads if request.method == hdrs.METH_POST else slots.others
-    async with kind.hold(caller.patient_id):
+    admissions = request.app[ADMISSIONS]
+    kind = admissions.uploads if request.method == hdrs.METH_POST else admissions.others
+    async with kind.admit(caller.patient_id):
         return await handler(request)
 
 

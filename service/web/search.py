@@ -44,7 +44,7 @@ async def list_documents(request: web.Request) -> web.Response:
     if not conditions and not fields and asked["orderby"] is None:
         envelopes, more = await request.app[CONTEXT].store.list_envelopes(request[CALLER].patient_id, limit, offset)
         body = orjson.dumps({"instances": [summarize(envelope) for envelope in envelopes]}, option=orjson.OPT_UTC_Z)
-        return _page(request, body, limit, offset + limit if more else None)
+        return _page_response(request, body, limit, offset + limit if more else None)
     options = Options(
         asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
     )
@@ -72,7 +72,7 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
         answer = {"instances": shown, "incomplete": hits.left_out or hits.unchecked}
         return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
 
-    response = _page(request, await asyncio.to_thread(encode), page.limit, hits.next_offset)
+    response = _page_response(request, await asyncio.to_thread(encode), page.limit, hits.next_offset)
     for told, text in ((hits.left_out, LEFT_OUT), (hits.unchecked, UNCHECKED)):
         if told:
             response.headers.add("Warning", f'299 - "{text}"')
@@ -88,10 +88,10 @@ async def list_tags(request: web.Request) -> web.Response:
     )
     rows, more = catalogue.rows(limit, offset)
     body = await asyncio.to_thread(orjson.dumps, {"tags": rows, "incomplete": not catalogue.complete})
-    return _page(request, body, limit, offset + limit if more else None)
+    return _page_response(request, body, limit, offset + limit if more else None)
 
 
-def _page(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:
+def _page_response(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:
     response = web.Response(body=body, content_type="application/json")
     if next_offset is not None:
         query = [(name, value) for name, value in request.query.items() if name not in {"limit", "offset"}]
