@@ -68,6 +68,27 @@ class Located(NamedTuple):
     creator: str | None
 
 
+# Two words or more, each with its capital; one alone may be a name.
+_LIKE_KEYWORD = re.compile(r"(?=.{1,64}\Z)[A-Z]+[a-z0-9]+[A-Z][A-Za-z0-9]*")
+
+
+class UnknownKeyword(Invalid):
+    """A word of a path is no keyword of the DICOM dictionary.
+
+    Parameters
+    ----------
+    word : str
+        Letters and digits. It is repeated where it could be a misspelled keyword, and nothing else of the path is: what
+        stands in the wrong place may be a patient's name.
+    meant : str or None
+        The keyword that differs in nothing but the case of its letters.
+    """
+
+    def __init__(self, word: str, meant: str | None) -> None:
+        shown = f": `{word}`" if _LIKE_KEYWORD.fullmatch(word) else ""
+        super().__init__(f"Unknown DICOM keyword{shown}." + (f" Did you mean `{meant}`?" if meant else ""))
+
+
 class BelowSpilled(Exception):
     """The path leads below a sequence that the document has left in the original file."""
 
@@ -235,11 +256,7 @@ def _public_step(match: re.Match[str]) -> Step:
     else:
         found = KEYWORD_TAGS.get(word, REPEATING_TAGS.get(word))
         if found is None:
-            meant = _keywords_by_lower_case().get(word.lower())
-            raise Invalid(
-                "A word of the tag path is neither a tag nor a keyword of the DICOM dictionary"
-                + (f"; {meant} is one." if meant else ".")
-            )
+            raise UnknownKeyword(word, _keywords_by_lower_case().get(word.lower()))
         tag = found
     return Step(tag, None, _item_number(match["item"]))
 

@@ -41,7 +41,7 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, m
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if encoding != "identity":
-        raise UnsupportedMediaType("An upload has no Content-Encoding: send the file as it is.")
+        raise UnsupportedMediaType("An upload must not have a Content-Encoding.")
     if request.content_length is not None and request.content_length > max_bytes:
         raise _too_large(max_bytes)
     await _continue(request)
@@ -65,7 +65,7 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, m
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"An upload holds at most {max_bytes} bytes.")
+    return TooLarge(f"An upload may have at most {max_bytes} bytes.")
 
 
 async def _continue(request: web.Request) -> None:

@@ -41,7 +41,7 @@ def parse_list(value: str) -> Iterator[tuple[str, dict[str, str]]]:
     elements = (match[0] for match in _ELEMENT.finditer(value) if not match[0].isspace())
     for number, element in enumerate(elements):
         if number == MAX_ELEMENTS:
-            raise BadParameter(f"A header of the request lists more than {MAX_ELEMENTS} values.")
+            raise BadParameter(f"A header may list at most {MAX_ELEMENTS} values.")
         yield parse_parameters(element)
 
 

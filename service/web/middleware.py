@@ -71,7 +71,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let nobody in without a token for the patient of the path; only what is listed as public is open."""
     if not _HOST.fullmatch(request.headers.get(hdrs.HOST, "")):  # RFC 9112, 3.2; answers have links with it
-        raise BadParameter("The Host header names no host.")
+        raise BadParameter("The Host header is invalid.")
     resource = request.match_info.route.resource
     if resource is None:  # the router's own 404 or 405
         return await handler(request)
@@ -90,7 +90,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         request[AUDITED] = Audited(patient)
         raise
     if not request.app[AUDIT].has_room:
-        raise Unavailable("What is done here is audited, and the audit cannot be written now.", retry_after=5)
+        raise Unavailable("The service cannot write its audit log at the moment. Try again later.", retry_after=5)
     request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True)
     request[CALLER] = Caller(patient, claims)
     claims.require(route.scope)
@@ -124,10 +124,10 @@ def find_token(request: web.BaseRequest) -> str:
             tokens.add(rest.strip())
     tokens.discard("")
     if not tokens:
-        sentence = "Send a token for this patient, as 'access-token: …' or as 'Authorization: Bearer …'."
+        sentence = "Send a token for this patient, as 'access-token: …' or 'Authorization: Bearer …'."
         raise Unauthorized(sentence, presented=False)
     if len(tokens) > 1:
-        raise Unauthorized("The request has two different tokens.")
+        raise Unauthorized("The request contains two different tokens.")
     return tokens.pop()
 
 

@@ -29,8 +29,8 @@ CATALOGUE_PARAMETERS = CatalogueParameters()
 # between commas; a tag may be written with one of its own
 _FIELD = re.compile(r"(?:\(?(?<![0-9A-Fa-f])[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}(?![0-9A-Fa-f])|[^,])+")
 
-LEFT_OUT = "Some files have long or binary values, or more of them than the index takes, where the search looked."
-UNCHECKED = "There are more candidates than one search can try; make the search narrower."
+LEFT_OUT = "The search may have missed files: some values are too long or too many for the index, or they are binary."
+UNCHECKED = "The search has too many candidates to check them all. Make it narrower."
 
 
 async def list_documents(request: web.Request) -> web.Response:
@@ -103,7 +103,7 @@ def _page_response(request: web.Request, body: bytes, limit: int, next_offset: i
 def _fields(values: list[str]) -> dict[str, TagPath]:
     names = dict.fromkeys(name.strip(" ") for value in values for name in _FIELD.findall(value))
     if len(names) > MAX_FIELDS:
-        raise Invalid(f"The parameter fields names more than {MAX_FIELDS} paths.")
+        raise Invalid(f"The parameter fields may name at most {MAX_FIELDS} paths.")
     return {name: _field(name) for name in names}
 
 
@@ -111,11 +111,11 @@ def _field(name: str) -> TagPath:
     try:
         return parse_field_path(name)
     except Invalid as error:
-        raise Invalid(f"The parameter fields cannot be used: {error.detail}") from None
+        raise Invalid(f"Invalid fields: {error.detail}") from None
 
 
 def _path(parameter: str, text: str) -> TagPath:
     try:
         return parse_index_path(text)
     except Invalid as error:
-        raise Invalid(f"The parameter {parameter} cannot be used: {error.detail}") from None
+        raise Invalid(f"Invalid {parameter}: {error.detail}") from None

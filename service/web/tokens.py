@@ -23,7 +23,7 @@ async def get_token(request: web.Request) -> web.Response:
     assert settings.dev_mode and secret is not None  # noqa: S101 - the route is not there otherwise
     if not is_loopback(_host_name(request.host)):
         # A page of elsewhere whose name was made to resolve to this machine (DNS rebinding) could read the answer.
-        raise NotFound("Tokens are given on a loopback address only, such as http://127.0.0.1.")
+        raise NotFound("Tokens are issued at a loopback address only, for example http://127.0.0.1.")
     lifetime = settings.token_lifetime
     token = mint_token(
         secret,

@@ -72,7 +72,7 @@ def read_search(request: web.Request, level: str) -> Search:
         Where one cannot be used.
     """
     if len(request.query) > MAX_PARAMETERS:
-        raise Invalid(f"A search has at most {MAX_PARAMETERS} parameters.")
+        raise Invalid(f"A search may have at most {MAX_PARAMETERS} parameters.")
     options = Options(**{name: _switch(request, word) for word, name in _SWITCHES.items()}, standard=True)
     asked: list[tuple[str, str]] = []
     include: list[Step] = []
@@ -110,7 +110,7 @@ def _fields(value: str) -> list[str]:
 def _switch(request: web.Request, name: str) -> bool:
     value = _once(request, name)
     if value not in (None, "true", "false"):
-        raise Invalid(f"The parameter {name} is true or false.")
+        raise Invalid(f"Invalid {name}: the value must be true or false.")
     return value == "true"
 
 
@@ -119,12 +119,12 @@ def _whole(request: web.Request, name: str, otherwise: int) -> int:
     if value is None:
         return otherwise
     if not _DIGITS.fullmatch(value):
-        raise Invalid(f"The parameter {name} is a whole number.")
+        raise Invalid(f"Invalid {name}: the value must be a whole number.")
     return int(value)
 
 
 def _once(request: web.Request, name: str) -> str | None:
     values = request.query.getall(name, ())
     if len(values) > 1:
-        raise Invalid(f"The parameter {name} is given more than once.")
+        raise Invalid(f"The parameter {name} may be given only once.")
     return values[0] if values else None

@@ -9,7 +9,16 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from schemas.http import Parameters
-from service.errors import BadParameter, Invalid, LimitExceeded, NotAcceptable, NotRenderable, TooLarge
+from service.errors import (
+    BadParameter,
+    ExtractionFailed,
+    Invalid,
+    LimitExceeded,
+    NotAcceptable,
+    NotDicom,
+    NotRenderable,
+    TooLarge,
+)
 from service.usecases.dicomweb.scope import Scope
 from service.web.app_keys import CALLER
 from service.web.field_values import parse_list, quality_of
@@ -32,10 +41,10 @@ def answers(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> 
             raise NotAcceptable(error.detail) from error
         except LimitExceeded as error:
             raise TooLarge(error.detail) from error
-        except Invalid as error:
-            if type(error) is Invalid:
-                raise BadParameter(error.detail) from error
+        except (NotDicom, ExtractionFailed):  # the file is at fault and not the request
             raise
+        except Invalid as error:
+            raise BadParameter(error.detail) from error
 
     return translated
 

@@ -27,7 +27,7 @@ async def store(request: web.Request) -> web.StreamResponse:
     media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
     kind = parameters.get("type", DICOM).lower()
     if media_type not in ("multipart/related", DICOM) or kind != DICOM:
-        raise UnsupportedMediaType(f'Instances are stored as multipart/related; type="{DICOM}".')
+        raise UnsupportedMediaType(f'The body must be multipart/related; type="{DICOM}", or {DICOM}.')
     context, scope, root = request.app[CONTEXT], scope_of(request), root_url(request)
     outcome = Outcome()
     request[DICOM_IDS] = outcome.dicom_ids
@@ -44,7 +44,7 @@ async def store(request: web.Request) -> web.StreamResponse:
                 continue
             await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
         if not (outcome.stored or outcome.failed or outcome.others):
-            raise Invalid("The body has no part, and so nothing to store.")
+            raise Invalid("The body has no parts. There is nothing to store.")
     response = web.Response(status=outcome.status, body=orjson.dumps(outcome.response(root)))
     # Exactly this: some clients do not take a charset after it.
     response.headers[hdrs.CONTENT_TYPE] = DICOM_JSON

@@ -19,23 +19,24 @@ from service.web.route import PUBLIC, UNDESCRIBED, Route
 VERSION = "0.1.0"
 
 TAGS = {
-    "Tokens": "Who may see what. A token's `patient_id` is the patient of the path.",
-    "Files": "Uploading, listing, searching, fetching and deleting.",
-    "Tags": "What a file says.",
-    "STOW-RS": "DICOMweb: storing (PS3.18 10.5).",
-    "QIDO-RS": "DICOMweb: searching (PS3.18 10.6).",
-    "WADO-RS": "DICOMweb: retrieving (PS3.18 10.4).",
-    "Service": "What needs no token.",
+    "Tokens": "Access tokens. The `patient_id` of a token must be the patient in the path.",
+    "Files": "Upload, list, search, fetch and delete files.",
+    "Tags": "Read the data elements of a file.",
+    "STOW-RS": "Store instances (DICOMweb, PS3.18 10.5).",
+    "QIDO-RS": "Search for studies, series and instances (DICOMweb, PS3.18 10.6).",
+    "WADO-RS": "Retrieve files, metadata, frames and rendered images (DICOMweb, PS3.18 10.4).",
+    "Service": "Operations that need no token.",
 }
 
 DESCRIPTION = """\
-Put a DICOM file in; ask for any of its tags, for its picture, and for its bytes again. Everything belongs to a patient,
-and takes a token for that patient, as `access-token: <jwt>` or `Authorization: Bearer <jwt>`. A token with a
-`scope` opens no more than what that names.
+Upload a DICOM file, then read any of its tags, view its frames as images, and download its original bytes. Every file
+belongs to a patient. Each request for a patient's data needs a token for that patient, sent as `access-token: <jwt>` or
+`Authorization: Bearer <jwt>`. If a token has a `scope`, it allows only what that scope names.
 
-Where `GET` is taken, `HEAD` is, with the same headers and no body. `OPTIONS` is answered to pages of the origins in
-`CORS_ORIGINS`. Every refusal is `application/problem+json` (RFC 9457), of one shape. Beside those that an operation
-names, a request that is not HTTP/1.1 is 400, another path 404, another method 405, and what nobody foresaw 500.
+Every GET route also supports HEAD. OPTIONS requests are answered for pages from the origins in `CORS_ORIGINS`. Every
+error is an `application/problem+json` document (RFC 9457). Besides the errors listed for each operation, the service
+returns 400 for a request that is not valid HTTP/1.1, 404 for an unknown path, 405 for an unsupported method, and 500
+for an unexpected error.
 """
 
 
