@@ -1,7 +1,7 @@
-"""What goes over HTTP: the parameters of a request, and the answers.
+"""The data that HTTP requests and responses carry: parameters and response bodies.
 
-Parameters are read with these schemas at run time. Answers are built by hand, because a list of a thousand instances
-must not hold up everybody else, and the tests hold every real answer to its schema here.
+Parameters are read with these schemas at run time. Responses are built by hand, because a list of a thousand instances
+must not hold up everybody else, and the tests check every real response against its schema here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 """A number in a parameter: `float` also takes spaces, underscores, infinities and other scripts' digits."""
 
+SWITCH: dict[str, str | list[Any] | dict[Any, Any]] = {"invalid": "the value must be true or false."}
+
 _WINDOW = re.compile(f"({DECIMAL}),({DECIMAL})")
 
 
@@ -28,7 +30,7 @@ class WholeNumber(fields.Field[int]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:  # noqa: ARG002 - marshmallow's signature
         if not isinstance(value, str) or not _DIGITS.fullmatch(value):
-            raise ValidationError("Give a whole number.")
+            raise ValidationError("the value must be a whole number.")
         return int(value)
 
 
@@ -38,15 +40,17 @@ class Window(fields.Field[tuple[float, float]]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[float, float]:  # noqa: ARG002 - as above
         match = _WINDOW.fullmatch(str(value))
         if match is None:
-            raise ValidationError("Give center and width, for example 40,400.")
+            raise ValidationError("the value must be a center and a width, for example 40,400.")
         center, width = float(match[1]), float(match[2])
-        if not (abs(center) <= 1e9 and 0 < width <= 1e9):
-            raise ValidationError("The center is a number, and the width one above zero.")
+        if not width > 0:
+            raise ValidationError("the width must be greater than zero.")
+        if abs(center) > 1e9 or width > 1e9:
+            raise ValidationError("the center and the width must not exceed 1,000,000,000.")
         return center, width
 
 
 class Parameters(Schema):
-    """Parameters of a query; one that is not known is refused rather than ignored."""
+    """Parameters of a query; an unknown one is refused, not ignored."""
 
     class Meta:
         """How marshmallow reads them."""
@@ -69,41 +73,41 @@ class Parameters(Schema):
         sent: dict[str, str] = {}
         for name, value in query:
             if name not in self.fields:
-                known = ", ".join(self.fields) or "none"
-                raise Invalid(f"The request has a parameter that is not known here; known are: {known}.")
+                known = ", ".join(self.fields)
+                raise Invalid(f"Unknown parameter. {f'Use: {known}.' if known else 'This request takes none.'}")
             if name in sent:
-                raise Invalid(f"The parameter {name} is given more than once.")
+                raise Invalid(f"The parameter {name} may be given only once.")
             sent[name] = value
         try:
             return dict(self.load(sent))
         except ValidationError as error:
             messages = error.messages_dict
             name = next(iter(messages))
-            raise Invalid(f"The parameter {name} cannot be used: {messages[name][0]}") from None
+            raise Invalid(f"Invalid {name}: {messages[name][0]}") from None
 
 
 class NoParameters(Parameters):
-    """A route that takes none."""
+    """No parameters at all."""
 
 
 class ListParameters(Parameters):
-    """Which part of the list."""
+    """The page of a list."""
 
     limit = WholeNumber(
         load_default=100,
-        validate=validate.Range(min=1, error="Give a whole number from 1."),
-        metadata={"description": "How many instances at most; more than 1,000 is 1,000.", "example": 20},
+        validate=validate.Range(min=1, error="the value must be at least 1."),
+        metadata={"description": "Maximum number of results (capped at 1,000).", "example": 20},
     )
-    offset = WholeNumber(load_default=0, metadata={"description": "How many of the newest to pass over.", "example": 0})
+    offset = WholeNumber(load_default=0, metadata={"description": "Number of results to skip.", "example": 0})
 
 
 class SearchParameters(ListParameters):
-    """Which part of the hits, and how they are found and shown; every other parameter is a path to match."""
+    """The page of the results, and how they are found and shown; every other parameter is a path to match."""
 
     orderby = fields.String(
         load_default=None,
         metadata={
-            "description": "A path to sort by, with `-` before it for the greatest first; else the newest first.",
+            "description": "Path to sort by; a leading `-` sorts in descending order. By default, newest first.",
             "example": "-SliceThickness",
         },
     )
@@ -111,60 +115,68 @@ class SearchParameters(ListParameters):
         load_default=False,
         truthy={"true"},
         falsy={"false"},
+        error_messages=SWITCH,
         metadata={"description": "Match person names by the beginnings of their words (PS3.18 8.3.4.2)."},
     )
     emptyvaluematching = fields.Boolean(
         load_default=True,
         truthy={"true"},
         falsy={"false"},
-        metadata={"description": 'Whether `""` matches what is there without a value.'},
+        error_messages=SWITCH,
+        metadata={"description": 'Whether `""` matches elements without a value.'},
     )
     multiplevaluematching = fields.Boolean(
         load_default=False,
         truthy={"true"},
         falsy={"false"},
-        metadata={"description": "Whether a backslash divides values of which one must match."},
+        error_messages=SWITCH,
+        metadata={"description": "Whether backslashes separate alternative values, one of which must match."},
     )
 
 
 class CatalogueParameters(Parameters):
-    """Which part of the catalogue."""
+    """The page of the catalogue."""
 
     limit = WholeNumber(
         load_default=1000,
-        validate=validate.Range(min=1, error="Give a whole number from 1."),
-        metadata={"description": "How many paths at most; more than 1,000 is 1,000.", "example": 100},
+        validate=validate.Range(min=1, error="the value must be at least 1."),
+        metadata={"description": "Maximum number of paths (capped at 1,000).", "example": 100},
     )
-    offset = WholeNumber(load_default=0, metadata={"description": "How many paths to pass over.", "example": 0})
-    path = fields.String(load_default="", metadata={"description": "What a path begins with.", "example": "Slice"})
+    offset = WholeNumber(load_default=0, metadata={"description": "Number of paths to skip.", "example": 0})
+    path = fields.String(
+        load_default="", metadata={"description": "Beginning of the paths to list.", "example": "Slice"}
+    )
 
 
 class PictureParameters(Parameters):
-    """Which frame, and how it is shown."""
+    """The frame, and how it is shown."""
 
     frame = WholeNumber(
         load_default=1,
-        validate=validate.Range(min=1, error="Frames count from 1."),
-        metadata={"description": "The frame, counted from 1.", "example": 1},
+        validate=validate.Range(min=1, error="frames are counted from 1."),
+        metadata={"description": "Frame number, counted from 1.", "example": 1},
     )
     window = Window(
         load_default=None,
         metadata={
-            "description": "Center and width, in the units of the image.",
+            "description": "Window center and width, in the units of the image.",
             "pattern": f"^{DECIMAL},{DECIMAL}$",
             "example": "40,400",
         },
     )
     voi = WholeNumber(
         load_default=None,
-        validate=validate.Range(min=1, error="They count from 1."),
-        metadata={"description": "Which of the file's own windows, counted from 1; not beside `window`.", "example": 1},
+        validate=validate.Range(min=1, error="windows are counted from 1."),
+        metadata={
+            "description": "Which of the file's own windows to use, counted from 1. Cannot be combined with `window`.",
+            "example": 1,
+        },
     )
     size = WholeNumber(
         load_default=None,
-        validate=validate.Range(min=1, max=8192, error="Give a whole number from 1 to 8192."),
+        validate=validate.Range(min=1, max=8192, error="the value must be between 1 and 8,192."),
         metadata={
-            "description": "The longer side, in pixels; a picture is not made larger than it is.",
+            "description": "Length of the longer side in pixels. An image is never enlarged.",
             "example": 256,
         },
     )
@@ -173,11 +185,11 @@ class PictureParameters(Parameters):
     def one_window(self, data: dict[str, Any], **_: Any) -> None:
         """Refuse a window of the caller's beside one of the file's."""
         if data.get("window") is not None and data.get("voi") is not None:
-            raise ValidationError("Give one of the two.", "window")
+            raise ValidationError("it cannot be combined with voi.", "window")
 
 
 class Answer(Schema):
-    """An answer; it has what is said here and nothing else."""
+    """The JSON body of a response; it has these fields and no others."""
 
     class Meta:
         """How marshmallow reads them."""
@@ -186,7 +198,7 @@ class Answer(Schema):
 
 
 class Problem(Answer):
-    """What went wrong (RFC 9457)."""
+    """A problem (RFC 9457)."""
 
     type = fields.Constant("about:blank", required=True)
     title = fields.String(required=True)
@@ -197,7 +209,7 @@ class Problem(Answer):
 
 
 class Extraction(Answer):
-    """How far the reading of a file's tags is."""
+    """The state of a file's tag extraction."""
 
     state = fields.String(required=True, validate=validate.OneOf(["pending", "done", "failed"]))
     version = fields.Integer(required=True, allow_none=True)
@@ -207,7 +219,7 @@ class Extraction(Answer):
 
 
 class Warning_(Answer):  # noqa: N801 - `Warning` is Python's own
-    """Something about a file that its owner may want to know."""
+    """A warning about a file."""
 
     path = fields.String(required=True, allow_none=True)
     problem = fields.String(required=True)
@@ -232,19 +244,19 @@ class InstanceSummary(Answer):
 
 
 class Instance(InstanceSummary):
-    """All that the store knows of an instance beside its tags."""
+    """Everything the service knows about an instance, apart from its tags."""
 
     warnings = fields.List(fields.Nested(Warning_), required=True)
 
 
 class InstanceList(Answer):
-    """A page of a patient's instances, the newest first."""
+    """A page of a patient's instances, newest first."""
 
     instances = fields.List(fields.Nested(InstanceSummary), required=True)
 
 
 class SearchHit(InstanceSummary):
-    """One instance that was found."""
+    """An instance that matches a search."""
 
     fields_ = fields.Dict(
         keys=fields.String(), values=fields.Raw(allow_none=True), data_key="fields", attribute="fields"
@@ -252,14 +264,14 @@ class SearchHit(InstanceSummary):
 
 
 class HitList(Answer):
-    """A page of the instances that a search found."""
+    """A page of search results."""
 
     instances = fields.List(fields.Nested(SearchHit), required=True)
     incomplete = fields.Boolean(required=True)
 
 
 class CatalogueEntry(Answer):
-    """One path of a patient's files, and what stands there."""
+    """A path in a patient's files, and a summary of its values."""
 
     path = fields.String(required=True)
     vrs = fields.List(fields.String(), required=True)
@@ -286,19 +298,19 @@ class Tag(Answer):
     keyword = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "Null where no dictionary has one, as for private tags."},
+        metadata={"description": "Null if the element has no keyword, as private elements do not."},
     )
     name = fields.String(required=True, allow_none=True)
     vr = fields.String(required=True, validate=validate.Regexp(r"[A-Z]{2}\Z"))
     vm = fields.Integer(
-        required=True, validate=validate.Range(min=0), metadata={"description": "How many values; 1 for a sequence."}
+        required=True, validate=validate.Range(min=0), metadata={"description": "Number of values; 1 for a sequence."}
     )
     value = fields.Raw(
         required=True,
         allow_none=True,
         metadata={
-            "description": "A scalar for one value, a list for several, null for none; of a sequence a list of items, "
-            "each a list of tags.",
+            "description": "A scalar for one value, a list for several, null for none. The value of a sequence is a "
+            "list of items, each of them a list of elements.",
             "anyOf": [
                 {"type": ["string", "number", "null"]},
                 {"type": "array", "items": {"type": ["string", "number", "null"]}},
@@ -306,14 +318,19 @@ class Tag(Answer):
             ],
         },
     )
-    creator = fields.String(allow_none=True, metadata={"description": "Of a private element."})
-    raw = fields.String(metadata={"description": "The file's own text, or bytes, where the value loses them."})
+    creator = fields.String(allow_none=True, metadata={"description": "Private creator of a private element."})
+    raw = fields.String(metadata={"description": "The file's own text or bytes, if the value does not preserve them."})
     raw_encoding = fields.Constant("base64")
     problem = fields.String(metadata={"description": "Why the element could not be converted."})
-    encoding = fields.Constant("base64", metadata={"description": "The value is bytes; where it is null, `raw` is."})
-    length = fields.Integer(metadata={"description": "Bytes of a value that is not shown."})
-    spilled = fields.Constant(True, metadata={"description": "It is too large for one document; the original has it."})
-    items = fields.Integer(metadata={"description": "Items of a sequence that is not shown."})
+    encoding = fields.Constant(
+        "base64",
+        metadata={"description": "Present if the value, or `raw` where the value is null, is bytes in base64."},
+    )
+    length = fields.Integer(metadata={"description": "Length in bytes of a value that is not shown."})
+    spilled = fields.Constant(
+        True, metadata={"description": "The element is too large for one document; only the original file contains it."}
+    )
+    items = fields.Integer(metadata={"description": "Number of items of a sequence that is not shown."})
 
     @validates_schema
     def items_are_tags(self, data: dict[str, Any], **_: Any) -> None:
@@ -324,21 +341,22 @@ class Tag(Answer):
 
 
 class Token(Answer):
-    """A token of the dev route."""
+    """A token issued in development mode."""
 
     access_token = fields.String(required=True)
     expires_in = fields.Integer(required=True)
 
 
 class Health(Answer):
-    """That the service is there."""
+    """The service is running."""
 
     status = fields.Constant("ok", required=True)
 
 
 class Readiness(Health):
-    """That its database is there too."""
+    """The service is ready to work."""
 
     missing_indexes = fields.List(
-        fields.String(), metadata={"description": "Indexes without which it is slow; scripts/migrate.py builds them."}
+        fields.String(),
+        metadata={"description": "Missing indexes, without which searches are slow; `scripts/migrate.py` builds them."},
     )

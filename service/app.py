@@ -18,24 +18,24 @@ from service.storage.store import Store
 from service.usecases.audit import Audit
 from service.usecases.metrics import Measuring
 from service.usecases.recovery import keep_recovering, keep_sweeping
-from service.web.admission import open_slots
+from service.web.admission import open_admissions
 from service.web.app_keys import (
+    ADMISSIONS,
     API_DOCUMENT,
     AUDIT,
     AUTHENTICATOR,
     CONTEXT,
     KEY_SOURCE,
     MEASURING,
-    PUBLIC_ROUTES,
-    ROUTE_SCOPES,
+    ROUTES,
     SETTINGS,
-    SLOTS,
 )
 from service.web.cors import mark_origin, preflight
 from service.web.middleware import admit, authenticate, mark_response, problems
 from service.web.openapi.document import create_document
 from service.web.openapi.handler import encode
-from service.web.routes import add_routes, all_routes, route_scopes
+from service.web.route import add_routes
+from service.web.routes import all_routes
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
@@ -55,12 +55,11 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     """
     app = web.Application(middlewares=[problems, preflight, authenticate, admit])
     app[SETTINGS] = settings
-    app[SLOTS] = open_slots(settings)
+    app[ADMISSIONS] = open_admissions(settings)
     keys = find_keys(settings)
     app[AUTHENTICATOR] = Authenticator(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     routes = all_routes(settings)
-    app[ROUTE_SCOPES] = route_scopes(routes)
-    app[PUBLIC_ROUTES] = add_routes(app.router, routes)
+    app[ROUTES] = add_routes(app.router, routes)
     app[API_DOCUMENT] = encode(create_document(routes))
     app.on_response_prepare.append(mark_response)
     app.on_response_prepare.append(mark_origin)

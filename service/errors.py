@@ -8,14 +8,14 @@
     ├── Unauthorized             no valid token
     │   └── WrongPatient         a valid one, for another patient
     ├── Forbidden                a valid token whose scope is not enough
-    ├── Invalid                  what was asked or sent cannot be worked with
+    ├── BadParameter             an invalid request, where PS3.18 requires 400
+    ├── Invalid                  the request or the file is invalid
     │   ├── NotDicom
     │   ├── LimitExceeded        nesting, inflated bytes, pixels, time
     │   ├── NotRenderable        no picture can be given
     │   └── ExtractionFailed     the stored file could not be extracted, for good
-    ├── BadParameter             the same as Invalid, where PS3.18 has it answered with 400
     ├── TooLarge                 more bytes than the service accepts
-    ├── TooManyRequests          one patient has as much under way as it may
+    ├── TooManyRequests          one patient has too many requests in progress
     ├── UnsupportedMediaType
     ├── NotAcceptable
     ├── Unavailable              try again later
@@ -105,11 +105,11 @@ class Forbidden(ServiceError):
 
 
 class Invalid(ServiceError):
-    """What was asked or sent cannot be worked with."""
+    """The request or the file is invalid."""
 
 
 class BadParameter(ServiceError):
-    """What was asked of DICOMweb cannot be worked with; PS3.18 has 400 where the rest of the API has 422."""
+    """The request is invalid, where PS3.18 requires 400; the rest of the API responds with 422."""
 
 
 class NotDicom(Invalid):
@@ -133,14 +133,14 @@ class TooLarge(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """One patient has as much under way as it may.
+    """One patient has too many requests in progress.
 
     Parameters
     ----------
     detail : str
         A sentence for the caller.
     retry_after : int
-        Seconds after which another try is worth it.
+        Seconds to wait before trying again.
     """
 
     def __init__(self, detail: str = "", retry_after: int = 1) -> None:
@@ -149,22 +149,22 @@ class TooManyRequests(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """The type of what was sent is not one that is taken."""
+    """The media type of the request is not supported."""
 
 
 class NotAcceptable(ServiceError):
-    """None of the types that the caller accepts can be given."""
+    """None of the media types that the caller accepts is available."""
 
 
 class Unavailable(ServiceError):
-    """It cannot be done now.
+    """The service cannot do this now.
 
     Parameters
     ----------
     detail : str
         A sentence for the caller.
     retry_after : int
-        Seconds after which another try is worth it.
+        Seconds to wait before trying again.
     """
 
     def __init__(self, detail: str = "", retry_after: int = 1) -> None:

@@ -20,8 +20,7 @@ meaning with escapes; where it has one, that one holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -69,6 +68,27 @@ class Located(NamedTuple):
     creator: str | None
 
 
+# Two words or more, each with its capital; one alone may be a name.
+_LIKE_KEYWORD = re.compile(r"(?=.{1,64}\Z)[A-Z]+[a-z0-9]+[A-Z][A-Za-z0-9]*")
+
+
+class UnknownKeyword(Invalid):
+    """A word of a path is no keyword of the DICOM dictionary.
+
+    Parameters
+    ----------
+    word : str
+        Letters and digits. It is repeated where it could be a misspelled keyword, and nothing else of the path is: what
+        stands in the wrong place may be a patient's name.
+    meant : str or None
+        The keyword that differs in nothing but the case of its letters.
+    """
+
+    def __init__(self, word: str, meant: str | None) -> None:
+        shown = f": `{word}`" if _LIKE_KEYWORD.fullmatch(word) else ""
+        super().__init__(f"Unknown DICOM keyword{shown}." + (f" Did you mean `{meant}`?" if meant else ""))
+
+
 class BelowSpilled(Exception):
     """The path leads below a sequence that the document has left in the original file."""
 
@@ -85,6 +105,8 @@ _PUBLIC = re.compile(
 _PRIVATE_END = r":(?P<group>[0-9A-Fa-f]{4})[xX]{2}(?P<element>[0-9A-Fa-f]{2})" + _END
 _PRIVATE = re.compile(r"(?P<creator>(?:[A-Za-z0-9 _:-]|%[0-9A-Fa-f]{2})+)" + _PRIVATE_END)
 _LITERAL_END = re.compile(_PRIVATE_END)
+_DOT = re.compile(r"\.")
+_BLANK = re.compile(r"[ \0]*")
 
 
 def parse_tag_path(text: str) -> TagPath:
@@ -188,30 +210,43 @@ def _parse_escaped(text: str) -> TagPath:
 
 
 def _parse_literal(text: str) -> TagPath | None:
-    """Read a path whose creators may hold any character: public steps first, then the nearest ``:ggggxxEE``."""
-    ends = list(_LITERAL_END.finditer(text))
-    dead: set[int] = set()
+    """Read a path whose creators may hold any character: public steps first, then the nearest ``:ggggxxEE``.
 
-    def read_steps(position: int) -> Iterator[tuple[Step, int]]:
-        if match := _PUBLIC.match(text, position):
-            with suppress(Invalid):
-                yield _public_step(match), match.end()
-        for end in ends:
-            if end.start() > position:
-                with suppress(Invalid):
-                    yield _private_step(text[position : end.start()], end), end.end()
+    It is read from its end, so that each place is looked at once: a step counts where the rest is known to be a path.
+    """
+    ends = [end for end in _LITERAL_END.finditer(text) if int(end["group"], 16) & 1]
+    usable: list[re.Match[str]] = []
+    first_steps: dict[int, re.Match[str]] = {}
 
-    def read_rest(position: int, depth: int) -> TagPath | None:
-        if position in dead or depth > MAX_STEPS:
-            return None
-        for step, stop in read_steps(position):
-            rest = () if stop == len(text) else read_rest(stop + 1, depth + 1)
-            if rest is not None:
-                return (step, *rest)
-        dead.add(position)
-        return None
+    def leads_on(step: re.Match[str]) -> bool:
+        return step.end() == len(text) or step.end() + 1 in first_steps
 
-    return read_rest(0, 1)
+    for start in reversed([0, *(dot.end() for dot in _DOT.finditer(text))]):
+        while ends and ends[-1].start() >= start:
+            if leads_on(ends[-1]):
+                usable.append(ends[-1])
+            ends.pop()
+        public = _PUBLIC.match(text, start)
+        if public is not None and _is_known(public["word"]) and leads_on(public):
+            first_steps[start] = public
+            continue
+        creator = _BLANK.match(text, start)
+        assert creator is not None  # noqa: S101 - it matches nothing too
+        nearest = next((end for end in usable[:-3:-1] if end.start() > creator.end()), None)
+        if nearest is not None:
+            first_steps[start] = nearest
+
+    path: list[Step] = []
+    position = 0
+    while (step := first_steps.get(position)) is not None:
+        is_public = step.re is _PUBLIC
+        path.append(_public_step(step) if is_public else _private_step(text[position : step.start()], step))
+        position = step.end() + 1
+    return tuple(path) or None
+
+
+def _is_known(word: str | None) -> bool:
+    return word is None or word in KEYWORD_TAGS or word in REPEATING_TAGS
 
 
 def _public_step(match: re.Match[str]) -> Step:
@@ -221,11 +256,7 @@ def _public_step(match: re.Match[str]) -> Step:
     else:
         found = KEYWORD_TAGS.get(word, REPEATING_TAGS.get(word))
         if found is None:
-            meant = _keywords_by_lower_case().get(word.lower())
-            raise Invalid(
-                "A word of the tag path is neither a tag nor a keyword of the DICOM dictionary"
-                + (f"; {meant} is one." if meant else ".")
-            )
+            raise UnknownKeyword(word, _keywords_by_lower_case().get(word.lower()))
         tag = found
     return Step(tag, None, _item_number(match["item"]))
 

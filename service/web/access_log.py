@@ -28,27 +28,6 @@ CLIENT_GONE = 499
 MAX_CLAIM = 256
 """Characters of a token's claim that the audit keeps."""
 
-ACTIONS = {
-    "upload": "upload",
-    "list_documents": "search",
-    "list_tags": "read_catalogue",
-    "get_document": "read_document",
-    "delete_document": "delete",
-    "get_tag": "read_tag",
-    "get_tags": "read_tags",
-    "get_bulk_data": "read_bulk_data",
-    "store": "upload",
-    "find_studies": "search",
-    "find_series": "search",
-    "find_instances": "search",
-    "retrieve": "read_original",
-    "get_metadata": "read_tags",
-    "get_frames": "read_frames",
-    "get_rendered": "read_picture",
-    "get_thumbnail": "read_picture",
-}
-"""What the audit calls that which a handler does; a handler that does several things says itself which (`ACTION`)."""
-
 
 def route_template(request: web.Request) -> str:
     """Return the route's path with the names of its variable parts, which says nothing of a patient."""
@@ -117,7 +96,7 @@ def entry_of(app: web.Application, request: web.Request, asking: Audited, status
     """
     return AuditEntry(
         at=app[CONTEXT].clock(),
-        action=request.get(ACTION) or _action(request),
+        action=request[ACTION],
         outcome=_outcome(status, begun=request.writer.output_size > 0),
         status=status,
         method=method_of(request),
@@ -128,11 +107,6 @@ def entry_of(app: web.Application, request: web.Request, asking: Audited, status
         token_id=_kept(asking.token_id),
         dicom_ids=tuple(request.get(DICOM_IDS) or _named(request)),
     )
-
-
-def _action(request: web.Request) -> str:
-    name = request.match_info.handler.__name__
-    return ACTIONS.get(name, name)
 
 
 def _outcome(status: int | None, *, begun: bool) -> str:

@@ -1,4 +1,4 @@
-"""How much may be under way at once: of one patient, and in all of one process.
+"""How much may be under way at once: for one patient, and in all of one process.
 
 Uploads beyond the bounds are refused at once, before their body is read. Other requests of one patient wait for each
 other for a while, because viewers ask for a hundred frames at once and expect all of them.
@@ -20,91 +20,91 @@ WAITING = 3
 
 
 @dataclass(slots=True)
-class _Lane:
-    """One patient's share: who holds or waits for a slot."""
+class _Share:
+    """What one patient has under way: the requests that run or wait, and how many more may run."""
 
     free: asyncio.Semaphore
-    users: int = 0
+    requests: int = 0
 
 
-class Slots:
-    """Slots for one kind of request.
+class Admission:
+    """Admits requests of one kind.
 
     Parameters
     ----------
     limit : int
-        How many there are in all; who waits counts too.
+        How many may be admitted in all; those that wait count too.
     per_patient : int
-        How many one patient may hold.
+        How many of one patient may run.
     wait : float
         Seconds for which one more of the same patient waits; 0: it is refused at once.
     """
 
     def __init__(self, limit: int, per_patient: int, wait: float = 0.0) -> None:
-        self.held = 0
+        self.admitted = 0
         self._limit = limit
         self._per_patient = per_patient
         self._queue = WAITING * per_patient if wait else 0
         self._wait = wait
-        self._lanes: dict[str, _Lane] = {}
+        self._shares: dict[str, _Share] = {}
 
     @contextlib.asynccontextmanager
-    async def hold(self, patient_id: str) -> AsyncIterator[None]:
-        """Hold a slot.
+    async def admit(self, patient_id: str) -> AsyncIterator[None]:
+        """Admit one request for as long as the context lasts.
 
         Raises
         ------
         TooManyRequests
-            The patient has as many as one may have.
+            The patient has as many under way as one may have.
         Overloaded
-            There is none.
+            The process has as many as it takes on.
         """
-        if self.held >= self._limit:
-            raise Overloaded("The service has as much under way as it takes on.", retry_after=RETRY_SECONDS)
-        lane = self._lanes.get(patient_id) or _Lane(asyncio.Semaphore(self._per_patient))
-        if lane.users >= self._per_patient + self._queue:
+        if self.admitted >= self._limit:
+            raise Overloaded("The service is busy. Try again later.", retry_after=RETRY_SECONDS)
+        share = self._shares.get(patient_id) or _Share(asyncio.Semaphore(self._per_patient))
+        if share.requests >= self._per_patient + self._queue:
             raise self._too_many()
-        self._lanes[patient_id] = lane
-        lane.users += 1
-        self.held += 1
+        self._shares[patient_id] = share
+        share.requests += 1
+        self.admitted += 1
         try:
-            await self._acquire(lane)
+            await self._wait_for(share)
             try:
                 yield
             finally:
-                lane.free.release()
+                share.free.release()
         finally:
-            self.held -= 1
-            lane.users -= 1
-            if not lane.users:
-                del self._lanes[patient_id]
+            self.admitted -= 1
+            share.requests -= 1
+            if not share.requests:
+                del self._shares[patient_id]
 
-    async def _acquire(self, lane: _Lane) -> None:
-        if not lane.free.locked():
-            await lane.free.acquire()
+    async def _wait_for(self, share: _Share) -> None:
+        if not share.free.locked():
+            await share.free.acquire()
             return
         try:
             async with asyncio.timeout(self._wait):
-                await lane.free.acquire()
+                await share.free.acquire()
         except TimeoutError:
             raise self._too_many() from None
 
     def _too_many(self) -> TooManyRequests:
-        sentence = f"At most {self._per_patient} such requests of one patient are worked on at once."
+        sentence = f"At most {self._per_patient} requests of this kind may run for one patient at once."
         return TooManyRequests(sentence, retry_after=RETRY_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
-class AllSlots:
-    """The slots of one process."""
+class Admissions:
+    """What one process admits, by the kind of request."""
 
-    uploads: Slots
-    others: Slots
+    uploads: Admission
+    others: Admission
 
 
-def open_slots(settings: Settings) -> AllSlots:
-    """Make the slots that the settings name."""
-    return AllSlots(
-        Slots(settings.max_uploads, settings.max_uploads_per_patient),
-        Slots(settings.max_requests, settings.max_requests_per_patient, settings.request_wait),
+def open_admissions(settings: Settings) -> Admissions:
+    """Return admissions with the bounds of the settings."""
+    return Admissions(
+        Admission(settings.max_uploads, settings.max_uploads_per_patient),
+        Admission(settings.max_requests, settings.max_requests_per_patient, settings.request_wait),
     )

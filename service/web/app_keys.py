@@ -13,7 +13,8 @@ from service.settings import Settings
 from service.usecases.audit import Audit
 from service.usecases.context import Context
 from service.usecases.metrics import Measuring
-from service.web.admission import AllSlots
+from service.web.admission import Admissions
+from service.web.route import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ class Audited:
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
-SLOTS: web.AppKey[AllSlots] = web.AppKey("slots")
-PUBLIC_ROUTES: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("public_routes", frozenset[tuple[str, str]])
-ROUTE_SCOPES: web.AppKey[Mapping[tuple[str, str], str]] = web.AppKey("route_scopes", Mapping[tuple[str, str], str])
+ADMISSIONS: web.AppKey[Admissions] = web.AppKey("admissions")
+ROUTES: web.AppKey[Mapping[tuple[str, str], Route]] = web.AppKey("routes", Mapping[tuple[str, str], Route])
+"""The rows of the table of routes by method and path."""
 KEY_SOURCE: web.AppKey[KeySource] = web.AppKey("key_source", KeySource)
 """There only where keys are published: with a secret there is nothing to renew."""
 API_DOCUMENT: web.AppKey[bytes] = web.AppKey("api_document", bytes)
@@ -63,4 +64,5 @@ STARTED: web.RequestKey[float] = web.RequestKey("started", float)
 ROUTE: web.RequestKey[str] = web.RequestKey("route", str)
 AUDITED: web.RequestKey[Audited] = web.RequestKey("audited", Audited)
 ACTION: web.RequestKey[str] = web.RequestKey("action", str)
+"""What the audit calls the request: the route's word, until a handler that does several things says which."""
 DICOM_IDS: web.RequestKey[Sequence[str]] = web.RequestKey("dicom_ids", Sequence[str])

@@ -8,10 +8,7 @@ from collections.abc import AsyncIterator
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
-from service.errors import Invalid, TooLarge, UnsupportedMediaType
-
-MAX_PIECE = 1 << 18
-"""The largest piece that a body is given in, in bytes: what the socket's buffers hold at most."""
+from service.errors import TooLarge, UnsupportedMediaType
 
 
 async def expect_nothing(request: web.Request) -> None:
@@ -44,7 +41,7 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, m
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if encoding != "identity":
-        raise UnsupportedMediaType("An upload has no Content-Encoding: send the file as it is.")
+        raise UnsupportedMediaType("An upload must not have a Content-Encoding.")
     if request.content_length is not None and request.content_length > max_bytes:
         raise _too_large(max_bytes)
     await _continue(request)
@@ -68,7 +65,7 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, m
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"An upload holds at most {max_bytes} bytes.")
+    return TooLarge(f"An upload may have at most {max_bytes} bytes.")
 
 
 async def _continue(request: web.Request) -> None:
@@ -76,15 +73,3 @@ async def _continue(request: web.Request) -> None:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # An interim answer is not the beginning of the answer.
         request.writer.output_size = 0
-
-
-async def require_no_body(request: web.Request) -> None:
-    """Refuse a body where there is nothing to send one for.
-
-    Raises
-    ------
-    Invalid
-        Where the request has one.
-    """
-    if request.can_read_body:
-        raise Invalid("This request has no body.")

@@ -19,7 +19,7 @@ from service.web.access_log import entry_of
 from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT, REQUEST_ID
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
 from service.web.instance_json import aware, describe
-from service.web.negotiation import DICOM, JSON, PNG, choose_document
+from service.web.negotiation import DICOM, JSON, PNG, accept_header, choose_document
 from service.web.path import dicom_id_of
 from service.web.problems import problem_response
 from service.web.streams import stream
@@ -35,8 +35,7 @@ PICTURE_PARAMETERS = PictureParameters()
 
 async def get_document(request: web.Request) -> web.StreamResponse:
     """Return the representation that the headers ask for."""
-    accept = ", ".join(request.headers.getall(hdrs.ACCEPT, ())) or None
-    media_type = choose_document(accept, request.headers.get(hdrs.CONTENT_TYPE))
+    media_type = choose_document(accept_header(request), request.headers.get(hdrs.CONTENT_TYPE))
     if media_type == PNG:
         request[ACTION] = "read_picture"
         return await _picture(request)

@@ -8,7 +8,7 @@ from service.telemetry.metrics import CONTENT_TYPE
 from service.web.app_keys import MEASURING
 
 
-async def tell(request: web.Request) -> web.Response:
+async def get_metrics(request: web.Request) -> web.Response:
     """Return the figures; without a token, as they say nothing of anybody."""
     body = await request.app[MEASURING].exposition()
     response = web.Response(body=body)

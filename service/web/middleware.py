@@ -14,19 +14,20 @@ from aiohttp.typedefs import Handler
 
 from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
 from service.web.app_keys import (
+    ACTION,
+    ADMISSIONS,
     AUDIT,
     AUDITED,
     AUTHENTICATOR,
     CALLER,
-    PUBLIC_ROUTES,
     REQUEST_ID,
-    ROUTE_SCOPES,
-    SLOTS,
+    ROUTES,
     Audited,
     Caller,
 )
 from service.web.path import patient_id_of
 from service.web.problems import log_unknown, translate
+from service.web.route import PUBLIC
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -70,13 +71,14 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let nobody in without a token for the patient of the path; only what is listed as public is open."""
     if not _HOST.fullmatch(request.headers.get(hdrs.HOST, "")):  # RFC 9112, 3.2; answers have links with it
-        raise BadParameter("The Host header names no host.")
+        raise BadParameter("The Host header is invalid.")
     resource = request.match_info.route.resource
     if resource is None:  # the router's own 404 or 405
         return await handler(request)
-    method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-    if (method, resource.canonical) in request.app[PUBLIC_ROUTES]:
+    route = request.app[ROUTES][request.method, resource.canonical]
+    if route.scope is PUBLIC:
         return await handler(request)
+    request[ACTION] = route.action
     token = find_token(request)
     patient = patient_id_of(request)
     try:
@@ -88,22 +90,22 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         request[AUDITED] = Audited(patient)
         raise
     if not request.app[AUDIT].has_room:
-        raise Unavailable("What is done here is audited, and the audit cannot be written now.", retry_after=5)
+        raise Unavailable("The service cannot write its audit log at the moment. Try again later.", retry_after=5)
     request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True)
     request[CALLER] = Caller(patient, claims)
-    claims.require(request.app[ROUTE_SCOPES][method, resource.canonical])
+    claims.require(route.scope)
     return await handler(request)
 
 
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Hold a slot for every request that names its patient, until its answer is made, or sent where it is streamed."""
+    """Admit a request of a patient until its response is made, or sent where it is streamed; or refuse it."""
     caller = request.get(CALLER)
     if caller is None:  # a public route, or none
         return await handler(request)
-    slots = request.app[SLOTS]
-    kind = slots.uploads if request.method == hdrs.METH_POST else slots.others
-    async with kind.hold(caller.patient_id):
+    admissions = request.app[ADMISSIONS]
+    kind = admissions.uploads if request.method == hdrs.METH_POST else admissions.others
+    async with kind.admit(caller.patient_id):
         return await handler(request)
 
 
@@ -122,10 +124,10 @@ def find_token(request: web.BaseRequest) -> str:
             tokens.add(rest.strip())
     tokens.discard("")
     if not tokens:
-        sentence = "Send a token for this patient, as 'access-token: …' or as 'Authorization: Bearer …'."
+        sentence = "Send a token for this patient, as 'access-token: …' or 'Authorization: Bearer …'."
         raise Unauthorized(sentence, presented=False)
     if len(tokens) > 1:
-        raise Unauthorized("The request has two different tokens.")
+        raise Unauthorized("The request contains two different tokens.")
     return tokens.pop()
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from urllib.parse import unquote_to_bytes
 
 from service.errors import Invalid
+from service.web.field_values import TOKEN, parse_parameters
 
 MAX_HEADER_BYTES = 16 << 10
 """The longest header block of a part, in bytes."""
@@ -21,28 +22,8 @@ MAX_PARTS = 32
 MAX_PADDING = 256
 """White space that may follow a boundary, and text before the first one, in bytes."""
 
-_TOKEN = r"[!#$%&'*+.^_`|~\w-]+"  # noqa: S105 - the grammar's word
-_PARAMETER = re.compile(rf""";\s*({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)""")
-_HEADER_NAME = re.compile(_TOKEN, re.ASCII)
+_HEADER_NAME = re.compile(TOKEN)
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
-
-
-def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
-    """Divide a header's value into what stands first, in lower case, and its parameters, unquoted.
-
-    Parameters
-    ----------
-    value : str
-        For example ``form-data; name="body"; filename="CT.dcm"``.
-    """
-    first = value.partition(";")[0].strip().lower()
-    parameters: dict[str, str] = {}
-    for name, text in _PARAMETER.findall(value):
-        if text.startswith('"'):
-            # Browsers escape nothing but the quote; a backslash is part of a name there, and all else is kept.
-            text = text[1:-1].replace('\\"', '"')
-        parameters.setdefault(name.lower(), text)
-    return first, parameters
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -55,7 +36,7 @@ def boundary_of(content_type: str) -> bytes:
     """
     boundary = parse_parameters(content_type)[1].get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
-        raise Invalid("The Content-Type of a multipart body names its boundary, of 1 to 70 characters.")
+        raise Invalid("The Content-Type of a multipart body must name a boundary of 1 to 70 characters.")
     return boundary.encode("ascii")
 
 
@@ -142,14 +123,14 @@ class MultipartParser:
             return None
         self._parts += 1
         if self._parts > self._max_parts:
-            raise Invalid(f"A multipart body has at most {self._max_parts} parts.")
+            raise Invalid(f"A multipart body may have at most {self._max_parts} parts.")
         headers = await self._headers()
         self._open = True
         return Part(headers, self._content())
 
     async def _skip_preamble(self) -> None:
         while (found := self._held.find(self._delimiter)) < 0 and len(self._held) <= MAX_PADDING + len(self._delimiter):
-            await self._more("The body has no boundary such as its Content-Type names.")
+            await self._more("The body does not contain the boundary that its Content-Type names.")
         if not 0 <= found <= MAX_PADDING:
             raise Invalid("The body does not begin with the boundary that its Content-Type names.")
         self._held = self._held[found + len(self._delimiter) :]
@@ -163,7 +144,7 @@ class MultipartParser:
 
     async def _boundary_opens_part(self) -> bool:
         """Read what follows a boundary: the end of its line, or the dashes of the last one."""
-        cut_off = "The multipart body ends before its last boundary: it was cut off."
+        cut_off = "The multipart body is truncated: it ends before its last boundary."
         while len(self._held) < 2:
             await self._more(cut_off)
         if self._held.startswith(b"--"):
@@ -171,7 +152,7 @@ class MultipartParser:
         while (end := self._held.find(b"\r\n")) < 0 and len(self._held) <= MAX_PADDING + 2:
             await self._more(cut_off)
         if not 0 <= end <= MAX_PADDING or self._held[:end].strip(b" \t"):
-            raise Invalid("A boundary of the multipart body has other text on its line.")
+            raise Invalid("A boundary of the multipart body is followed by other text on its line.")
         self._held = self._held[end:]
         return True
 
@@ -180,16 +161,16 @@ class MultipartParser:
         while (end := self._held.find(b"\r\n\r\n")) < 0:
             if len(self._held) > MAX_HEADER_BYTES:
                 break
-            await self._more("The multipart body ends within the headers of a part: it was cut off.")
+            await self._more("The multipart body is truncated: it ends within the headers of a part.")
         if end < 0 or end > MAX_HEADER_BYTES:
-            raise Invalid(f"The headers of a part are over {MAX_HEADER_BYTES} bytes.")
+            raise Invalid(f"The headers of a part may have at most {MAX_HEADER_BYTES} bytes.")
         block, self._held = self._held[2:end], self._held[end + 4 :]
         headers: dict[str, str] = {}
         for line in re.sub(rb"\r\n[ \t]+", b" ", block).split(b"\r\n") if block else []:
             name, colon, value = line.partition(b":")
             key = name.decode("ascii", "replace").lower()
             if not colon or not _HEADER_NAME.fullmatch(key):
-                raise Invalid("A part of the multipart body has a line that is no header.")
+                raise Invalid("A part of the multipart body has an invalid header.")
             headers.setdefault(key, value.strip(b" \t").decode("utf-8", "replace"))
         return headers
 
@@ -206,11 +187,11 @@ class MultipartParser:
                 ready, self._held, searched = self._held[:keep], self._held[keep:], 0
                 if ready:
                     yield ready
-                await self._more("The multipart body ends within a part: it was cut off.")
+                await self._more("The multipart body is truncated: it ends within a part.")
                 continue
             after = found + len(delimiter)
             while len(self._held) < after + 2:
-                await self._more("The multipart body ends within a boundary: it was cut off.")
+                await self._more("The multipart body is truncated: it ends within a boundary.")
             if self._held[after : after + 2] == b"--" or self._held[after : after + 1] in {b"\r", b" ", b"\t"}:
                 ready, self._held = self._held[:found], self._held[after:]
                 self._open = False

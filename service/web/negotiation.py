@@ -1,22 +1,24 @@
-"""Which representation a caller gets: `Accept` with its q values (RFC 9110, 12.5.1), and the older `content-type`."""
+"""Which representation a caller gets: `Accept` with its parameters and quality values (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from aiohttp import hdrs, web
+
 from service.errors import Invalid, NotAcceptable
+from service.web.field_values import TOKEN, parse_list, parse_parameters, quality_of
 
 DICOM = "application/dicom"
 PNG = "image/png"
 JSON = "application/json"
 DICOM_JSON = "application/dicom+json"
+MULTIPART = "multipart/related"
 
-_ELEMENT = re.compile(r"""(?:[^,"]|"(?:[^"\\]|\\.)*")+""")
-_PARAMETER = re.compile(r"""(?:[^;"]|"(?:[^"\\]|\\.)*")+""")
-_TYPE = re.compile(r"([!#$%&'*+.^_`|~\w-]+)/([!#$%&'*+.^_`|~\w-]+)", re.ASCII)
-_QUALITY = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
+ANY = "*"
+_TYPE = re.compile(f"({TOKEN})/({TOKEN})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,108 +29,153 @@ class MediaRange:
     ----------
     type, subtype : str
         In lower case; ``*`` for any.
-    parameters : dict of str to str
-        Without ``q``; names in lower case, values unquoted.
+    parameters : mapping of str to str
+        Names in lower case, values unquoted; without ``q``.
     quality : float
         0 to 1.
     """
 
     type: str
     subtype: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     quality: float = 1.0
 
-    def specificity(self, offered: str) -> int:
-        """Return how closely this fits an offered type: 2 the type, 1 its kind, 0 anything, -1 not at all."""
-        kind, _, subtype = offered.partition("/")
-        if self.type == "*":
-            return 0
-        if self.type != kind:
-            return -1
-        if self.subtype == "*":
-            return 1
-        return 2 if self.subtype == subtype else -1
+    @property
+    def narrowness(self) -> int:
+        """How much is said of the media type; 0 for ``*/*``."""
+        return (self.type != ANY) + (self.subtype != ANY) + len(self.parameters)
 
 
-def parse_accept(text: str) -> list[MediaRange]:
-    """Read the value of an `Accept` header; an element that is none is passed over.
+ANYTHING = MediaRange(ANY, ANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A representation that the service can send.
 
     Parameters
     ----------
-    text : str
-        The header's value, or several joined by commas.
+    media_type : str
+        Of the body, or of each part.
+    multipart : bool
+        Whether the body is a ``multipart/related``.
+    transfer_syntaxes : frozenset of str or None
+        The transfer syntaxes that fit; None where any does, because the type has none.
+    stored : bool
+        Whether ``transfer-syntax=*`` fits, because it is as it is stored.
+    default_syntax : bool
+        Whether it fits where the type is named and no transfer syntax is.
+    """
+
+    media_type: str
+    multipart: bool = False
+    transfer_syntaxes: frozenset[str] | None = None
+    stored: bool = True
+    default_syntax: bool = True
+
+    def __str__(self) -> str:
+        """Return it as a header would have it."""
+        return f'{MULTIPART}; type="{self.media_type}"' if self.multipart else self.media_type
+
+    def fits(self, wanted: MediaRange) -> bool:
+        """Return whether a media range lets this in (PS3.18 8.7)."""
+        if wanted.type == ANY:
+            return True
+        inner = f"{wanted.type}/{wanted.subtype}"
+        if wanted.type == "multipart":
+            if not self.multipart or wanted.subtype not in ("related", ANY):
+                return False
+            inner = wanted.parameters.get("type", "*/*").lower()
+        elif self.multipart:
+            return False
+        kind, _, subtype = inner.partition("/")
+        offered_kind, _, offered_subtype = self.media_type.partition("/")
+        if kind not in (ANY, offered_kind) or subtype not in (ANY, "", offered_subtype):
+            return False
+        syntax = wanted.parameters.get("transfer-syntax")
+        if syntax is None:
+            return self.default_syntax or inner == "*/*"
+        if syntax == ANY:
+            return self.stored
+        return self.transfer_syntaxes is None or syntax in self.transfer_syntaxes
+
+
+INSTANCE_OFFERS = (Offer(DICOM), Offer(PNG), Offer(JSON))
+"""The original, its picture, and what the store knows of it."""
+
+
+def accept_header(request: web.Request) -> str | None:
+    """Return the value of a request's `Accept` headers, or None where there is none."""
+    return ", ".join(request.headers.getall(hdrs.ACCEPT, ())) or None
+
+
+def parse_accept(value: str) -> list[MediaRange]:
+    """Return the media ranges of an `Accept` header; an element that is none is passed over.
+
+    Raises
+    ------
+    BadParameter
+        The list is too long.
     """
     ranges = []
-    for element in _ELEMENT.findall(text):
-        parts = _PARAMETER.findall(element)
-        match = _TYPE.fullmatch(parts[0].strip()) if parts else None
-        if match is None or (match[1] == "*" and match[2] != "*"):
+    for text, parameters in parse_list(value):
+        match = _TYPE.fullmatch(text)
+        quality = quality_of(parameters)
+        if match is None or quality is None or (match[1] == ANY and match[2] != ANY):
             continue
-        values: dict[str, str] = {}
-        for parameter in parts[1:]:
-            key, equals, value = parameter.partition("=")
-            if equals:
-                values.setdefault(key.strip().lower(), _unquote(value.strip()))
-        quality = values.pop("q", "1")
-        if _QUALITY.fullmatch(quality):
-            ranges.append(MediaRange(match[1].lower(), match[2].lower(), values, float(quality)))
+        parameters.pop("q", None)
+        ranges.append(MediaRange(match[1], match[2], parameters, quality))
     return ranges
 
 
-def _unquote(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] == '"':
-        return re.sub(r"\\(.)", r"\1", value[1:-1])
-    return value
+def preferred(accept: str | None, offers: Sequence[Offer]) -> tuple[list[Offer], bool]:
+    """Return the offers that a caller likes best, and whether the caller named them.
 
-
-def acceptable(accept: str | None, offered: Sequence[str]) -> tuple[list[str], bool]:
-    """Return the offered types that a caller likes best, in the order of the offer.
+    The narrowest range that an offer fits says how much it is liked. Of those that are liked best, the ones that only
+    ``*/*`` lets in give way to the others. They come in the order in which `Accept` names them, then in that of
+    the offers.
 
     Parameters
     ----------
     accept : str or None
-        The value of `Accept`; None where there is none.
-    offered : sequence of str
-        The types there are, the preferred one first.
-
-    Returns
-    -------
-    types : list of str
-        Those with the highest quality; empty where none is acceptable.
-    named : bool
-        Whether the caller named them, or their kind; False where only ``*/*`` let them in.
+        The value of `Accept`; None is ``*/*``.
+    offers : sequence of Offer
+        What there is, the preferred one first.
     """
-    ranges = parse_accept(accept or "") or [MediaRange("*", "*")]
-    rated: dict[str, tuple[float, int]] = {}
-    for media_type in offered:
-        fitting = [each for each in ranges if each.specificity(media_type) >= 0]
+    ranges = parse_accept(accept or "") or [ANYTHING]
+    liked: dict[Offer, tuple[float, bool, int]] = {}
+    for offer in offers:
+        fitting = [place for place, wanted in enumerate(ranges) if offer.fits(wanted)]
         if fitting:
-            closest = max(fitting, key=lambda each: each.specificity(media_type))
-            rated[media_type] = closest.quality, closest.specificity(media_type)
-    best = max((quality for quality, _ in rated.values()), default=0.0)
-    if best == 0:
-        return [], False
-    likes = [media_type for media_type, (quality, _) in rated.items() if quality == best]
-    named = [media_type for media_type in likes if rated[media_type][1] > 0]
-    return (named, True) if named else (likes, False)
+            place = max(fitting, key=lambda place: (ranges[place].narrowness, ranges[place].quality))
+            if ranges[place].quality > 0:
+                liked[offer] = ranges[place].quality, ranges[place].type != ANY, -place
+    best = max((rank[:2] for rank in liked.values()), default=(0.0, False))
+    found = [offer for offer, rank in liked.items() if rank[:2] == best]
+    return sorted(found, key=lambda offer: -liked[offer][2]), best[1]
 
 
-def choose(accept: str | None, offered: Sequence[str]) -> str:
-    """Return the type to answer with.
+def choose(accept: str | None, offers: Sequence[Offer]) -> Offer:
+    """Return the offer that fits best; without an `Accept`, and to ``*/*``, the first.
+
+    Parameters
+    ----------
+    accept, offers
+        As `preferred` takes them.
 
     Raises
     ------
     NotAcceptable
-        Where the caller accepts none of them.
+        None fits. The sentence names what there is.
     """
-    types, _ = acceptable(accept, offered)
-    if not types:
-        raise NotAcceptable(f"What can be given is: {', '.join(offered)}.")
-    return types[0]
+    found, _ = preferred(accept, offers)
+    if not found:
+        raise _not_acceptable(offers)
+    return found[0]
 
 
 def choose_document(accept: str | None, content_type: str | None) -> str:
-    """Return the representation of an instance: the original, its picture, or what the store knows of it.
+    """Return the media type of an instance: the original, its picture, or what the store knows of it.
 
     A narrower `Accept` wins. One of ``*/*``, or none, leaves the choice to the request's `content-type`, and where
     there is none either, it is the original.
@@ -145,15 +192,22 @@ def choose_document(accept: str | None, content_type: str | None) -> str:
     Invalid
         Where `content-type` has the choice, and is another type.
     """
-    offered = (DICOM, PNG, JSON)
-    types, named = acceptable(accept, offered)
-    if not types:
-        raise NotAcceptable(f"What can be given is: {', '.join(offered)}.")
-    asked = (content_type or "").partition(";")[0].strip().lower()
+    found, named = preferred(accept, INSTANCE_OFFERS)
+    if not found:
+        raise _not_acceptable(INSTANCE_OFFERS)
+    asked, _ = parse_parameters(content_type or "")
     if named or not asked:
-        return types[0]
+        return found[0].media_type
     if asked not in {DICOM, PNG}:
-        raise Invalid(f"As content-type, a request for an instance names {DICOM} or {PNG}.")
-    if asked not in types:
-        raise NotAcceptable(f"The request's content-type is {asked}, which its Accept does not take.")
+        raise Invalid(f"The Content-Type of this request must be {DICOM} or {PNG}.")
+    if all(offer.media_type != asked for offer in found):
+        raise NotAcceptable(f"The Content-Type asks for {asked}, but the Accept header does not allow it.")
     return asked
+
+
+def _not_acceptable(offers: Sequence[Offer]) -> NotAcceptable:
+    sentence = f"The available media types are: {', '.join(dict.fromkeys(map(str, offers)))}."
+    syntaxes = sorted(set().union(*(offer.transfer_syntaxes or () for offer in offers)))
+    if syntaxes:
+        sentence += f" The available transfer syntaxes are: {', '.join(syntaxes)}."
+    return NotAcceptable(sentence)

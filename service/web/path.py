@@ -35,11 +35,11 @@ def decode_segment(raw: str) -> str:
         Where a percent sign begins no escape, or the bytes are not UTF-8.
     """
     if _ESCAPE.search(raw):
-        raise Invalid("A percent sign in the path is not followed by two hex digits; write it as %25.")
+        raise Invalid("The path has a percent sign that is not followed by two hex digits. Write it as %25.")
     try:
         return unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode("utf-8")
     except UnicodeError:
-        raise Invalid("The path has percent-encoded bytes that are not UTF-8.") from None
+        raise Invalid("The percent-encoded bytes in the path must be UTF-8.") from None
 
 
 def path_segment(request: web.Request, name: str) -> str:
@@ -56,7 +56,7 @@ def path_segment(request: web.Request, name: str) -> str:
     template = resource.canonical.split("/") if resource is not None else []
     segments = request.rel_url.raw_path.split("/")
     if len(template) != len(segments) or f"{{{name}}}" not in template:
-        raise NotFound("There is nothing at this path.")
+        raise NotFound("Nothing exists at this path.")
     return decode_segment(segments[template.index(f"{{{name}}}")])
 
 
@@ -80,9 +80,11 @@ def check_patient_id(text: str) -> str:
         Where it is too long, or has characters that a patient id has not.
     """
     if not 1 <= len(text) <= MAX_PATIENT_ID:
-        raise Invalid(f"A patient id has 1 to {MAX_PATIENT_ID} characters.")
+        raise Invalid(f"A patient id must have 1 to {MAX_PATIENT_ID} characters.")
     if text in {".", ".."} or any(character in "/\\" or unicodedata.category(character) == "Cc" for character in text):
-        raise Invalid("A patient id has no control characters, slashes or backslashes, and is not '.' or '..'.")
+        raise Invalid(
+            "A patient id must not contain control characters, slashes or backslashes, and must not be '.' or '..'."
+        )
     return text
 
 

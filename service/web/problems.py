@@ -64,9 +64,9 @@ CHALLENGE = 'Bearer realm="dicom"'
 """What a caller without a good token is told of the scheme (RFC 6750, 3)."""
 
 SENTENCES = {
-    404: "There is nothing at this path.",
-    405: "This path does not take this method.",
-    500: "Something went wrong here. The request id finds it in the log.",
+    404: "Nothing exists at this path.",
+    405: "This path does not support this method.",
+    500: "An unexpected error occurred. The log has details under the request id.",
 }
 
 
@@ -131,7 +131,7 @@ def translate(error: Exception, request_id: str) -> web.Response:
         detail = SENTENCES.get(error.status, HTTPStatus(error.status).description or error.reason)
         return problem_response(error.status, detail, request_id, headers=kept)
     if isinstance(error, RequestPayloadError):
-        return problem_response(400, "The body of the request is not what its headers say.", request_id)
+        return problem_response(400, "The body of the request does not match its headers.", request_id)
     log_unknown(error, request_id)
     return problem_response(500, SENTENCES[500], request_id)
 

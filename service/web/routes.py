@@ -1,126 +1,82 @@
-"""The API on one screen.
+"""The API on one screen: each route's method, path, handler, scope, audit action and OpenAPI operation.
 
-A route is private unless it says that it is public: it then takes a token for the patient whom its path names, with the
-scope that the route names, and a private route whose path names no patient is nobody's. Where GET works, HEAD does.
+A private route takes a token for the patient whom its path names, with the scope that the row names. A private route
+whose path names no patient opens to nobody. Every GET route also supports HEAD.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
-
-from service.auth.tokens import DELETE, READ, SCOPES, WRITE
+from service.auth.tokens import DELETE, READ, WRITE
 from service.settings import Settings
-from service.web import bulkdata, health, instances, metrics, page, search, tags, tokens, uploads
-from service.web.bodies import expect_nothing
-from service.web.dicomweb import frames, metadata, pictures, query, retrieve, store
-from service.web.openapi.handler import give_document
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A method and a path, who answers, and what a token must allow: a scope, or nothing where the route is public."""
-
-    method: str
-    path: str
-    handler: Handler
-    scope: str | None = None
-    public: bool = False
-
+from service.web import health, instances, metrics, search, tags, tokens, uploads
+from service.web.bulkdata import get_bulk_data
+from service.web.dicomweb import frames, metadata, query, retrieve, store
+from service.web.dicomweb.metadata import get_metadata
+from service.web.dicomweb.pictures import get_rendered, get_thumbnail
+from service.web.openapi import dicomweb
+from service.web.openapi import operations as api
+from service.web.openapi.handler import get_openapi
+from service.web.route import PUBLIC, UNAUDITED, UNDESCRIBED, Route
+from service.web.static_files import serve_file
 
 PATIENT = "/patient/{patient_id}"
 INSTANCE = f"{PATIENT}/dicom/{{dicom_id}}"
 DICOMWEB = f"{PATIENT}/dicomweb"
-STUDY = f"{DICOMWEB}/studies/{{study}}"
+STUDIES = f"{DICOMWEB}/studies"
+STUDY = f"{STUDIES}/{{study}}"
 SERIES = f"{STUDY}/series/{{series}}"
-SOP_INSTANCE = f"{SERIES}/instances/{{instance}}"
+SOP = f"{SERIES}/instances/{{instance}}"
+FRAMES = f"{SOP}/frames/{{frames}}"
+BULK_DATA = f"{SOP}/bulkdata/{{path}}"
 
 
 def all_routes(settings: Settings) -> list[Route]:
     """Return the routes of a service with these settings."""
     routes = [
-        Route("GET", "/", page.serve_file("index.html", "text/html"), public=True),
-        Route("GET", "/static/page.js", page.serve_file("page.js", "text/javascript"), public=True),
-        Route("GET", "/static/page.css", page.serve_file("page.css", "text/css"), public=True),
-        Route("GET", "/static/icon.svg", page.serve_file("icon.svg", "image/svg+xml"), public=True),
-        Route("GET", "/docs", page.serve_file("docs.html", "text/html"), public=True),
-        Route("GET", "/static/docs.js", page.serve_file("docs.js", "text/javascript"), public=True),
-        Route("GET", "/static/docs.css", page.serve_file("docs.css", "text/css"), public=True),
-        Route("GET", "/openapi.json", give_document, public=True),
-        Route("GET", "/healthz", health.is_alive, public=True),
-        Route("GET", "/readyz", health.is_ready, public=True),
-        Route("GET", "/metrics", metrics.tell, public=True),
-        Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE),
-        Route("GET", f"{PATIENT}/dicom", search.list_documents, READ),
-        Route("GET", f"{PATIENT}/tags", search.list_tags, READ),
-        Route("GET", INSTANCE, instances.get_document, READ),
-        Route("DELETE", INSTANCE, instances.delete_document, DELETE),
-        Route("GET", f"{INSTANCE}/tags", tags.get_tags, READ),
-        Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag, READ),
-        Route("GET", f"{INSTANCE}/bulkdata/{{path}}", bulkdata.get_bulk_data, READ),
+        Route("GET", "/", serve_file("index.html", "text/html"), PUBLIC, UNAUDITED, api.GET_PAGE),
+        Route("GET", "/static/page.js", serve_file("page.js", "text/javascript"), PUBLIC, UNAUDITED, UNDESCRIBED),
+        Route("GET", "/static/page.css", serve_file("page.css", "text/css"), PUBLIC, UNAUDITED, UNDESCRIBED),
+        Route("GET", "/static/icon.svg", serve_file("icon.svg", "image/svg+xml"), PUBLIC, UNAUDITED, UNDESCRIBED),
+        Route("GET", "/docs", serve_file("docs.html", "text/html"), PUBLIC, UNAUDITED, api.GET_DOCS),
+        Route("GET", "/static/docs.js", serve_file("docs.js", "text/javascript"), PUBLIC, UNAUDITED, UNDESCRIBED),
+        Route("GET", "/static/docs.css", serve_file("docs.css", "text/css"), PUBLIC, UNAUDITED, UNDESCRIBED),
+        Route("GET", "/openapi.json", get_openapi, PUBLIC, UNAUDITED, api.GET_OPENAPI),
+        Route("GET", "/healthz", health.is_alive, PUBLIC, UNAUDITED, api.IS_ALIVE),
+        Route("GET", "/readyz", health.is_ready, PUBLIC, UNAUDITED, api.IS_READY),
+        Route("GET", "/metrics", metrics.get_metrics, PUBLIC, UNAUDITED, api.GET_METRICS),
+        Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE, "upload", api.UPLOAD_FILE),
+        Route("GET", f"{PATIENT}/dicom", search.list_documents, READ, "search", api.LIST_INSTANCES),
+        Route("GET", f"{PATIENT}/tags", search.list_tags, READ, "read_catalogue", api.LIST_TAGS),
+        Route("GET", INSTANCE, instances.get_document, READ, "read_document", api.GET_INSTANCE),
+        Route("DELETE", INSTANCE, instances.delete_document, DELETE, "delete", api.DELETE_INSTANCE),
+        Route("GET", f"{INSTANCE}/tags", tags.get_tags, READ, "read_tags", api.GET_TAGS),
+        Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag, READ, "read_tag", api.GET_TAG),
+        Route("GET", f"{INSTANCE}/bulkdata/{{path}}", get_bulk_data, READ, "read_bulk_data", api.GET_BULK_DATA),
+        # DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS
+        Route("POST", STUDIES, store.store, WRITE, "upload", dicomweb.STORE_INSTANCES),
+        Route("POST", STUDY, store.store, WRITE, "upload", dicomweb.STORE_INSTANCES_OF_STUDY),
+        Route("GET", STUDIES, query.find_studies, READ, "search", dicomweb.SEARCH_STUDIES),
+        Route("GET", f"{DICOMWEB}/series", query.find_series, READ, "search", dicomweb.SEARCH_SERIES),
+        Route("GET", f"{DICOMWEB}/instances", query.find_instances, READ, "search", dicomweb.SEARCH_INSTANCES),
+        Route("GET", f"{STUDY}/series", query.find_series, READ, "search", dicomweb.SEARCH_SERIES_OF_STUDY),
+        Route("GET", f"{STUDY}/instances", query.find_instances, READ, "search", dicomweb.SEARCH_INSTANCES_OF_STUDY),
+        Route("GET", f"{SERIES}/instances", query.find_instances, READ, "search", dicomweb.SEARCH_INSTANCES_OF_SERIES),
+        Route("GET", STUDY, retrieve.retrieve, READ, "read_original", dicomweb.RETRIEVE_STUDY),
+        Route("GET", SERIES, retrieve.retrieve, READ, "read_original", dicomweb.RETRIEVE_SERIES),
+        Route("GET", SOP, retrieve.retrieve, READ, "read_original", dicomweb.RETRIEVE_INSTANCE),
+        Route("GET", f"{STUDY}/metadata", get_metadata, READ, "read_tags", dicomweb.GET_STUDY_METADATA),
+        Route("GET", f"{SERIES}/metadata", get_metadata, READ, "read_tags", dicomweb.GET_SERIES_METADATA),
+        Route("GET", f"{SOP}/metadata", get_metadata, READ, "read_tags", dicomweb.GET_INSTANCE_METADATA),
+        Route("GET", BULK_DATA, metadata.get_bulk_data, READ, "read_bulk_data", dicomweb.GET_BULK_DATA),
+        Route("GET", FRAMES, frames.get_frames, READ, "read_frames", dicomweb.GET_FRAMES),
+        Route("GET", f"{SERIES}/rendered", get_rendered, READ, "read_picture", dicomweb.GET_RENDERED_SERIES),
+        Route("GET", f"{SOP}/rendered", get_rendered, READ, "read_picture", dicomweb.GET_RENDERED_INSTANCE),
+        Route("GET", f"{FRAMES}/rendered", get_rendered, READ, "read_picture", dicomweb.GET_RENDERED_FRAMES),
+        Route("GET", f"{STUDY}/thumbnail", get_thumbnail, READ, "read_picture", dicomweb.GET_STUDY_THUMBNAIL),
+        Route("GET", f"{SERIES}/thumbnail", get_thumbnail, READ, "read_picture", dicomweb.GET_SERIES_THUMBNAIL),
+        Route("GET", f"{SOP}/thumbnail", get_thumbnail, READ, "read_picture", dicomweb.GET_INSTANCE_THUMBNAIL),
+        Route("GET", f"{FRAMES}/thumbnail", get_thumbnail, READ, "read_picture", dicomweb.GET_FRAME_THUMBNAIL),
     ]
-    routes += dicomweb_routes()
     if settings.dev_mode:
-        routes.append(Route("GET", f"{PATIENT}/token", tokens.give_token, public=True))
+        routes.append(Route("GET", f"{PATIENT}/token", tokens.get_token, PUBLIC, UNAUDITED, api.GET_TOKEN))
     return routes
-
-
-def dicomweb_routes() -> list[Route]:
-    """Return the routes of DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS."""
-    return [
-        Route("POST", f"{DICOMWEB}/studies", store.store, WRITE),
-        Route("POST", STUDY, store.store, WRITE),
-        Route("GET", f"{DICOMWEB}/studies", query.find_studies, READ),
-        Route("GET", f"{DICOMWEB}/series", query.find_series, READ),
-        Route("GET", f"{DICOMWEB}/instances", query.find_instances, READ),
-        Route("GET", f"{STUDY}/series", query.find_series, READ),
-        Route("GET", f"{STUDY}/instances", query.find_instances, READ),
-        Route("GET", f"{SERIES}/instances", query.find_instances, READ),
-        Route("GET", STUDY, retrieve.retrieve, READ),
-        Route("GET", SERIES, retrieve.retrieve, READ),
-        Route("GET", SOP_INSTANCE, retrieve.retrieve, READ),
-        *(Route("GET", f"{path}/metadata", metadata.get_metadata, READ) for path in (STUDY, SERIES, SOP_INSTANCE)),
-        Route("GET", f"{SOP_INSTANCE}/bulkdata/{{path}}", metadata.get_bulk_data, READ),
-        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}", frames.get_frames, READ),
-        Route("GET", f"{SERIES}/rendered", pictures.get_rendered, READ),
-        Route("GET", f"{SOP_INSTANCE}/rendered", pictures.get_rendered, READ),
-        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/rendered", pictures.get_rendered, READ),
-        *(Route("GET", f"{path}/thumbnail", pictures.get_thumbnail, READ) for path in (STUDY, SERIES, SOP_INSTANCE)),
-        Route("GET", f"{SOP_INSTANCE}/frames/{{frames}}/thumbnail", pictures.get_thumbnail, READ),
-    ]
-
-
-def route_scopes(routes: list[Route]) -> Mapping[tuple[str, str], str]:
-    """Return the scope that each private route asks of a token, by method and path.
-
-    Raises
-    ------
-    ValueError
-        Where a route does not say who may use it.
-    """
-    for route in routes:
-        if route.public == (route.scope in SCOPES):
-            raise ValueError(f"{route.method} {route.path} is either public, or names the scope that it needs.")
-    return {(route.method, route.path): route.scope for route in routes if route.scope is not None}
-
-
-def add_routes(router: web.UrlDispatcher, routes: list[Route]) -> frozenset[tuple[str, str]]:
-    """Put routes into a router.
-
-    Returns
-    -------
-    frozenset of (str, str)
-        Method and path of those that are public.
-    """
-    for route in routes:
-        # A segment may hold anything but a slash; what it may mean is looked at after the token.
-        path = re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", route.path)
-        if route.method == hdrs.METH_GET:
-            router.add_get(path, route.handler, allow_head=True, expect_handler=expect_nothing)
-        else:
-            router.add_route(route.method, path, route.handler, expect_handler=expect_nothing)
-    return frozenset((route.method, route.path) for route in routes if route.public)

@@ -29,8 +29,8 @@ CATALOGUE_PARAMETERS = CatalogueParameters()
 # between commas; a tag may be written with one of its own
 _FIELD = re.compile(r"(?:\(?(?<![0-9A-Fa-f])[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}(?![0-9A-Fa-f])|[^,])+")
 
-LEFT_OUT = "Some files have long or binary values, or more of them than the index takes, where the search looked."
-UNCHECKED = "There are more candidates than one search can try; make the search narrower."
+LEFT_OUT = "The search may have missed files: some values are too long or too many for the index, or they are binary."
+UNCHECKED = "The search has too many candidates to check them all. Make it narrower."
 
 
 async def list_documents(request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ async def list_documents(request: web.Request) -> web.Response:
         store = request.app[CONTEXT].store
         instances, more = await store.instances.list_newest(request[CALLER].patient_id, limit, offset)
         body = orjson.dumps({"instances": [summarize(each) for each in instances]}, option=orjson.OPT_UTC_Z)
-        return _page(request, body, limit, offset + limit if more else None)
+        return _page_response(request, body, limit, offset + limit if more else None)
     options = Options(
         asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
     )
@@ -73,7 +73,7 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
         answer = {"instances": shown, "incomplete": hits.left_out or hits.unchecked}
         return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
 
-    response = _page(request, await asyncio.to_thread(encode), page.limit, hits.next_offset)
+    response = _page_response(request, await asyncio.to_thread(encode), page.limit, hits.next_offset)
     for told, text in ((hits.left_out, LEFT_OUT), (hits.unchecked, UNCHECKED)):
         if told:
             response.headers.add("Warning", f'299 - "{text}"')
@@ -89,10 +89,10 @@ async def list_tags(request: web.Request) -> web.Response:
     )
     rows, more = catalogue.rows(limit, offset)
     body = await asyncio.to_thread(orjson.dumps, {"tags": rows, "incomplete": not catalogue.complete})
-    return _page(request, body, limit, offset + limit if more else None)
+    return _page_response(request, body, limit, offset + limit if more else None)
 
 
-def _page(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:
+def _page_response(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:
     response = web.Response(body=body, content_type="application/json")
     if next_offset is not None:
         query = [(name, value) for name, value in request.query.items() if name not in {"limit", "offset"}]
@@ -104,7 +104,7 @@ def _page(request: web.Request, body: bytes, limit: int, next_offset: int | None
 def _fields(values: list[str]) -> dict[str, TagPath]:
     names = dict.fromkeys(name.strip(" ") for value in values for name in _FIELD.findall(value))
     if len(names) > MAX_FIELDS:
-        raise Invalid(f"The parameter fields names more than {MAX_FIELDS} paths.")
+        raise Invalid(f"The parameter fields may name at most {MAX_FIELDS} paths.")
     return {name: _field(name) for name in names}
 
 
@@ -112,11 +112,11 @@ def _field(name: str) -> TagPath:
     try:
         return parse_field_path(name)
     except Invalid as error:
-        raise Invalid(f"The parameter fields cannot be used: {error.detail}") from None
+        raise Invalid(f"Invalid fields: {error.detail}") from None
 
 
 def _path(parameter: str, text: str) -> TagPath:
     try:
         return parse_index_path(text)
     except Invalid as error:
-        raise Invalid(f"The parameter {parameter} cannot be used: {error.detail}") from None
+        raise Invalid(f"Invalid {parameter}: {error.detail}") from None

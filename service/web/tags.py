@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from schemas.http import NoParameters
 from service.usecases import tags
 from service.web.app_keys import CALLER, CONTEXT
-from service.web.negotiation import DICOM_JSON, JSON, choose
+from service.web.negotiation import DICOM_JSON, JSON, Offer, accept_header, choose
 from service.web.path import dicom_id_of, path_segment
 
 HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Access-Token, Authorization"}
 
 NO_PARAMETERS = NoParameters()
+TAG_OFFERS = (Offer(JSON),)
+TAGS_OFFERS = (Offer(JSON), Offer(DICOM_JSON))
 
 
 async def get_tag(request: web.Request) -> web.Response:
     """Return one element, simplified."""
     NO_PARAMETERS.read(request.query.items())
-    choose(_accept(request), (JSON,))
+    choose(accept_header(request), TAG_OFFERS)
     body = await tags.read_tag(
         request.app[CONTEXT],
         request[CALLER].patient_id,
@@ -31,7 +33,7 @@ async def get_tag(request: web.Request) -> web.Response:
 async def get_tags(request: web.Request) -> web.Response:
     """Return all elements: simplified, or in the DICOM JSON Model (PS3.18 Annex F)."""
     NO_PARAMETERS.read(request.query.items())
-    media_type = choose(_accept(request), (JSON, DICOM_JSON))
+    media_type = choose(accept_header(request), TAGS_OFFERS).media_type
     context, patient_id, dicom_id = request.app[CONTEXT], request[CALLER].patient_id, dicom_id_of(request)
     if media_type == DICOM_JSON:
         instance = request.rel_url.raw_path.rpartition("/")[0]
@@ -40,7 +42,3 @@ async def get_tags(request: web.Request) -> web.Response:
     else:
         body = await tags.read_tags(context, patient_id, dicom_id)
     return web.Response(body=body, content_type=media_type, headers=HEADERS)
-
-
-def _accept(request: web.Request) -> str | None:
-    return ", ".join(request.headers.getall(hdrs.ACCEPT, ())) or None

@@ -16,14 +16,14 @@ from service.web.path import patient_id_of
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
 
-async def give_token(request: web.Request) -> web.Response:
+async def get_token(request: web.Request) -> web.Response:
     """Make a token for the patient of the path; the cookie carries it to Postman, and is no credential here."""
     settings = request.app[SETTINGS]
     secret = settings.jwt_secret
     assert settings.dev_mode and secret is not None  # noqa: S101 - the route is not there otherwise
     if not is_loopback(_host_name(request.host)):
         # A page of elsewhere whose name was made to resolve to this machine (DNS rebinding) could read the answer.
-        raise NotFound("Tokens are given on a loopback address only, such as http://127.0.0.1.")
+        raise NotFound("Tokens are issued at a loopback address only, for example http://127.0.0.1.")
     lifetime = settings.token_lifetime
     token = mint_token(
         secret,

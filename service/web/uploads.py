@@ -12,7 +12,8 @@ from service.errors import Invalid, UnsupportedMediaType
 from service.usecases import ingest
 from service.web import bodies
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
-from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of, parse_parameters
+from service.web.field_values import parse_list, parse_parameters
+from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of
 from service.web.negotiation import DICOM
 
 FILE_TYPES = frozenset({DICOM, "application/octet-stream"})
@@ -42,7 +43,7 @@ async def upload(request: web.Request) -> web.Response:
         part = await _first_file(form)
         file_name, chunks = kept_name(part.file_name), _only_file(form, part)
     else:
-        raise UnsupportedMediaType(f"An upload is a multipart/form-data form with one file, or {DICOM}.")
+        raise UnsupportedMediaType(f"The body must be multipart/form-data with one file, or {DICOM}.")
     patient_id = request[CALLER].patient_id
     stored = await ingest.store_upload(
         context, patient_id, file_name, chunks, respond_async=prefers_async(request.headers.getall("Prefer", ()))
@@ -60,19 +61,18 @@ def _answer(request: web.Request, stored: ingest.Stored) -> web.Response:
     if pending and prefers_async(request.headers.getall("Prefer", ())):
         response.headers["Preference-Applied"] = "respond-async"
     if stored.truncated_at is not None:
-        response.headers.add("Warning", f'299 - "The file ends within an element, at byte {stored.truncated_at}."')
+        response.headers.add(
+            "Warning", f'299 - "The file is truncated: it ends within an element, at byte {stored.truncated_at}."'
+        )
     if stored.problems:
-        response.headers.add("Warning", f'299 - "{stored.problems} elements could not be converted."')
+        elements = "1 element" if stored.problems == 1 else f"{stored.problems} elements"
+        response.headers.add("Warning", f'299 - "{elements} could not be converted."')
     return response
 
 
 def prefers_async(values: list[str] | tuple[str, ...]) -> bool:
     """Return whether `Prefer` (RFC 7240) asks for an answer before the work is done."""
-    return any(
-        preference.partition(";")[0].strip().lower() == "respond-async"
-        for value in values
-        for preference in value.split(",")
-    )
+    return any(preference == "respond-async" for preference, _ in parse_list(", ".join(values)))
 
 
 async def _first_file(form: MultipartParser) -> Part:
@@ -80,13 +80,15 @@ async def _first_file(form: MultipartParser) -> Part:
     while (part := await form.next_part()) is not None:
         if _is_file(part):
             if part.content_type is not None and part.content_type not in FILE_TYPES:
-                raise UnsupportedMediaType(f"The file's part is {DICOM}, application/octet-stream, or has no type.")
+                raise UnsupportedMediaType(
+                    f"The type of the file in the form must be {DICOM} or application/octet-stream, or absent."
+                )
             if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
-                raise UnsupportedMediaType("The file's part has no transfer encoding: send the file as it is.")
+                raise UnsupportedMediaType("The file in the form must not have a transfer encoding.")
             if "content-encoding" in part.headers:
-                raise UnsupportedMediaType("The file's part has no Content-Encoding: send the file as it is.")
+                raise UnsupportedMediaType("The file in the form must not have a Content-Encoding.")
             return part
-    raise Invalid("The form has no file. Send one, for example: curl -F 'body=@CT.dcm;type=application/dicom'")
+    raise Invalid("The form has no file. Send one, for example with curl -F 'body=@CT.dcm;type=application/dicom'.")
 
 
 async def _only_file(form: MultipartParser, part: Part) -> AsyncIterator[bytes]:
@@ -95,7 +97,7 @@ async def _only_file(form: MultipartParser, part: Part) -> AsyncIterator[bytes]:
         yield piece
     while (other := await form.next_part()) is not None:
         if _is_file(other):
-            raise Invalid("The form has more than one file; send one at a time.")
+            raise Invalid("The form has more than one file. Send one at a time.")
 
 
 def _is_file(part: Part) -> bool:

@@ -145,8 +145,20 @@ def test_the_last_step_has_no_item_number_because_an_item_is_no_element():
         parse_tag_path("ReferencedImageSequence[0]")
 
 
+@pytest.mark.parametrize("word", ["SliceThicknes", "SOPInstanceUI"])
+def test_a_misspelled_keyword_is_repeated(word):
+    with pytest.raises(Invalid, match=rf"^Unknown DICOM keyword: `{word}`\.$"):
+        parse_index_path(f"ReferencedImageSequence.{word}")
+
+
+@pytest.mark.parametrize("word", ["Miller", "miller", "MILLER", "x1", "Aa" * 33])
+def test_a_word_that_may_be_a_name_is_not_repeated(word):
+    with pytest.raises(Invalid, match=r"^Unknown DICOM keyword\.$"):
+        parse_index_path(word)
+
+
 def test_a_keyword_in_the_wrong_case_is_refused_with_the_right_one():
-    with pytest.raises(Invalid, match="PatientName is one"):
+    with pytest.raises(Invalid, match="Did you mean `PatientName`"):
         parse_tag_path("patientName")
 
 

@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from service.auth.tokens import DELETE, READ, WRITE, mint_token
 from service.web.middleware import SAFE_HEADERS
-from service.web.routes import Route, all_routes, route_scopes
+from service.web.route import PUBLIC, UNAUDITED, UNDESCRIBED, Route
+from service.web.routes import all_routes
 from tests.web.routes import all_routes as routes_of
 from tests.web.routes import concrete
 from tests.web.service import SECRET
@@ -158,14 +159,19 @@ async def test_a_route_that_does_not_say_who_may_use_it_keeps_the_service_from_s
     async def handler(_):
         raise AssertionError
 
-    for wrong in (
-        Route("GET", "/new", handler),
-        Route("GET", "/new", handler, "dicom:admin"),
-        Route("GET", "/new", handler, READ, public=True),
+    for scope, action in (
+        ("dicom:admin", "read"),
+        ("", "read"),
+        (READ, UNAUDITED),
+        (PUBLIC, "read"),
     ):
         with pytest.raises(ValueError, match="GET /new"):
-            route_scopes([*all_routes(service.settings), wrong])
-    assert len(route_scopes(all_routes(dataclasses.replace(service.settings, dev_mode=False)))) > 25
+            Route("GET", "/new", handler, scope, action, UNDESCRIBED)
+    for some in ((), (READ,), (READ, "read")):
+        with pytest.raises(TypeError, match="missing"):
+            Route("GET", "/new", handler, *some)
+    routes = all_routes(dataclasses.replace(service.settings, dev_mode=False))
+    assert len([route for route in routes if route.scope is not PUBLIC]) > 25
 
 
 # --- paths ---------------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ def test_a_date_has_whole_seconds_in_gmt():
         (None, EARLIER, False),
         (None, "yesterday", False),
         (None, "Fri, 17 May 99999 12:30:15 GMT", False),
+        (None, "Fri, 17 May 99999999999999999999 12:30:15 GMT", False),
+        (None, "Fri, 17 May 2024 99999999999999999999:30:15 GMT", False),
+        (None, "Fri, 17 May 2024 12:30:15 +99999999999999999999", False),
     ],
 )
 def test_what_the_caller_has_already(tag, since, expected):

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from service.errors import Overloaded, TooManyRequests
-from service.web.admission import Slots
+from service.web.admission import Admission
 from service.web.connections import room_for
 from service.workers.pool import WorkerPool
 
@@ -49,10 +49,10 @@ async def until(what, seconds=5):
         await asyncio.sleep(0.01)
 
 
-def slots_of(service):
-    from service.web.app_keys import SLOTS
+def admissions_of(service):
+    from service.web.app_keys import ADMISSIONS
 
-    return service.app[SLOTS]
+    return service.app[ADMISSIONS]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -76,7 +76,7 @@ async def begin(start, monkeypatch):
 async def test_more_uploads_than_there_are_slots_are_refused_and_told_when_to_come_again(begin, ct):
     service = await begin(max_uploads=3, max_uploads_per_patient=2)
     stalled = [await begin_upload(service, "p-1") for _ in range(2)]
-    await until(lambda: slots_of(service).uploads.held == 2)
+    await until(lambda: admissions_of(service).uploads.admitted == 2)
     answer = await service.upload("p-1", ct)
     assert (answer.status, answer.headers["Retry-After"], answer.json()["code"]) == (429, "2", "too-many-requests")
     stow = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=x'}
@@ -85,23 +85,23 @@ async def test_more_uploads_than_there_are_slots_are_refused_and_told_when_to_co
     ).status == 429
     assert (await service.upload("p-2", ct)).status == 200
     stalled.append(await begin_upload(service, "p-2"))
-    await until(lambda: slots_of(service).uploads.held == 3)
+    await until(lambda: admissions_of(service).uploads.admitted == 3)
     answer = await service.upload("p-3", ct)
     assert (answer.status, answer.json()["code"]) == (503, "overloaded")
     # Reading is not uploading.
     assert (await service.ask("GET", "/patient/p-1/dicom", patient="p-1")).status == 200
     for _, writer in stalled:
         writer.close()
-    await until(lambda: slots_of(service).uploads.held == 0)
+    await until(lambda: admissions_of(service).uploads.admitted == 0)
     assert (await service.upload("p-1", ct)).status == 200
 
 
 async def test_a_slot_is_waited_for_by_the_same_patient_and_by_nobody_else():
-    slots = Slots(limit=20, per_patient=1, wait=0.1)
+    admission = Admission(limit=20, per_patient=1, wait=0.1)
     order = []
 
     async def work(patient, number, seconds):
-        async with slots.hold(patient):
+        async with admission.admit(patient):
             order.append(number)
             await asyncio.sleep(seconds)
 
@@ -115,38 +115,38 @@ async def test_a_slot_is_waited_for_by_the_same_patient_and_by_nobody_else():
     with contextlib.suppress(asyncio.CancelledError):
         await slow
     await work("a", 7, 0)
-    assert slots.held == 0
-    assert slots._lanes == {}
+    assert admission.admitted == 0
+    assert admission._shares == {}
 
 
 async def test_who_waits_is_bounded_too():
-    slots = Slots(limit=10, per_patient=1, wait=5)
-    of_one = [slots.hold("a") for _ in range(4)]
+    admission = Admission(limit=10, per_patient=1, wait=5)
+    of_one = [admission.admit("a") for _ in range(4)]
     held = [asyncio.create_task(each.__aenter__()) for each in of_one]
     await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
-        async with slots.hold("a"):
+        async with admission.admit("a"):
             pass
-    many = [slots.hold(f"p-{number}") for number in range(6)]
+    many = [admission.admit(f"p-{number}") for number in range(6)]
     for each in many:
         await each.__aenter__()
     with pytest.raises(Overloaded):
-        async with slots.hold("z"):
+        async with admission.admit("z"):
             pass
     for each in held:
         each.cancel()
     for each in many:
         await each.__aexit__(None, None, None)
     await asyncio.gather(*held, return_exceptions=True)
-    assert slots.held == 1  # the first one did not wait, and holds its slot
+    assert admission.admitted == 1  # the first one did not wait, and is admitted
 
 
 async def test_what_a_handler_runs_out_of_time_for_is_not_taken_for_a_full_slot():
-    slots = Slots(limit=1, per_patient=1, wait=1)
+    admission = Admission(limit=1, per_patient=1, wait=1)
     with pytest.raises(TimeoutError):
-        async with slots.hold("a"):
+        async with admission.admit("a"):
             raise TimeoutError
-    assert slots.held == 0
+    assert admission.admitted == 0
 
 
 # --- callers that are slow, or do nothing
@@ -167,7 +167,7 @@ async def test_a_body_that_comes_a_byte_at_a_time_is_given_up_however_regular_it
     assert (status, problem["status"]) == (408, 408)
     trickling.cancel()
     writer.close()
-    await until(lambda: slots_of(service).uploads.held == 0)
+    await until(lambda: admissions_of(service).uploads.admitted == 0)
 
 
 async def test_a_body_that_is_slow_and_fast_enough_is_taken(begin, ct):
@@ -246,11 +246,11 @@ async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(beg
     )
     path = await large_original(service, ct)
     connection = ask_and_read_nothing(service, path)
-    await until(lambda: slots_of(service).others.held == 1)
+    await until(lambda: admissions_of(service).others.admitted == 1)
     await asyncio.sleep(0.2)
     answer = await service.ask("GET", path, patient="p-1", headers={"Accept": "application/json"})
     assert (answer.status, answer.headers["Retry-After"]) == (429, "2")
-    await until(lambda: slots_of(service).others.held == 0, 6)
+    await until(lambda: admissions_of(service).others.admitted == 0, 6)
     assert (await service.ask("GET", path, patient="p-1", headers={"Accept": "application/json"})).status == 200
     connection.close()
 
@@ -277,8 +277,8 @@ async def test_too_much_that_nobody_takes_is_given_up_sooner(begin, ct, monkeypa
     service = await begin(max_upload_bytes=64 << 20)  # where an answer has 30 s
     path = await large_original(service, ct)
     connections = [ask_and_read_nothing(service, path) for _ in range(3)]
-    await until(lambda: slots_of(service).others.held == 3)
-    await until(lambda: slots_of(service).others.held == 0, 6)
+    await until(lambda: admissions_of(service).others.admitted == 3)
+    await until(lambda: admissions_of(service).others.admitted == 0, 6)
     for each in connections:
         each.close()
 
@@ -299,7 +299,7 @@ async def test_the_connection_that_was_idle_longest_makes_room_for_a_new_one(beg
 async def test_a_connection_beyond_those_that_work_is_refused_with_a_problem(begin):
     service = await begin(max_connections=2)
     busy = [await begin_upload(service, "p-1") for _ in range(2)]
-    await until(lambda: slots_of(service).uploads.held == 2)
+    await until(lambda: admissions_of(service).uploads.admitted == 2)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     status, headers, problem = await answer_of(reader)
     assert (status, headers["retry-after"], problem["status"]) == (503, "2", 503)

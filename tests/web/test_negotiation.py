@@ -1,11 +1,9 @@
 """Accept and content-type: which representation a caller gets."""
 
-import time
-
 import pytest
 
-from service.errors import Invalid, NotAcceptable
-from service.web.negotiation import DICOM, DICOM_JSON, JSON, PNG, choose, choose_document, parse_accept
+from service.errors import BadParameter, Invalid, NotAcceptable
+from service.web.negotiation import DICOM, DICOM_JSON, JSON, PNG, Offer, choose, choose_document, parse_accept
 
 FIREFOX_IMG = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
 CHROME_PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -61,9 +59,32 @@ def test_another_content_type_cannot_be_worked_with(content_type):
 
 
 def test_a_closer_range_outranks_a_wider_one_whatever_their_order():
-    assert choose("application/*;q=0.9, application/json;q=0.1", (JSON, DICOM_JSON)) == DICOM_JSON
-    assert choose("application/json;q=0.1, application/*;q=0.9", (JSON, DICOM_JSON)) == DICOM_JSON
-    assert choose("*/*", (JSON, DICOM_JSON)) == JSON
+    offers = (Offer(JSON), Offer(DICOM_JSON))
+    assert choose("application/*;q=0.9, application/json;q=0.1", offers) == Offer(DICOM_JSON)
+    assert choose("application/json;q=0.1, application/*;q=0.9", offers) == Offer(DICOM_JSON)
+    assert choose("*/*", offers) == Offer(JSON)
+
+
+def test_what_is_named_is_preferred_to_what_anything_lets_in_and_what_is_named_first_to_the_rest():
+    offers = (Offer(JSON), Offer(DICOM_JSON))
+    assert choose("*/*, application/dicom+json", offers) == Offer(DICOM_JSON)
+    assert choose("application/dicom+json, application/json", offers) == Offer(DICOM_JSON)
+    assert choose("application/dicom+json;q=0.5, application/json;q=0.5, */*;q=0.4", offers) == Offer(DICOM_JSON)
+
+
+def test_a_multipart_answer_is_asked_for_as_one_and_by_the_type_of_its_parts():
+    one, parts = Offer(DICOM), Offer(DICOM, multipart=True)
+    assert choose("application/dicom", (parts, one)) == one
+    assert choose('multipart/related; type="application/dicom"', (one, parts)) == parts
+    assert choose("multipart/related; type=application/dicom; q=0.1, application/dicom; q=0.2", (parts, one)) == one
+    with pytest.raises(NotAcceptable, match="application/dicom"):
+        choose("multipart/related; type=image/png", (one, parts))
+
+
+def test_a_list_of_more_than_a_hundred_types_is_refused():
+    assert len(parse_accept("image/png, " * 100)) == 100
+    with pytest.raises(BadParameter, match="100"):
+        parse_accept("image/png," * 101)
 
 
 @pytest.mark.parametrize("quality", ["q=2", "q=-1", "q=abc", "q=0.1234", "q=1.1", "q=\u0661"])
@@ -74,10 +95,3 @@ def test_an_element_with_a_quality_that_is_none_is_passed_over(quality):
 def test_parameters_are_read_with_their_quotes_undone():
     (only,) = parse_accept(r'multipart/related; Type="application/dicom"; x="a\"b"')
     assert only.parameters == {"type": "application/dicom", "x": 'a"b'}
-
-
-@pytest.mark.parametrize("text", ["," * 4000, ";" * 4000, '"' * 4000, 'a/b;x="' * 900, "a/b," * 2000, "\\" * 4000])
-def test_strange_headers_take_no_time(text):
-    begun = time.process_time()
-    parse_accept(text)
-    assert time.process_time() - begun < 0.5

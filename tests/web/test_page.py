@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from service.web.page import FOLDER
+from service.web.static_files import FOLDER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

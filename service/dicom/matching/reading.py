@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from service.dicom.dictionary import keyword_of
 from service.dicom.matching.conditions import Condition, During, Like, Moment, Options, WordLike
 from service.dicom.matching.values import read_tests
-from service.dicom.paths import Step, TagPath, parse_index_path
+from service.dicom.paths import Step, TagPath, UnknownKeyword, parse_index_path
 from service.errors import Invalid, NotFound
 
 MAX_CONDITIONS = 50
@@ -65,12 +65,14 @@ def read_path(name: str) -> TagPath:
     Raises
     ------
     Invalid
-        It is none. The sentence does not repeat it: what stands in the wrong place may be a patient's name.
+        It is none. The sentence repeats a misspelled keyword and nothing else: it may be a patient's name.
     """
     try:
         return parse_index_path(name)
+    except UnknownKeyword as error:
+        raise Invalid(f"Unknown parameter or {error.detail.removeprefix('Unknown ')}") from None
     except (Invalid, NotFound) as error:
-        raise Invalid(f"A parameter is not known here, and it is no tag: {error.detail}") from None
+        raise Invalid(f"Unknown parameter, and not a valid path of an element: {error.detail}") from None
 
 
 def check_value(value: str) -> None:

@@ -12,16 +12,10 @@ from service.errors import Invalid, TooLarge
 from service.usecases.dicomweb.frames import Frame, iter_frames
 from service.usecases.dicomweb.scope import Member, Scope, find_one
 from service.web.app_keys import CONTEXT, DICOM_IDS
-from service.web.dicomweb.media_types import (
-    EXPLICIT_LITTLE_ENDIAN,
-    OCTETS,
-    Offer,
-    accept_of,
-    choose_offer,
-    image_types,
-)
+from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
+from service.web.negotiation import Offer, choose
 from service.web.path import path_segment
 
 MAX_FRAMES = 10_000
@@ -74,7 +68,7 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     values = (facts or {"elements": {}})["elements"].get("NumberOfFrames", {}).get("Value") or [1]
     count = values[0] if isinstance(values[0], int) and values[0] > 0 else 1
     if count > MAX_FRAMES:
-        raise TooLarge(f"At most {MAX_FRAMES} frames are given at once; ask for them by their numbers.")
+        raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
     frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
     if chosen.multipart:
         return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
@@ -94,9 +88,9 @@ def frame_list(request: web.Request) -> list[int]:
     text = path_segment(request, "frames")
     numbers = [int(number) for number in text.split(",")] if _LIST.fullmatch(text) else [0]
     if min(numbers) < 1:
-        raise Invalid("Frames are a list of numbers from 1, such as 1,2,5.")
+        raise Invalid("Frames must be a list of numbers from 1, for example 1,2,5.")
     if len(numbers) > MAX_FRAMES:
-        raise Invalid(f"One request names at most {MAX_FRAMES} frames.")
+        raise Invalid(f"A request may name at most {MAX_FRAMES} frames.")
     return numbers
 
 
@@ -124,7 +118,7 @@ def choose_frames(accept: str | None, stored: str, *, single: bool, whole: bool 
         ]
     if single or whole:
         decoded.append(Offer(OCTETS, transfer_syntaxes=native, stored=False))
-    chosen = choose_offer(accept, as_stored + decoded)
+    chosen = choose(accept, as_stored + decoded)
     return chosen, chosen in decoded
 
 

@@ -17,10 +17,10 @@ from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, member_url
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import send_pixel_data
-from service.web.dicomweb.media_types import OCTETS, Offer, accept_of, choose_offer, image_types
+from service.web.dicomweb.media_types import OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
-from service.web.negotiation import DICOM_JSON, JSON
+from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
 from service.web.path import path_segment
 from service.web.streams import stream
 
@@ -35,7 +35,7 @@ PIXEL_DATA = parse_tag_path("PixelData")
 async def get_metadata(request: web.Request) -> web.StreamResponse:
     """Return the datasets without their bulk data, as a JSON list that is sent while it is read."""
     read_parameters(request, NO_PARAMETERS)
-    chosen = choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    chosen = choose(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
     request[DICOM_IDS] = [member.dicom_id for member in members]
@@ -89,7 +89,7 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     if parse_tag_path(path) == PIXEL_DATA and image_types(member.transfer_syntax_uid or ""):
         return await send_pixel_data(request, scope, member)
     # Bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
-    chosen = choose_offer(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
+    chosen = choose(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
     value = await read_bulk_data(context, scope.patient_id, member.dicom_id, path)
     if chosen.multipart:
 

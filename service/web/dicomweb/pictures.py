@@ -19,9 +19,10 @@ from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import frame_list
-from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.multipart import send_parts
 from service.web.dicomweb.requests import HEADERS, answers, scope_of
+from service.web.negotiation import Offer, choose
 
 JPEG, PNG = "image/jpeg", "image/png"
 THUMBNAIL_SIZE = 128
@@ -31,6 +32,7 @@ MAX_PICTURES = 100
 
 _DECIMAL = re.compile(DECIMAL)
 _NUMBER = re.compile(r"(-?[0-9]{1,6}(\.[0-9]{0,6})?)?", re.ASCII)
+FUNCTION_NAMES = ", ".join(each.lower().replace("_", "-") for each in FUNCTIONS)
 KNOWN = ("accept", "window", "viewport", "quality", "annotation", "iccprofile")
 
 
@@ -60,13 +62,13 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
     context, scope = request.app[CONTEXT], scope_of(request)
     numbers = frame_list(request) if "frames" in request.match_info else None
     if numbers and len(numbers) > MAX_PICTURES:
-        raise Invalid(f"One request has at most {MAX_PICTURES} frames rendered.")
+        raise Invalid(f"One request may render at most {MAX_PICTURES} frames.")
     member = await _shown(context, scope)
     request[DICOM_IDS] = (member.dicom_id,)
     offers = [Offer(kind, multipart=True) for kind in (JPEG, PNG)]
     if numbers is None or len(numbers) == 1:
         offers = [Offer(JPEG), Offer(PNG), *offers]
-    chosen = choose_offer(accept_of(request), offers)
+    chosen = choose(accept_of(request), offers)
     if not chosen.multipart:
         number = (numbers or [1])[0]
         fitted = await _fit(context, scope, member, wanted, [number])
@@ -89,7 +91,7 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
 async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     """Return a small picture of a study, a series, an instance or a frame."""
     wanted = read_wanted(request)
-    chosen = choose_offer(accept_of(request), (Offer(JPEG), Offer(PNG)))
+    chosen = choose(accept_of(request), (Offer(JPEG), Offer(PNG)))
     context, scope = request.app[CONTEXT], scope_of(request)
     numbers = frame_list(request) if "frames" in request.match_info else [1]
     member = await _shown(context, scope)
@@ -131,10 +133,10 @@ async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, Sequ
             frames = max(_number(elements, "NumberOfFrames"), 1)
             left -= frames
             if left < 0:
-                raise TooLarge(f"One request has at most {MAX_PICTURES} frames rendered.")
+                raise TooLarge(f"One request may render at most {MAX_PICTURES} frames.")
             found.append((member, range(1, frames + 1)))
     if not found:
-        raise NotRenderable("This object has no pixels.")
+        raise NotRenderable("None of these instances has pixel data.")
     return found
 
 
@@ -155,7 +157,7 @@ async def _fit(context: Context, scope: Scope, member: Member, wanted: Wanted, n
         raise NotFound(f"There is no such {scope.noun}.")
     rows, columns, frames = (_number(facts["elements"], keyword) for keyword in ("Rows", "Columns", "NumberOfFrames"))
     if max(numbers) > max(frames, 1):
-        raise NotFound("This instance has no such frame.")
+        raise NotFound("The instance has no such frame.")
     if wanted.viewport is None or rows < 1 or columns < 1:
         return wanted
     left, top = (edge or 0 for edge in wanted.region[:2])
@@ -163,7 +165,7 @@ async def _fit(context: Context, scope: Scope, member: Member, wanted: Wanted, n
     across = min(left + abs(width), columns) - max(left, 0)
     down = min(top + abs(height), rows) - max(top, 0)
     if across < 1 or down < 1:
-        raise Invalid("There is no part of the image in that region.")
+        raise Invalid("Invalid viewport: the region lies outside the image.")
     region, longest = (left, top, width, height), max(across, down)
     size = min(max(1, round(longest * min(wanted.viewport[0] / across, wanted.viewport[1] / down))), MAX_SIDE)
     asked = replace(
@@ -208,21 +210,21 @@ def read_wanted(request: web.Request) -> Wanted:
     given: dict[str, str] = {}
     for name, value in request.query.items():
         if name not in KNOWN:
-            raise Invalid(f"The request has a parameter that is not known here; known are: {', '.join(KNOWN)}.")
+            raise Invalid(f"Unknown parameter. Use: {', '.join(KNOWN)}.")
         if name in given and name != "accept":
-            raise Invalid(f"The parameter {name} is given more than once.")
+            raise Invalid(f"The parameter {name} may be given only once.")
         given[name] = value
     made = RenderRequest()
     if "annotation" in given:
-        raise Invalid("Annotations are not drawn here; leave the parameter annotation out.")
+        raise Invalid("Annotations are not supported. Omit the parameter annotation.")
     if given.get("iccprofile", "no") not in ("no", "srgb"):
-        raise Invalid("Pictures have no ICC profile; iccprofile can be 'no'.")
+        raise Invalid("ICC profiles are not supported. The only value of iccprofile is no.")
     if "window" in given:
         made = replace(made, **_window(given["window"]))
     if "quality" in given:
         quality = given["quality"]
         if not (quality.isascii() and quality.isdigit() and 1 <= int(quality[:9]) <= 100):
-            raise Invalid("The quality is a whole number from 1 to 100.")
+            raise Invalid("Invalid quality: the value must be a whole number from 1 to 100.")
         made = replace(made, quality=int(quality))
     if "viewport" not in given:
         return Wanted(made)
@@ -231,7 +233,7 @@ def read_wanted(request: web.Request) -> Wanted:
 
 def _window(text: str) -> dict[str, Any]:
     """Read center, width and function (PS3.18 8.3.5.1.4)."""
-    sentence = f"A window is center, width and {', '.join(each.lower().replace('_', '-') for each in FUNCTIONS)}."
+    sentence = f"Invalid window: give a center, a width greater than zero and, optionally, one of {FUNCTION_NAMES}."
     parts = text.split(",")
     if len(parts) not in (2, 3):
         raise Invalid(sentence)
@@ -253,12 +255,15 @@ def _viewport(text: str) -> tuple[tuple[int, int], tuple[int | None, ...]]:
     """Read the width and height of a viewport, and the region of the image that it shows (PS3.18 8.3.5.1.3)."""
     parts = [part.strip() for part in text.split(",")]
     if not 2 <= len(parts) <= 6:
-        raise Invalid("A viewport is its width and height, and the left, top, width and height of a region, in pixels.")
+        raise Invalid(
+            "Invalid viewport: the value must be a width and a height, optionally followed by a region's left, top, "
+            "width and height."
+        )
     if not all(part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= MAX_SIDE for part in parts[:2]):
-        raise Invalid(f"A viewport's width and height are whole numbers from 1 to {MAX_SIDE}.")
+        raise Invalid(f"Invalid viewport: the width and the height must be whole numbers from 1 to {MAX_SIDE}.")
     if not all(_NUMBER.fullmatch(part) for part in parts[2:]):
-        raise Invalid("The region that a viewport shows is the numbers of its left, top, width and height.")
+        raise Invalid("Invalid viewport: the left, top, width and height of the region must be numbers.")
     region = [round(float(part)) if part else None for part in parts[2:]]
     if 0 in region[2:]:
-        raise Invalid("The region that a viewport shows has a width and a height.")
+        raise Invalid("Invalid viewport: the width and the height of the region must not be zero.")
     return (int(parts[0]), int(parts[1])), (*region, *[None] * (4 - len(region)))

@@ -15,9 +15,9 @@ from service.errors import Invalid
 from service.usecases.dicomweb.results import QidoQuery
 from service.usecases.dicomweb.search import search
 from service.web.app_keys import CONTEXT
-from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.requests import HEADERS, answers, root_url, scope_of
-from service.web.negotiation import DICOM_JSON, JSON
+from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
 
 MAX_RESULTS = 1000
 """Results of one answer, asked for or not; where there are more, a Warning says so."""
@@ -50,7 +50,7 @@ async def find_instances(request: web.Request) -> web.StreamResponse:
 
 
 async def _answer(request: web.Request, level: str) -> web.StreamResponse:
-    chosen = choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    chosen = choose(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     wanted = read_search(request, level)
     page = await search(request.app[CONTEXT], wanted, root_url(request))
     body = await asyncio.to_thread(orjson.dumps, page.datasets)
@@ -72,7 +72,7 @@ def read_search(request: web.Request, level: str) -> QidoQuery:
         Where one cannot be used.
     """
     if len(request.query) > MAX_PARAMETERS:
-        raise Invalid(f"A search has at most {MAX_PARAMETERS} parameters.")
+        raise Invalid(f"A search may have at most {MAX_PARAMETERS} parameters.")
     options = Options(**{name: _switch(request, word) for word, name in _SWITCHES.items()}, standard=True)
     asked: list[tuple[str, str]] = []
     include: list[Step] = []
@@ -110,7 +110,7 @@ def _fields(value: str) -> list[str]:
 def _switch(request: web.Request, name: str) -> bool:
     value = _once(request, name)
     if value not in (None, "true", "false"):
-        raise Invalid(f"The parameter {name} is true or false.")
+        raise Invalid(f"Invalid {name}: the value must be true or false.")
     return value == "true"
 
 
@@ -119,12 +119,12 @@ def _whole(request: web.Request, name: str, otherwise: int) -> int:
     if value is None:
         return otherwise
     if not _DIGITS.fullmatch(value):
-        raise Invalid(f"The parameter {name} is a whole number.")
+        raise Invalid(f"Invalid {name}: the value must be a whole number.")
     return int(value)
 
 
 def _once(request: web.Request, name: str) -> str | None:
     values = request.query.getall(name, ())
     if len(values) > 1:
-        raise Invalid(f"The parameter {name} is given more than once.")
+        raise Invalid(f"The parameter {name} may be given only once.")
     return values[0] if values else None

@@ -9,9 +9,19 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from schemas.http import Parameters
-from service.errors import BadParameter, Invalid, LimitExceeded, NotAcceptable, NotRenderable, TooLarge
+from service.errors import (
+    BadParameter,
+    ExtractionFailed,
+    Invalid,
+    LimitExceeded,
+    NotAcceptable,
+    NotDicom,
+    NotRenderable,
+    TooLarge,
+)
 from service.usecases.dicomweb.scope import Scope
 from service.web.app_keys import CALLER
+from service.web.field_values import parse_list, quality_of
 from service.web.path import path_segment
 
 HEADERS = {
@@ -31,21 +41,19 @@ def answers(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> 
             raise NotAcceptable(error.detail) from error
         except LimitExceeded as error:
             raise TooLarge(error.detail) from error
-        except Invalid as error:
-            if type(error) is Invalid:
-                raise BadParameter(error.detail) from error
+        except (NotDicom, ExtractionFailed):  # the file is at fault and not the request
             raise
+        except Invalid as error:
+            raise BadParameter(error.detail) from error
 
     return translated
 
 
 def scope_of(request: web.Request) -> Scope:
     """Return what the path names."""
-    resource = request.match_info.route.resource
-    template = "" if resource is None else resource.canonical
-    uids = [
-        path_segment(request, name) if f"{{{name}}}" in template else None for name in ("study", "series", "instance")
-    ]
+    uids = (
+        path_segment(request, name) if name in request.match_info else None for name in ("study", "series", "instance")
+    )
     return Scope(request[CALLER].patient_id, *uids)
 
 
@@ -73,9 +81,5 @@ def root_url(request: web.Request) -> str:
 
 def takes_gzip(request: web.Request) -> bool:
     """Return whether the caller asks for gzip (RFC 9110, 12.5.3)."""
-    for element in ", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())).lower().split(","):
-        coding, _, parameters = element.partition(";")
-        if coding.strip() in ("gzip", "x-gzip"):
-            quality = parameters.replace(" ", "").removeprefix("q=")
-            return not (parameters and quality.strip("0.") == "")
-    return False
+    codings = dict(parse_list(", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))))
+    return any(quality_of(codings[name]) for name in ("gzip", "x-gzip") if name in codings)

@@ -16,10 +16,10 @@ from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.usecases.instances import open_original
 from service.web.app_keys import CONTEXT, DICOM_IDS
-from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
-from service.web.negotiation import DICOM
+from service.web.negotiation import DICOM, Offer, choose
 from service.web.streams import stream
 
 ZIP = "application/zip"
@@ -40,7 +40,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     if scope.instance is not None:
         offers.append(Offer(DICOM, transfer_syntaxes=common))
     offers.append(Offer(ZIP))
-    chosen = choose_offer(accept_of(request), offers)
+    chosen = choose(accept_of(request), offers)
     if chosen.multipart:
         return await send_parts(request, _parts(context, scope, members), DICOM, HEADERS)
     if chosen.media_type == ZIP:

@@ -10,10 +10,11 @@ from service.errors import Invalid, UnsupportedMediaType
 from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, StowOutcome, store_part
 from service.web import bodies
 from service.web.app_keys import CONTEXT, DICOM_IDS
-from service.web.dicomweb.media_types import Offer, accept_of, choose_offer
+from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.requests import answers, read_parameters, root_url, scope_of
-from service.web.multipart import MultipartParser, boundary_of, parse_parameters
-from service.web.negotiation import DICOM, DICOM_JSON, JSON
+from service.web.field_values import parse_parameters
+from service.web.multipart import MultipartParser, boundary_of
+from service.web.negotiation import DICOM, DICOM_JSON, JSON, Offer, choose
 
 NO_PARAMETERS = NoParameters()
 
@@ -22,11 +23,11 @@ NO_PARAMETERS = NoParameters()
 async def store(request: web.Request) -> web.StreamResponse:
     """Store every file of the body, and say what became of each."""
     read_parameters(request, NO_PARAMETERS)
-    choose_offer(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
+    choose(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
     kind = parameters.get("type", DICOM).lower()
     if media_type not in ("multipart/related", DICOM) or kind != DICOM:
-        raise UnsupportedMediaType(f'Instances are stored as multipart/related; type="{DICOM}".')
+        raise UnsupportedMediaType(f'The body must be multipart/related; type="{DICOM}", or {DICOM}.')
     context, scope, root = request.app[CONTEXT], scope_of(request), root_url(request)
     outcome = StowOutcome()
     request[DICOM_IDS] = outcome.dicom_ids
@@ -43,7 +44,7 @@ async def store(request: web.Request) -> web.StreamResponse:
                 continue
             await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
         if not (outcome.stored or outcome.failed or outcome.others):
-            raise Invalid("The body has no part, and so nothing to store.")
+            raise Invalid("The body has no parts. There is nothing to store.")
     response = web.Response(status=outcome.status, body=orjson.dumps(outcome.response(root)))
     # Exactly this: some clients do not take a charset after it.
     response.headers[hdrs.CONTENT_TYPE] = DICOM_JSON

@@ -1,17 +1,10 @@
-"""The routes of DICOMweb (PS3.18), described."""
+"""The operations of DICOMweb (PS3.18)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from service.web.openapi.operation import BINARY, DICOM_JSON, Body, Operation, Response
-
-ROOT = "/patient/{patient_id}/dicomweb"
-STUDY = f"{ROOT}/studies/{{study}}"
-SERIES = f"{STUDY}/series/{{series}}"
-INSTANCE = f"{SERIES}/instances/{{instance}}"
-FRAMES = f"{INSTANCE}/frames/{{frames}}"
 
 DICOM_JSON_TYPE = "application/dicom+json"
 FILES = 'multipart/related; type="application/dicom"'
@@ -23,26 +16,28 @@ STORE_RESPONSE: dict[str, Any] = {"$ref": "#/components/schemas/DicomJsonDataset
 BOTH_JSON = {DICOM_JSON_TYPE: DICOM_JSON, "application/json": DICOM_JSON}
 RENDERED_PARAMETERS = ("Accept", "Window", "Viewport", "Quality")
 SAYS = {
-    400: "A parameter cannot be used.",
-    406: "None of the media types or transfer syntaxes that `Accept` names can be given; the sentence says which can.",
-    422: "The path has no patient id, or the file's tags could not be extracted.",
+    400: "A parameter is invalid.",
+    406: "None of the media types or transfer syntaxes in `Accept` is available; `detail` lists those that are.",
+    422: "The patient id is invalid, or the file's tags could not be extracted.",
 }
 
 _PLURALS = {"study": "studies", "series": "series", "instance": "instances"}
 
 
-def _store(operation_id: str, path: str, summary: str) -> tuple[tuple[str, str], Operation]:
-    return ("POST", path), Operation(
+def _store(operation_id: str, summary: str) -> Operation:
+    return Operation(
         operation_id,
         "STOW-RS",
         summary,
         {
-            200: Response("Everything was stored.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
-            202: Response("Some of it was stored; the dataset says what was not.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
-            409: Response("Nothing was stored; the dataset says why.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
+            200: Response("All files were stored.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
+            202: Response(
+                "Some files were stored; the dataset lists those that were not.", {DICOM_JSON_TYPE: STORE_RESPONSE}
+            ),
+            409: Response("Nothing was stored; the dataset gives the reasons.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
         },
         frozenset({400, 406, 408, 413, 415}),
-        "Each file is stored or refused for itself (PS3.18 10.5), while the body arrives. One may also come as it is.",
+        "Each file is stored or refused on its own (PS3.18 10.5). A single file may also be the whole body.",
         body=Body(
             "DICOM files.",
             {
@@ -50,18 +45,18 @@ def _store(operation_id: str, path: str, summary: str) -> tuple[tuple[str, str],
                 FILES: BINARY,
             },
         ),
-        says={**SAYS, 400: "A parameter cannot be used, or the body is not what its headers say."},
+        says={**SAYS, 400: "A parameter is invalid, or the body does not match its headers."},
     )
 
 
-def _search(operation_id: str, path: str, level: str, within: str) -> tuple[tuple[str, str], Operation]:
-    return ("GET", path), Operation(
+def _search(operation_id: str, level: str, within: str) -> Operation:
+    return Operation(
         operation_id,
         "QIDO-RS",
         f"Search for {_PLURALS[level]}{within}",
-        {200: Response("A dataset for each; none is `[]`.", BOTH_JSON, ("Warning",))},
+        {200: Response("A list with one dataset per result; it may be empty.", BOTH_JSON, ("Warning",))},
         frozenset({400, 406}),
-        "PS3.18 10.6. A `Warning` says how many more there are.",
+        "See PS3.18 10.6. A `Warning` header says how many more results there are.",
         parameters=(
             "Accept",
             "IncludeField",
@@ -76,26 +71,26 @@ def _search(operation_id: str, path: str, level: str, within: str) -> tuple[tupl
     )
 
 
-def _retrieve(operation_id: str, path: str, level: str) -> tuple[tuple[str, str], Operation]:
+def _retrieve(operation_id: str, level: str) -> Operation:
     content = {FILES: BINARY, "application/zip": BINARY}
     if level == "instance":
         content["application/dicom"] = BINARY
-    return ("GET", path), Operation(
+    return Operation(
         operation_id,
         "WADO-RS",
-        f"The files of a{'n' if level == 'instance' else ''} {level}",
-        {200: Response("The files as they came.", content, ("Content-Disposition",))},
+        f"Get the files of a{'n' if level == 'instance' else ''} {level}",
+        {200: Response("The original files.", content, ("Content-Disposition",))},
         frozenset({400, 404, 406}),
         parameters=("Accept",),
         says=SAYS,
     )
 
 
-def _metadata(operation_id: str, path: str, level: str) -> tuple[tuple[str, str], Operation]:
-    return ("GET", path), Operation(
+def _metadata(operation_id: str, level: str) -> Operation:
+    return Operation(
         operation_id,
         "WADO-RS",
-        f"The metadata of a{'n' if level == 'instance' else ''} {level}",
+        f"Get the metadata of a{'n' if level == 'instance' else ''} {level}",
         {200: Response("The datasets without bulk data.", BOTH_JSON, ("Content-Encoding",))},
         frozenset({400, 404, 406, 413}),
         parameters=("Accept", "AcceptEncoding"),
@@ -103,91 +98,86 @@ def _metadata(operation_id: str, path: str, level: str) -> tuple[tuple[str, str]
     )
 
 
-def _rendered(operation_id: str, path: str, what: str) -> tuple[tuple[str, str], Operation]:
+def _rendered(operation_id: str, what: str) -> Operation:
     content = {"image/jpeg": BINARY, "image/png": BINARY, JPEGS: BINARY, PNGS: BINARY}
-    return ("GET", path), Operation(
+    return Operation(
         operation_id,
         "WADO-RS",
-        f"{what}, rendered",
-        {200: Response("The picture; as parts every frame of what the path names.", content, ("Content-Disposition",))},
+        f"Render {what}",
+        {
+            200: Response(
+                "One image, or every frame of the resource as the parts of a multipart body.",
+                content,
+                ("Content-Disposition",),
+            )
+        },
         frozenset({400, 404, 406, 413}),
         parameters=RENDERED_PARAMETERS,
-        says={**SAYS, 406: "None of the media types is there, or there is no picture to give."},
+        says={**SAYS, 406: "None of the media types in `Accept` is available, or the resource cannot be rendered."},
     )
 
 
-def _thumbnail(operation_id: str, path: str, what: str) -> tuple[tuple[str, str], Operation]:
-    return ("GET", path), Operation(
+def _thumbnail(operation_id: str, what: str) -> Operation:
+    return Operation(
         operation_id,
         "WADO-RS",
-        f"A small picture of {what}",
-        {200: Response("The picture.", {"image/jpeg": BINARY, "image/png": BINARY}, ("Content-Disposition",))},
+        f"Get a thumbnail of {what}",
+        {200: Response("The image.", {"image/jpeg": BINARY, "image/png": BINARY}, ("Content-Disposition",))},
         frozenset({400, 404, 406, 413}),
         parameters=RENDERED_PARAMETERS,
-        says={**SAYS, 406: "None of the media types is there, or there is no picture to give."},
+        says={**SAYS, 406: "None of the media types in `Accept` is available, or the resource cannot be rendered."},
     )
 
 
-OPERATIONS: Mapping[tuple[str, str], Operation] = dict(
-    (
-        _store("storeInstances", f"{ROOT}/studies", "Store files"),
-        _store("storeInstancesOfStudy", STUDY, "Store files of a study"),
-        _search("searchStudies", f"{ROOT}/studies", "study", ""),
-        _search("searchSeries", f"{ROOT}/series", "series", ""),
-        _search("searchInstances", f"{ROOT}/instances", "instance", ""),
-        _search("searchSeriesOfStudy", f"{STUDY}/series", "series", " of a study"),
-        _search("searchInstancesOfStudy", f"{STUDY}/instances", "instance", " of a study"),
-        _search("searchInstancesOfSeries", f"{SERIES}/instances", "instance", " of a series"),
-        _retrieve("retrieveStudy", STUDY, "study"),
-        _retrieve("retrieveSeries", SERIES, "series"),
-        _retrieve("retrieveInstance", INSTANCE, "instance"),
-        _metadata("getStudyMetadata", f"{STUDY}/metadata", "study"),
-        _metadata("getSeriesMetadata", f"{SERIES}/metadata", "series"),
-        _metadata("getInstanceMetadata", f"{INSTANCE}/metadata", "instance"),
-        (
-            ("GET", f"{INSTANCE}/bulkdata/{{path}}"),
-            Operation(
-                "getInstanceBulkData",
-                "WADO-RS",
-                "The bytes of a long value",
-                {
-                    200: Response(
-                        "The bytes, little-endian.",
-                        {"application/octet-stream": BINARY, OCTETS: BINARY},
-                        ("Content-Disposition",),
-                    )
-                },
-                frozenset({400, 404, 406, 413}),
-                parameters=("Accept",),
-                says=SAYS,
-            ),
-        ),
-        (
-            ("GET", FRAMES),
-            Operation(
-                "getFrames",
-                "WADO-RS",
-                "Frames, as they are stored or decoded",
-                {
-                    200: Response(
-                        "The frames, a part each; one also without. Compressed ones may come as their image type.",
-                        {OCTETS: BINARY, "application/octet-stream": BINARY, "image/*": BINARY},
-                    )
-                },
-                frozenset({400, 404, 406, 413}),
-                "`transfer-syntax=1.2.840.10008.1.2.1` beside the type in `Accept` asks for decoded frames "
-                "(PS3.18 8.7.3), `transfer-syntax=*` for those that are stored.",
-                parameters=("Accept",),
-                says=SAYS,
-            ),
-        ),
-        _rendered("getRenderedSeries", f"{SERIES}/rendered", "An instance of the series"),
-        _rendered("getRenderedInstance", f"{INSTANCE}/rendered", "An instance's first frame"),
-        _rendered("getRenderedFrames", f"{FRAMES}/rendered", "Frames"),
-        _thumbnail("getStudyThumbnail", f"{STUDY}/thumbnail", "a study"),
-        _thumbnail("getSeriesThumbnail", f"{SERIES}/thumbnail", "a series"),
-        _thumbnail("getInstanceThumbnail", f"{INSTANCE}/thumbnail", "an instance"),
-        _thumbnail("getFrameThumbnail", f"{FRAMES}/thumbnail", "a frame"),
-    )
+STORE_INSTANCES = _store("storeInstances", "Store files")
+STORE_INSTANCES_OF_STUDY = _store("storeInstancesOfStudy", "Store files of a study")
+SEARCH_STUDIES = _search("searchStudies", "study", "")
+SEARCH_SERIES = _search("searchSeries", "series", "")
+SEARCH_INSTANCES = _search("searchInstances", "instance", "")
+SEARCH_SERIES_OF_STUDY = _search("searchSeriesOfStudy", "series", " of a study")
+SEARCH_INSTANCES_OF_STUDY = _search("searchInstancesOfStudy", "instance", " of a study")
+SEARCH_INSTANCES_OF_SERIES = _search("searchInstancesOfSeries", "instance", " of a series")
+RETRIEVE_STUDY = _retrieve("retrieveStudy", "study")
+RETRIEVE_SERIES = _retrieve("retrieveSeries", "series")
+RETRIEVE_INSTANCE = _retrieve("retrieveInstance", "instance")
+GET_STUDY_METADATA = _metadata("getStudyMetadata", "study")
+GET_SERIES_METADATA = _metadata("getSeriesMetadata", "series")
+GET_INSTANCE_METADATA = _metadata("getInstanceMetadata", "instance")
+GET_BULK_DATA = Operation(
+    "getInstanceBulkData",
+    "WADO-RS",
+    "Get the bytes of a long value",
+    {
+        200: Response(
+            "The bytes, little-endian.",
+            {"application/octet-stream": BINARY, OCTETS: BINARY},
+            ("Content-Disposition",),
+        )
+    },
+    frozenset({400, 404, 406, 413}),
+    parameters=("Accept",),
+    says=SAYS,
 )
-"""By method and path, as the routes have them."""
+GET_FRAMES = Operation(
+    "getFrames",
+    "WADO-RS",
+    "Get frames, as stored or decoded",
+    {
+        200: Response(
+            "One part per frame. A single frame may also be the whole body. Compressed frames may be images.",
+            {OCTETS: BINARY, "application/octet-stream": BINARY, "image/*": BINARY},
+        )
+    },
+    frozenset({400, 404, 406, 413}),
+    "In `Accept`, the parameter `transfer-syntax=1.2.840.10008.1.2.1` requests decoded frames and "
+    "`transfer-syntax=*` requests the stored ones (PS3.18 8.7.3).",
+    parameters=("Accept",),
+    says=SAYS,
+)
+GET_RENDERED_SERIES = _rendered("getRenderedSeries", "a representative instance of a series")
+GET_RENDERED_INSTANCE = _rendered("getRenderedInstance", "the first frame of an instance")
+GET_RENDERED_FRAMES = _rendered("getRenderedFrames", "frames")
+GET_STUDY_THUMBNAIL = _thumbnail("getStudyThumbnail", "a study")
+GET_SERIES_THUMBNAIL = _thumbnail("getSeriesThumbnail", "a series")
+GET_INSTANCE_THUMBNAIL = _thumbnail("getInstanceThumbnail", "an instance")
+GET_FRAME_THUMBNAIL = _thumbnail("getFrameThumbnail", "a frame")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -13,62 +13,38 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from schemas import http
 from schemas.dicom_json import COMPONENTS
 from service import __version__
-from service.web.openapi import dicomweb, operations
 from service.web.openapi.operation import PRIVATE_REFUSALS, PROBLEM_TYPE, PUBLIC_REFUSALS, REFUSALS, Operation, Response
 from service.web.openapi.parameters import PARAMETERS, PATH_PARAMETERS, RESPONSE_HEADERS
-
-OPERATIONS: Mapping[tuple[str, str], Operation] = {**operations.OPERATIONS, **dicomweb.OPERATIONS}
+from service.web.route import PUBLIC, UNDESCRIBED, Route
 
 TAGS = {
-    "Tokens": "Who may see what. A token's `patient_id` is the patient of the path.",
-    "Files": "Uploading, listing, searching, fetching and deleting.",
-    "Tags": "What a file says.",
-    "STOW-RS": "DICOMweb: storing (PS3.18 10.5).",
-    "QIDO-RS": "DICOMweb: searching (PS3.18 10.6).",
-    "WADO-RS": "DICOMweb: retrieving (PS3.18 10.4).",
-    "Service": "What needs no token.",
+    "Tokens": "Access tokens. The `patient_id` of a token must be the patient in the path.",
+    "Files": "Upload, list, search, fetch and delete files.",
+    "Tags": "Read the data elements of a file.",
+    "STOW-RS": "Store instances (DICOMweb, PS3.18 10.5).",
+    "QIDO-RS": "Search for studies, series and instances (DICOMweb, PS3.18 10.6).",
+    "WADO-RS": "Retrieve files, metadata, frames and rendered images (DICOMweb, PS3.18 10.4).",
+    "Service": "Operations that need no token.",
 }
 
 DESCRIPTION = """\
-Put a DICOM file in; ask for any of its tags, for its picture, and for its bytes again. Everything belongs to a patient,
-and takes a token for that patient, as `access-token: <jwt>` or `Authorization: Bearer <jwt>`. A token with a
-`scope` opens no more than what that names.
+Upload a DICOM file, then read any of its tags, view its frames as images, and download its original bytes. Every file
+belongs to a patient. Each request for a patient's data needs a token for that patient, sent as `access-token: <jwt>` or
+`Authorization: Bearer <jwt>`. If a token has a `scope`, it allows only what that scope names.
 
-Where `GET` is taken, `HEAD` is, with the same headers and no body. `OPTIONS` is answered to pages of the origins in
-`CORS_ORIGINS`. Every refusal is `application/problem+json` (RFC 9457), of one shape. Beside those that an operation
-names, a request that is not HTTP/1.1 is 400, another path 404, another method 405, and what nobody foresaw 500.
+Every GET route also supports HEAD. OPTIONS requests are answered for pages from the origins in `CORS_ORIGINS`. Every
+error is an `application/problem+json` document (RFC 9457). Besides the errors listed for each operation, the service
+returns 400 for a request that is not valid HTTP/1.1, 404 for an unknown path, 405 for an unsupported method, and 500
+for an unexpected error.
 """
 
 
-class Routed(Protocol):
-    """What is told of a route."""
-
-    @property
-    def method(self) -> str:
-        """In capitals."""
-
-    @property
-    def path(self) -> str:
-        """With `{name}` for what is variable."""
-
-    @property
-    def scope(self) -> str | None:
-        """What a token with scopes must name."""
-
-    @property
-    def public(self) -> bool:
-        """Whether it takes no token."""
-
-
-def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
+def create_document(routes: Iterable[Route]) -> dict[str, Any]:
     """Make the document of these routes.
-
-    Files that pages are made of, below `/static/`, are no part of the API. A route without a description is left out
-    (a test finds it).
 
     Parameters
     ----------
-    routes : iterable of Routed
+    routes : iterable of Route
         The table of routes.
     """
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
@@ -99,9 +75,8 @@ def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
     spec.components.security_scheme("accessToken", {"type": "apiKey", "in": "header", "name": "access-token"})
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for route in routes:
-        described = OPERATIONS.get((route.method, route.path))
-        if described is not None:
-            spec.path(route.path, operations={route.method.lower(): _operation(converter, route, described)})
+        if route.operation is not UNDESCRIBED:
+            spec.path(route.path, operations={route.method.lower(): _operation(converter, route, route.operation)})
     document: dict[str, Any] = spec.to_dict()
     for shape in _below(http.Answer):
         component = document["components"]["schemas"].get(_name(shape))
@@ -110,14 +85,14 @@ def create_document(routes: Iterable[Routed]) -> dict[str, Any]:
     return document
 
 
-def _operation(converter: OpenAPIConverter, route: Routed, described: Operation) -> dict[str, Any]:
+def _operation(converter: OpenAPIConverter, route: Route, described: Operation) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": described.operation_id,
         "tags": [described.tag],
         "summary": described.summary,
         "parameters": [*re.findall(r"\{(\w+)\}", route.path), *described.parameters],
         "responses": _responses(route, described),
-        "security": [] if route.public else [{scheme: [route.scope]} for scheme in ("accessToken", "bearer")],
+        "security": [] if route.scope is PUBLIC else [{scheme: [route.scope]} for scheme in ("accessToken", "bearer")],
     }
     if described.description:
         operation["description"] = described.description
@@ -132,8 +107,8 @@ def _operation(converter: OpenAPIConverter, route: Routed, described: Operation)
     return operation
 
 
-def _responses(route: Routed, described: Operation) -> dict[str, Any]:
-    refusals = described.refusals | (PUBLIC_REFUSALS if route.public else PRIVATE_REFUSALS)
+def _responses(route: Route, described: Operation) -> dict[str, Any]:
+    refusals = described.refusals | (PUBLIC_REFUSALS if route.scope is PUBLIC else PRIVATE_REFUSALS)
     made = {str(status): _response(response) for status, response in described.responses.items()}
     for status in sorted(refusals):
         headers = {

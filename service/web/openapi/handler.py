@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from service.web.app_keys import API_DOCUMENT
 
 
-async def give_document(request: web.Request) -> web.Response:
+async def get_openapi(request: web.Request) -> web.Response:
     """Return the OpenAPI document."""
     body = request.app[API_DOCUMENT]
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -1,4 +1,4 @@
-"""The words in which a route is described: an operation, its responses, and the refusals that many have alike."""
+"""How a route is described: an operation, its responses, and the errors that many operations share."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ DICOM_JSON: dict[str, Any] = {"$ref": "#/components/schemas/DicomJson"}
 PROBLEM_TYPE = "application/problem+json"
 
 REFUSALS: Mapping[int, str] = {
-    400: "The body is not what its headers say.",
-    401: "There is no valid token, or it is for another patient.",
-    403: "The token is valid, and its scope is not enough.",
-    404: "There is no such thing, or not for this patient.",
-    406: "None of the media types that `Accept` names can be given; the sentence says which can.",
-    408: "The request, or its body, stopped arriving.",
-    409: "Nothing was stored; the dataset says why.",
-    413: "It is larger than the service accepts.",
-    415: "The type of what was sent is not one that is taken.",
-    416: "The file has no such range.",
-    422: "What was asked or sent cannot be worked with; the sentence says why.",
-    429: "One patient has as much under way as it may; `Retry-After` says when another try is worth it.",
-    431: "The request's target or one of its headers is over 8,190 bytes, or all of them are over 32 KiB.",
-    503: "It cannot be done now; `Retry-After` says when another try is worth it.",
+    400: "The body does not match its headers.",
+    401: "The token is missing or invalid, or it is for another patient.",
+    403: "The token is valid, but its scope does not allow this.",
+    404: "The resource does not exist, or it does not belong to this patient.",
+    406: "None of the media types in `Accept` is available; `detail` lists those that are.",
+    408: "The request or its body did not arrive in time.",
+    409: "Nothing was stored; the dataset gives the reasons.",
+    413: "The content is larger than the service accepts.",
+    415: "The media type of the request is not supported.",
+    416: "The file does not have this range.",
+    422: "The request cannot be processed; `detail` gives the reason.",
+    429: "This patient has too many requests in progress; `Retry-After` says when to try again.",
+    431: "The request target or a header exceeds 8,190 bytes, or the headers together exceed 32 KiB.",
+    503: "The service is temporarily unavailable; `Retry-After` says when to try again.",
 }
-"""What each refusal means, where a route has no other word for it."""
+"""What each error means, where an operation does not say otherwise."""
 
 PUBLIC_REFUSALS = frozenset({408, 431, 503})
 """What every route may answer."""
@@ -44,20 +44,20 @@ PRIVATE_REFUSALS = PUBLIC_REFUSALS | frozenset({401, 403, 422, 429})
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What comes back when all is well.
+    """A successful response.
 
     Parameters
     ----------
     description : str
-        What it is.
+        A sentence.
     content : mapping of str to Shape
-        By media type; none: no body.
+        By media type; empty if there is no body.
     headers : tuple of str
         Names in `parameters.RESPONSE_HEADERS`.
     example : Any
-        Of the first media type.
+        An example of the first media type.
     links : tuple of str
-        Operations on the instance whose id this is.
+        Operations on the instance whose id is returned.
     """
 
     description: str
@@ -69,12 +69,12 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What is sent.
+    """The body of a request.
 
     Parameters
     ----------
     description : str
-        What it is.
+        A sentence.
     content : mapping of str to dict
         The JSON Schema by media type.
     """
@@ -85,7 +85,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route does.
+    """What a route does, for the OpenAPI document.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Operation:
     responses : mapping of int to Response
         By status.
     refusals : frozenset of int
-        Statuses of problems beside those that every route has.
+        Statuses of errors, besides those that every route has.
     description : str
         More, in Markdown.
     query : type of Parameters or None
@@ -106,9 +106,9 @@ class Operation:
     parameters : tuple of str
         Names in `parameters.PARAMETERS`; those of the path are found by themselves.
     body : Body or None
-        What is sent.
+        The body of the request.
     says : mapping of int to str
-        What a refusal means here.
+        What an error means here, by status.
     """
 
     operation_id: str

@@ -1,8 +1,7 @@
-"""The API's own routes, described; those of DICOMweb are in `dicomweb`."""
+"""The operations of the plain API; those of DICOMweb are in `dicomweb`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from schemas.http import (
@@ -18,9 +17,6 @@ from schemas.http import (
 )
 from service.web.openapi.operation import BINARY, DICOM_JSON, ID, Body, Operation, Response
 from service.web.openapi.parameters import TAG_EXAMPLES
-
-PATIENT = "/patient/{patient_id}"
-INSTANCE = f"{PATIENT}/dicom/{{dicom_id}}"
 
 HTML: dict[str, Any] = {"type": "string"}
 LISTED: dict[str, Any] = {
@@ -44,181 +40,195 @@ UPLOAD_FORM: dict[str, Any] = {
     "type": "object",
     "required": ["body"],
     "properties": {
-        "body": {**BINARY, "description": "The file; a field of any other name is taken too, but exactly one file."}
+        "body": {
+            **BINARY,
+            "description": "The file. The field may have any name, but the form must contain exactly one file.",
+        }
     },
 }
 UPLOADED = ("Location", "Warning")
 OF_INSTANCE = ("getInstance", "getTag", "getTags", "getBulkData", "deleteInstance")
-UNCHANGED = Response("The caller has it already.", {}, ("ETag",))
+UNCHANGED = Response("The caller already has the current version.", {}, ("ETag",))
 PAGED = ("Link", "Warning")
 
-OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("GET", "/"): Operation(
-        "getPage",
-        "Service",
-        "The page that shows one person's files",
-        {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
-        parameters=("IfNoneMatch",),
-    ),
-    ("GET", "/docs"): Operation(
-        "getDocs",
-        "Service",
-        "This document for people",
-        {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
-        parameters=("IfNoneMatch",),
-    ),
-    ("GET", "/openapi.json"): Operation(
-        "getOpenApi",
-        "Service",
-        "This document for programs",
-        {200: Response("The document.", {"application/json": {"type": "object"}}, ("ETag",)), 304: UNCHANGED},
-        parameters=("IfNoneMatch",),
-    ),
-    ("GET", "/healthz"): Operation(
-        "isAlive", "Service", "Whether the process lives", {200: Response("It does.", {"application/json": Health})}
-    ),
-    ("GET", "/readyz"): Operation(
-        "isReady",
-        "Service",
-        "Whether the database answers, and there are keys to verify tokens with",
-        {200: Response("It answers.", {"application/json": Readiness})},
-        frozenset({503}),
-    ),
-    ("GET", "/metrics"): Operation(
-        "getMetrics",
-        "Service",
-        "Figures for Prometheus",
-        {200: Response("The figures, in Prometheus's text format.", {"text/plain": {"type": "string"}})},
-    ),
-    ("GET", f"{PATIENT}/token"): Operation(
-        "getToken",
-        "Tokens",
-        "A token for this patient, in development mode only",
-        {200: Response("The token.", {"application/json": Token}, ("Set-Cookie",))},
-        frozenset({404, 422}),
-        says={404: "The service was not asked by a loopback address.", 422: "That is no patient id."},
-    ),
-    ("POST", f"{PATIENT}/dicom"): Operation(
-        "uploadFile",
-        "Files",
-        "Store a file",
-        {
-            200: Response(
-                "The new id. The same bytes give the same id again.",
-                {"application/json": ID},
-                UPLOADED,
-                EXAMPLE_ID,
-                OF_INSTANCE,
-            ),
-            202: Response(
-                "The file is durable, and its tags are not there yet.",
-                {"application/json": ID},
-                (*UPLOADED, "Preference-Applied"),
-                links=OF_INSTANCE,
-            ),
-        },
-        frozenset({400, 408, 413, 415}),
-        "A form with one file, or the file itself. What is no DICOM is refused, and nothing of it is stored.",
-        parameters=("Prefer",),
-        body=Body(
-            "One DICOM file.",
-            {"multipart/form-data": UPLOAD_FORM, "application/dicom": BINARY},
+GET_PAGE = Operation(
+    "getPage",
+    "Service",
+    "Web page that shows one patient's files",
+    {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
+    parameters=("IfNoneMatch",),
+)
+
+GET_DOCS = Operation(
+    "getDocs",
+    "Service",
+    "Web page with this API description",
+    {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
+    parameters=("IfNoneMatch",),
+)
+
+GET_OPENAPI = Operation(
+    "getOpenApi",
+    "Service",
+    "OpenAPI document",
+    {200: Response("The document.", {"application/json": {"type": "object"}}, ("ETag",)), 304: UNCHANGED},
+    parameters=("IfNoneMatch",),
+)
+
+IS_ALIVE = Operation(
+    "isAlive", "Service", "Liveness check", {200: Response("The process is running.", {"application/json": Health})}
+)
+
+IS_READY = Operation(
+    "isReady",
+    "Service",
+    "Readiness check: the database and the keys for tokens",
+    {200: Response("The service is ready.", {"application/json": Readiness})},
+    frozenset({503}),
+)
+
+GET_METRICS = Operation(
+    "getMetrics",
+    "Service",
+    "Metrics for Prometheus",
+    {200: Response("The metrics, in the Prometheus text format.", {"text/plain": {"type": "string"}})},
+)
+
+GET_TOKEN = Operation(
+    "getToken",
+    "Tokens",
+    "Get a token for this patient (development mode only)",
+    {200: Response("The token.", {"application/json": Token}, ("Set-Cookie",))},
+    frozenset({404, 422}),
+    says={404: "The request was not sent to a loopback address.", 422: "The patient id is invalid."},
+)
+
+UPLOAD_FILE = Operation(
+    "uploadFile",
+    "Files",
+    "Upload a file",
+    {
+        200: Response(
+            "The id of the file. Uploading the same bytes again returns the same id.",
+            {"application/json": ID},
+            UPLOADED,
+            EXAMPLE_ID,
+            OF_INSTANCE,
         ),
-        says={422: "It is no DICOM file, or there is more or less than one file."},
+        202: Response(
+            "The file is stored; its tags are still being extracted.",
+            {"application/json": ID},
+            (*UPLOADED, "Preference-Applied"),
+            links=OF_INSTANCE,
+        ),
+    },
+    frozenset({400, 408, 413, 415}),
+    "Send a form with one file, or the file itself. Anything that is not DICOM is refused and not stored.",
+    parameters=("Prefer",),
+    body=Body(
+        "One DICOM file.",
+        {"multipart/form-data": UPLOAD_FORM, "application/dicom": BINARY},
     ),
-    ("GET", f"{PATIENT}/dicom"): Operation(
-        "listInstances",
-        "Files",
-        "The patient's instances, or those that a search finds",
-        {
-            200: Response(
-                "A page. `incomplete` is there where something was searched for.",
-                {"application/json": LISTED},
-                PAGED,
-            )
-        },
-        description="The newest first. With conditions a search by any path of any file, standard, private or nested.",
-        query=SearchParameters,
-        parameters=("Fields", "SearchConditions"),
-    ),
-    ("GET", f"{PATIENT}/tags"): Operation(
-        "listTags",
-        "Files",
-        "Every path that the patient's files have",
-        {200: Response("A page of the catalogue.", {"application/json": CatalogueList}, PAGED)},
-        query=CatalogueParameters,
-    ),
-    ("GET", INSTANCE): Operation(
-        "getInstance",
-        "Files",
-        "The original, its picture, or what is known of it",
-        {
-            200: Response(
-                "The original bytes, a frame as PNG, or the description, as `Accept` or `content-type` asks.",
-                {"application/dicom": BINARY, "image/png": BINARY, "application/json": Instance},
-                (
-                    "ETag",
-                    "Last-Modified",
-                    "Accept-Ranges",
-                    "Content-Disposition",
-                    "Warning",
-                    "Dicom-Frame",
-                    "Dicom-Frames",
-                    "Dicom-Window",
-                    "Dicom-Window-Source",
-                ),
+    says={422: "The body is not a DICOM file, or the form does not contain exactly one file."},
+)
+
+LIST_INSTANCES = Operation(
+    "listInstances",
+    "Files",
+    "List or search a patient's instances",
+    {
+        200: Response(
+            "A page of instances. The results of a search also have `incomplete`.",
+            {"application/json": LISTED},
+            PAGED,
+        )
+    },
+    description="Newest first. With conditions, the request searches by any path: standard, private or nested.",
+    query=SearchParameters,
+    parameters=("Fields", "SearchConditions"),
+)
+
+LIST_TAGS = Operation(
+    "listTags",
+    "Files",
+    "List every path in a patient's files",
+    {200: Response("A page of the catalogue.", {"application/json": CatalogueList}, PAGED)},
+    query=CatalogueParameters,
+)
+
+GET_INSTANCE = Operation(
+    "getInstance",
+    "Files",
+    "Get the original file, an image, or a description",
+    {
+        200: Response(
+            "The original bytes, a frame as PNG, or a description, depending on `Accept` or `Content-Type`.",
+            {"application/dicom": BINARY, "image/png": BINARY, "application/json": Instance},
+            (
+                "ETag",
+                "Last-Modified",
+                "Accept-Ranges",
+                "Content-Disposition",
+                "Warning",
+                "Dicom-Frame",
+                "Dicom-Frames",
+                "Dicom-Window",
+                "Dicom-Window-Source",
             ),
-            206: Response(
-                "A part of the original.",
-                {"application/dicom": BINARY},
-                ("ETag", "Last-Modified", "Accept-Ranges", "Content-Range", "Content-Disposition"),
-            ),
-            304: UNCHANGED,
-        },
-        frozenset({404, 406, 416}),
-        "Without a header that says otherwise the original. `frame`, `window`, `voi` and `size` are of a picture.",
-        query=PictureParameters,
-        parameters=("Accept", "ContentTypeAsked", "Range", "IfRange", "IfNoneMatch", "IfModifiedSince"),
-        says={422: "A parameter or the content-type cannot be used, or there is no picture to give."},
-    ),
-    ("GET", f"{INSTANCE}/tag/{{tag}}"): Operation(
-        "getTag",
-        "Tags",
-        "One element",
-        {200: Response("The element.", {"application/json": Tag}, example=EXAMPLE_TAG)},
-        frozenset({404, 406}),
-        f"A tag is written as {', '.join(f'`{text}`' for text in TAG_EXAMPLES.values())}.",
-        says={
-            404: "There is no such instance, or no such element in it.",
-            422: "That is no tag and no keyword.",
-        },
-    ),
-    ("GET", f"{INSTANCE}/tags"): Operation(
-        "getTags",
-        "Tags",
-        "All elements",
-        {
-            200: Response(
-                "A list of the elements; or a list of one dataset in the DICOM JSON Model (PS3.18 Annex F).",
-                {"application/json": TAG_LIST, "application/dicom+json": DICOM_JSON},
-            )
-        },
-        frozenset({404, 406}),
-        parameters=("Accept",),
-    ),
-    ("GET", f"{INSTANCE}/bulkdata/{{path}}"): Operation(
-        "getBulkData",
-        "Tags",
-        "The bytes of a long value",
-        {200: Response("The bytes, little-endian.", {"application/octet-stream": BINARY}, ("Content-Disposition",))},
-        frozenset({404}),
-    ),
-    ("DELETE", INSTANCE): Operation(
-        "deleteInstance",
-        "Files",
-        "Remove a file and everything that came from it",
-        {204: Response("It is gone.")},
-        frozenset({404}),
-    ),
-}
-"""By method and path, as the routes have them."""
+        ),
+        206: Response(
+            "A part of the original.",
+            {"application/dicom": BINARY},
+            ("ETag", "Last-Modified", "Accept-Ranges", "Content-Range", "Content-Disposition"),
+        ),
+        304: UNCHANGED,
+    },
+    frozenset({404, 406, 416}),
+    "By default, the original is returned. `frame`, `window`, `voi` and `size` apply to images only.",
+    query=PictureParameters,
+    parameters=("Accept", "ContentTypeAsked", "Range", "IfRange", "IfNoneMatch", "IfModifiedSince"),
+    says={422: "A parameter or the `Content-Type` is invalid, or the file cannot be rendered."},
+)
+
+GET_TAG = Operation(
+    "getTag",
+    "Tags",
+    "Get one element",
+    {200: Response("The element.", {"application/json": Tag}, example=EXAMPLE_TAG)},
+    frozenset({404, 406}),
+    f"A tag can be written as {', '.join(f'`{text}`' for text in TAG_EXAMPLES.values())}.",
+    says={
+        404: "The instance does not exist, or it has no such element.",
+        422: "The tag or keyword is invalid.",
+    },
+)
+
+GET_TAGS = Operation(
+    "getTags",
+    "Tags",
+    "Get all elements",
+    {
+        200: Response(
+            "A list of elements, or a list of one dataset in the DICOM JSON Model (PS3.18 Annex F).",
+            {"application/json": TAG_LIST, "application/dicom+json": DICOM_JSON},
+        )
+    },
+    frozenset({404, 406}),
+    parameters=("Accept",),
+)
+
+GET_BULK_DATA = Operation(
+    "getBulkData",
+    "Tags",
+    "Get the bytes of a long value",
+    {200: Response("The bytes, little-endian.", {"application/octet-stream": BINARY}, ("Content-Disposition",))},
+    frozenset({404}),
+)
+
+DELETE_INSTANCE = Operation(
+    "deleteInstance",
+    "Files",
+    "Delete a file and everything derived from it",
+    {204: Response("The file was deleted.")},
+    frozenset({404}),
+)

@@ -1,4 +1,4 @@
-"""The parameters and headers that operations refer to, each said once."""
+"""The parameters and headers that operations refer to."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def _conditions(description: str, example: dict[str, str]) -> dict[str, Any]:
 PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
     "patient_id": _path(
         "patient_id",
-        "The patient whose token this is: 1 to 64 characters without control characters, `/` or `\\`; not `.` or `..`.",
+        "Patient id, as in the token: 1 to 64 characters without control characters, `/` or `\\`; not `.` or `..`.",
         {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^/\\\u0000-\u001f\u007f-\u009f]+$"},
         "p-17",
     ),
     "dicom_id": _path(
         "dicom_id",
-        "The id that the upload gave.",
+        "Id that the upload returned.",
         {"type": "string", "format": "uuid"},
         "5b1f0000-0000-5000-8000-000000000000",
     ),
@@ -73,14 +73,14 @@ PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
         "name": "tag",
         "in": "path",
         "required": True,
-        "description": "The element: hex digits, a keyword, a private element by its creator, or a path with item "
+        "description": "Element: hex digits, a keyword, a private element with its creator, or a path with item "
         "numbers.",
         "schema": {"type": "string", "minLength": 1},
         "examples": {name: {"value": text} for name, text in TAG_EXAMPLES.items()},
     },
     "path": _path(
         "path",
-        "The element whose bytes these are, as its `BulkDataURI` has it.",
+        "Path of the element, as in its `BulkDataURI`.",
         {"type": "string", "minLength": 1},
         "7FE00010",
     ),
@@ -89,7 +89,7 @@ PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
     "instance": _path("instance", "SOP Instance UID.", UID, "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322"),
     "frames": _path(
         "frames",
-        "Frame numbers from 1, with commas.",
+        "Frame numbers from 1, separated by commas.",
         {"type": "string", "pattern": "^[0-9]{1,9}(,[0-9]{1,9})*$"},
         "1",
     ),
@@ -98,15 +98,15 @@ PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
 
 PARAMETERS: Mapping[str, dict[str, Any]] = {
     "SearchConditions": _conditions(
-        "Every parameter with another name is a path to match, and all must hold. A path is a keyword, hex or "
-        "`CREATOR:ggggxxEE`, with `.` between the steps into sequences. A value is the value itself, `Mill*`, "
-        '`20240101-20240131`, `80..100`, `!` (absent), `!!` (present) or `""` (empty).',
+        "Every other parameter is a condition: a path and the value to match. All conditions must hold. A path is a "
+        "keyword, hex digits or `CREATOR:ggggxxEE`, with `.` between the steps into sequences. A value is the value "
+        'itself, `Mill*`, `20240101-20240131`, `80..100`, `!` (absent), `!!` (present) or `""` (empty).',
         {"Modality": "CT", "StudyDate": "20040101-", "SliceThickness": "..10", "PatientName": "Comp*"},
     ),
     "Fields": {
         **_query(
             "fields",
-            "Paths of elements that are shown with each hit, with commas or given several times; at most 50.",
+            "Paths of the elements to return with each result, separated by commas or repeated; at most 50.",
             {"type": "array", "items": {"type": "string"}},
             ["PatientName", "ImageType"],
         ),
@@ -114,13 +114,13 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
         "explode": False,
     },
     "QidoConditions": _conditions(
-        "Every parameter with another name is an attribute to match (PS3.18 8.3.4): a keyword or hex, with `.` between "
-        "the steps into sequences.",
+        "Every other parameter is an attribute to match (PS3.18 8.3.4): a keyword or hex digits, with `.` between the "
+        "steps into sequences.",
         {"Modality": "CT", "PatientName": "Comp*"},
     ),
     "IncludeField": _query(
         "includefield",
-        "Attributes that are returned beside the usual ones, with commas or given several times, or `all`.",
+        "Additional attributes to return, separated by commas or repeated, or `all`.",
         {"type": "string"},
         "StudyDescription",
     ),
@@ -128,87 +128,92 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
         "fuzzymatching", "Match person names by the beginnings of their words (PS3.18 8.3.4.2).", BOOLEAN, "false"
     ),
     "EmptyValueMatching": _query(
-        "emptyvaluematching", 'Whether `""` matches what is there without a value.', BOOLEAN, "true"
+        "emptyvaluematching", 'Whether `""` matches attributes without a value.', BOOLEAN, "true"
     ),
     "MultipleValueMatching": _query(
-        "multiplevaluematching", "Whether a value is a list of which one must match.", BOOLEAN, "false"
+        "multiplevaluematching", "Whether a value may be a list, one of which must match.", BOOLEAN, "false"
     ),
     "Limit": _query(
         "limit",
-        "How many results at most; more than 1,000 is 1,000.",
+        "Maximum number of results (capped at 1,000).",
         {"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 1000},
         100,
     ),
     "Offset": _query(
         "offset",
-        "How many results to pass over.",
+        "Number of results to skip.",
         {"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 0},
         0,
     ),
     "Window": _query(
         "window",
-        "Center, width and function (PS3.18 8.3.5.1.4).",
+        "Window center, width and function (PS3.18 8.3.5.1.4).",
         {"type": "string", "pattern": f"^{DECIMAL},{DECIMAL}(,(linear|linear-exact|sigmoid))?$"},
         "40,400,linear",
     ),
     "Viewport": _query(
         "viewport",
-        "Width and height in pixels into which the picture is fitted; behind them left, top, width and height of a "
-        "region of the image (PS3.18 8.3.5.1.3).",
+        "Width and height in pixels of the box into which the image is fitted, optionally followed by the left, top, "
+        "width and height of a region of the image (PS3.18 8.3.5.1.3).",
         {"type": "string", "pattern": r"^ *[0-9]{1,9} *, *[0-9]{1,9} *(, *(-?[0-9]{1,6}(\.[0-9]{0,6})?)? *){0,4}$"},
         "256,256",
     ),
     "Quality": _query(
-        "quality", "Of a JPEG, 1 to 100.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 90}, 80
+        "quality", "JPEG quality, 1 to 100.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 90}, 80
     ),
-    "Accept": _header("Accept", "Which of the media types of the answer is wanted.", "*/*"),
+    "Accept": _header("Accept", "Media type of the response.", "*/*"),
     "ContentTypeAsked": _header(
         "Content-Type",
-        "`application/dicom` or `image/png`: the original system's way to say what is wanted. Where `Accept` names a "
-        "type, that one holds.",
+        "`application/dicom` or `image/png`: the original system's way to choose the media type of the response. "
+        "A type in `Accept` takes precedence.",
         "image/png",
     ),
-    "Range": _header("Range", "A part of the original, as one range of bytes.", "bytes=0-131"),
-    "IfNoneMatch": _header("If-None-Match", "The `ETag` that the caller has already; 304 where it still holds.", '""'),
-    "IfModifiedSince": _header(
-        "If-Modified-Since", "The date that the caller has already.", "Thu, 01 Jan 2026 00:00:00 GMT"
+    "Range": _header("Range", "One byte range of the original.", "bytes=0-131"),
+    "IfNoneMatch": _header(
+        "If-None-Match", "`ETag` that the caller already has; the response is 304 if it is still current.", '""'
     ),
-    "IfRange": _header("If-Range", "The `ETag` of which the range is a part.", '""'),
-    "Prefer": _header("Prefer", "`respond-async`: answer as soon as the file is durable (RFC 7240).", "respond-async"),
-    "AcceptEncoding": _header("Accept-Encoding", "`gzip`: send it compressed.", "gzip"),
+    "IfModifiedSince": _header(
+        "If-Modified-Since", "Date of the version that the caller already has.", "Thu, 01 Jan 2026 00:00:00 GMT"
+    ),
+    "IfRange": _header("If-Range", "`ETag` of the version to which the range belongs.", '""'),
+    "Prefer": _header("Prefer", "`respond-async`: respond as soon as the file is stored (RFC 7240).", "respond-async"),
+    "AcceptEncoding": _header("Accept-Encoding", "`gzip` requests a compressed response.", "gzip"),
 }
-"""By the names that operations refer to."""
+"""By the names that operations use."""
 
 RESPONSE_HEADERS: Mapping[str, dict[str, Any]] = {
     "X-Request-ID": {
-        "description": "The id that the log has of this request; the caller's own where it sent one.",
+        "description": "Id of this request in the log; the caller's own if one was sent.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
     "WWW-Authenticate": {
-        "description": "The scheme that is taken.",
+        "description": "The supported authentication scheme.",
         "required": True,
         "schema": {"type": "string", "pattern": "^Bearer"},
     },
     "Retry-After": {
-        "description": "Seconds after which another try is worth it.",
+        "description": "Seconds to wait before trying again.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
-    "Location": {"description": "Where the file is.", "required": True, "schema": {"type": "string"}},
-    "Preference-Applied": {"description": "What of `Prefer` was done.", "schema": {"type": "string"}},
-    "Link": {"description": 'The next page, as `<…>; rel="next"`, where there is one.', "schema": {"type": "string"}},
-    "Warning": {"description": 'Something to know of the answer, as `299 - "…"`.', "schema": {"type": "string"}},
-    "ETag": {"description": "The version, for `If-None-Match`.", "schema": {"type": "string"}},
-    "Last-Modified": {"description": "When the file came.", "schema": {"type": "string"}},
+    "Location": {"description": "URL of the file.", "required": True, "schema": {"type": "string"}},
+    "Preference-Applied": {"description": "Preferences from `Prefer` that were applied.", "schema": {"type": "string"}},
+    "Link": {"description": 'The next page, as `<…>; rel="next"`, if there is one.', "schema": {"type": "string"}},
+    "Warning": {"description": 'A warning about the response, as `299 - "…"`.', "schema": {"type": "string"}},
+    "ETag": {"description": "Version of the content, for `If-None-Match`.", "schema": {"type": "string"}},
+    "Last-Modified": {"description": "Time of the upload.", "schema": {"type": "string"}},
     "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
-    "Content-Range": {"description": "Which part this is, and of how much.", "schema": {"type": "string"}},
-    "Content-Disposition": {"description": "A name to keep it under.", "schema": {"type": "string"}},
-    "Content-Encoding": {"description": "`gzip` where it was asked for.", "schema": {"type": "string"}},
-    "Dicom-Frame": {"description": "The frame that is shown, from 1.", "schema": {"type": "integer"}},
-    "Dicom-Frames": {"description": "How many there are.", "schema": {"type": "integer"}},
-    "Dicom-Window": {"description": "Center and width that were used.", "schema": {"type": "string"}},
-    "Dicom-Window-Source": {"description": "Where they come from.", "schema": {"type": "string"}},
-    "Set-Cookie": {"description": "The token again, for Postman; no credential here.", "schema": {"type": "string"}},
+    "Content-Range": {"description": "The range that is returned, and the total size.", "schema": {"type": "string"}},
+    "Content-Disposition": {"description": "Suggested file name.", "schema": {"type": "string"}},
+    "Content-Encoding": {"description": "`gzip` if it was requested.", "schema": {"type": "string"}},
+    "Dicom-Frame": {"description": "Number of the frame that is shown, counted from 1.", "schema": {"type": "integer"}},
+    "Dicom-Frames": {"description": "Number of frames.", "schema": {"type": "integer"}},
+    "Dicom-Window": {"description": "Window center and width that were used.", "schema": {"type": "string"}},
+    "Dicom-Window-Source": {"description": "Where the window comes from.", "schema": {"type": "string"}},
+    "Set-Cookie": {
+        "description": "The token again, for Postman. The service does not accept it as a credential.",
+        "schema": {"type": "string"},
+    },
 }
-"""Headers of answers."""
+"""Headers of responses."""

@@ -72,8 +72,8 @@ function boundsOf(schema) {
   const words = [nameOf(schema)];
   const { minimum, maximum } = schema;
   if (maximum !== undefined && maximum < 1_000_000) words.push(`${minimum ?? "…"} to ${maximum}`);
-  else if (minimum !== undefined) words.push(`from ${minimum}`);
-  if (schema.default !== undefined && schema.default !== "") words.push(`otherwise ${schema.default}`);
+  else if (minimum !== undefined) words.push(`at least ${minimum}`);
+  if (schema.default !== undefined && schema.default !== "") words.push(`default ${schema.default}`);
   return words.filter(Boolean).join(", ");
 }
 
@@ -96,7 +96,7 @@ function parameterRow(parameter, inputs, kinds) {
   }
   if (parameter.name === "Accept-Encoding") {
     input.disabled = true;
-    input.placeholder = "the browser's own";
+    input.placeholder = "set by the browser";
   }
   inputs.push([parameter, input]);
   return make("tr", "", label, about, make("td", "try", input));
@@ -111,7 +111,7 @@ function parameterTable(parameters, inputs, kinds) {
 
 function responseTable(responses) {
   const rows = Object.entries(responses).map(([status, response]) => {
-    // Refusals are all of one kind, as the page says above.
+    // Errors all have the same media type, as the page says above.
     const kinds = Object.entries(response.content || {}).filter(([kind]) => kind !== "application/problem+json").map(([kind, { schema }]) =>
       make("span", "hint", make("code", "", kind), " ", ...typeOf(schema)));
     return make("tr", "", make("td", "", make("code", "", status)), make("td", "", ...prose(response.description), ...kinds));
@@ -124,7 +124,7 @@ function shapeElement(name, schema) {
   element.id = `shape-${name}`;
   const rows = Object.entries(schema.properties || {}).map(([property, { description, ...shape }]) =>
     make("tr", "", make("td", "", make("code", "", property)),
-      make("td", "", ...typeOf(shape), (schema.required || []).includes(property) ? null : make("span", "hint", "not always there")),
+      make("td", "", ...typeOf(shape), (schema.required || []).includes(property) ? null : make("span", "hint", "optional")),
       make("td", "", ...prose(description))));
   const others = schema.items || schema.additionalProperties;
   element.append(make("div", "",
@@ -188,7 +188,7 @@ async function shown(answer) {
   if (!blob.size) return null;
   if (kind.startsWith("image/")) {
     const picture = make("img");
-    picture.alt = "The picture that the service answered with";
+    picture.alt = "The image in the response";
     picture.src = URL.createObjectURL(blob);
     return picture;
   }
@@ -197,7 +197,7 @@ async function shown(answer) {
     const pretty = kind.endsWith("json") ? JSON.stringify(JSON.parse(text), null, 2) : text;
     return make("pre", "", pretty.length > SHOWN ? `${pretty.slice(0, SHOWN)}\n…` : pretty);
   }
-  const link = make("a", "", `${blob.size} bytes of ${kind || "no type"}: keep them`);
+  const link = make("a", "", `Save ${blob.size} bytes (${kind || "no type"})`);
   link.href = URL.createObjectURL(blob);
   link.download = "answer";
   return link;
@@ -297,12 +297,12 @@ function show() {
     find("operations").append(section);
   }
   const shapes = Object.entries(api.components.schemas).map(([name, schema]) => shapeElement(name, schema));
-  const heading = make("h2", "", "Shapes");
+  const heading = make("h2", "", "Schemas");
   heading.id = "shapes";
-  const link = make("a", "", "What stands in answers");
+  const link = make("a", "", "Response schemas");
   link.href = "#shapes";
-  find("contents").append(make("h2", "", "Shapes"), link);
-  find("operations").append(make("section", "", heading, make("p", "", "What stands in answers."), ...shapes));
+  find("contents").append(make("h2", "", "Schemas"), link);
+  find("operations").append(make("section", "", heading, make("p", "", "The JSON objects in responses."), ...shapes));
   find("get-token").hidden = !operations.some((each) => each.operation.operationId === "getToken");
 }
 
@@ -320,7 +320,7 @@ find("who").addEventListener("submit", async (event) => {
   const answer = await fetch(`/patient/${encodeURIComponent(find("patient").value)}/token`, { credentials: "omit" });
   const given = await answer.json();
   find("token").value = given.access_token || "";
-  find("notice").textContent = answer.ok ? `This token is good for ${given.expires_in} seconds.` : given.detail;
+  find("notice").textContent = answer.ok ? `This token is valid for ${given.expires_in} seconds.` : given.detail;
   find("notice").hidden = false;
 });
 addEventListener("hashchange", openNamed);

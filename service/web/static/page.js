@@ -23,7 +23,7 @@ async function sentenceOf(answer) {
   try {
     return (await answer.json()).detail || answer.statusText;
   } catch {
-    return answer.statusText || `The service answered ${answer.status}.`;
+    return answer.statusText || `The service responded with status ${answer.status}.`;
   }
 }
 
@@ -78,7 +78,7 @@ async function signIn(event) {
     if (!answer.ok) {
       find("token-field").hidden = false;
       find("token").focus();
-      throw new Error(answer.status === 404 ? "This service asks for a token. Paste one." : await sentenceOf(answer));
+      throw new Error(answer.status === 404 ? "This service requires a token. Paste one." : await sentenceOf(answer));
     }
     session.token = (await answer.json()).access_token;
   }
@@ -100,7 +100,7 @@ async function showList(fromStart) {
   else find("list").append(...rows);
   session.offset += instances.length;
   find("more").hidden = !answer.headers.has("Link");
-  if (!find("list").childElementCount) find("list").append(make("p", "hint", "There are no files yet."));
+  if (!find("list").childElementCount) find("list").append(make("p", "hint", "No files yet."));
 }
 
 function makeRow(instance) {
@@ -223,7 +223,7 @@ async function download() {
 
 async function remove() {
   const instance = session.chosen;
-  if (!confirm(`Delete ${instance.file_name} for good?`)) return;
+  if (!confirm(`Delete ${instance.file_name} permanently?`)) return;
   await ask(instancePath(instance.dicom_id), { method: "DELETE" });
   forget();
   await showList(true);
@@ -276,7 +276,7 @@ function showTree() {
   const words = wanted.split(/\s+/);
   const matches = session.flat.filter(({ text }) => words.every((word) => text.includes(word)));
   const shown = matches.slice(0, SHOWN_MATCHES);
-  const more = matches.length > shown.length ? `, the first ${shown.length} shown` : "";
+  const more = matches.length > shown.length ? ` (showing the first ${shown.length})` : "";
   find("count").textContent = `${matches.length} of ${session.flat.length} elements${more}`;
   find("tree").replaceChildren(...shown.map(({ tag, path }) => makeTag(tag, path, words)));
 }

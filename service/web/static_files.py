@@ -35,9 +35,9 @@ def serve_file(name: str, content_type: str) -> Handler:
         "Content-Security-Policy": POLICY,
     }
 
-    async def give_file(request: web.Request) -> web.Response:
+    async def answer(request: web.Request) -> web.Response:
         if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
             return web.Response(status=304, headers=headers)
         return web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
 
-    return give_file
+    return answer
