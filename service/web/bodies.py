@@ -8,10 +8,7 @@ from collections.abc import AsyncIterator
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
-from service.errors import Invalid, TooLarge, UnsupportedMediaType
-
-MAX_PIECE = 1 << 18
-"""The largest piece that a body is given in, in bytes: what the socket's buffers hold at most."""
+from service.errors import TooLarge, UnsupportedMediaType
 
 
 async def expect_nothing(request: web.Request) -> None:
@@ -76,15 +73,3 @@ async def _continue(request: web.Request) -> None:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # An interim answer is not the beginning of the answer.
         request.writer.output_size = 0
-
-
-async def require_no_body(request: web.Request) -> None:
-    """Refuse a body where there is nothing to send one for.
-
-    Raises
-    ------
-    Invalid
-        Where the request has one.
-    """
-    if request.can_read_body:
-        raise Invalid("This request has no body.")
