@@ -29,8 +29,6 @@ _SHOWN_BYTES = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _SHOWN_GROUPS = frozenset({0x0002, 0x0008, 0x0018, 0x0020, 0x0028, 0x0054, 0x3004, 0x300A, 0x5200, 0x7FE0})
 _TELLING = re.compile(r"Patient|Name|ID(?![a-z])|UID|Identif|Number|Address|Phone|Institution|Physician|Descri|Comment")
 
-Paths = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Change:

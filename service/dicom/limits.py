@@ -31,7 +31,7 @@ class Limits:
     kept_depth : int
         Sequences within each other that a document keeps; deeper ones are spilled.
     max_document_bytes : int
-        BSON bytes of the tree of one document, below MongoDB's 16 MB with room for the envelope.
+        BSON bytes of the tree of one document, below MongoDB's 16 MB with room for the other fields.
     max_inline_bytes : int
         Bytes of a binary value that stand in the document; of a longer one only its length does.
     max_value_bytes : int

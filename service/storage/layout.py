@@ -115,10 +115,15 @@ def prepare(database: Database[Document], collections: Collections, now: datetim
         If the database has another layout number than this code.
     """
     meta = _settle_meta(collections, now)
-    for name, validator in VALIDATORS.items():
-        _apply_validator(database, name, validator)
+    apply_validators(database)
     missing = [f"{index.collection}.{index.name}" for index in INDEXES if not _ensure_index(database, index)]
     return Prepared(uuid.UUID(meta["namespace"]), tuple(missing))
+
+
+def apply_validators(database: Database[Document]) -> None:
+    """Make the collections that are not there, and give each the validator of this code's layout."""
+    for name, validator in VALIDATORS.items():
+        _apply_validator(database, name, validator)
 
 
 def _settle_meta(collections: Collections, now: datetime) -> Document:

@@ -123,6 +123,8 @@ def migrate(
         )
     table = {step.layout: step for step in steps}
     done: list[str] = []
+    if number < target and not dry_run:
+        layouts.apply_validators(database)  # those of an older layout refuse the fields that are added
     while number < target:
         if number not in table:
             raise layouts.UnknownLayout(f"This version knows no way from layout {number} to {number + 1}.")

@@ -19,7 +19,7 @@ _MARGIN = timedelta(milliseconds=1)
 _CANDIDATES = 32
 _MAX_SERIES = 200
 
-SHOWN = {"received_at": 1, "original_id": 1, "series": 1}
+_SHOWN = {"received_at": 1, "original_id": 1, "series": 1}
 
 
 def newest_of_series(collections: Collections, instance: Instance | Document) -> Instance | None:
@@ -49,7 +49,7 @@ def newest_of_series(collections: Collections, instance: Instance | Document) ->
         # In two steps, so that the server sorts dates and not trees.
         newest = collections.instances.find_one(among, {"_id": 1}, sort=newest_first)
         if newest is not None:
-            return collections.instances.find_one({"_id": newest["_id"], **members}, SHOWN)
+            return collections.instances.find_one({"_id": newest["_id"], **members}, _SHOWN)
     return None
 
 

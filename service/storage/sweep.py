@@ -68,7 +68,7 @@ class Swept:
 
 
 @dataclass(slots=True)
-class Window:
+class SweepWindow:
     """A place in the walk along the ids of a bucket, and how far the next step looks."""
 
     position: ObjectId
@@ -114,13 +114,13 @@ class Leftovers:
         async for batch in _steps(threads, partial(walk, collections.series, *SERIES_FIELDS)):
             series += await threads.run(partial(sweep_series, collections, batch, horizon))
         began = await threads.run(partial(begin, collections))
-        originals = await self._sweep_bucket(collections.originals, unnamed_originals, Window(began), horizon)
-        pictures = await self._sweep_bucket(collections.rendered, unnamed_renditions, Window(began), horizon)
+        originals = await self._sweep_bucket(collections.originals, unnamed_originals, SweepWindow(began), horizon)
+        pictures = await self._sweep_bucket(collections.rendered, unnamed_renditions, SweepWindow(began), horizon)
         await threads.run(partial(end, collections, horizon))
         await self._trim_renditions()
         return Swept(originals, indexes, series, pictures)
 
-    async def _sweep_bucket(self, bucket: Bucket, unnamed: Unnamed, window: Window, horizon: ObjectId) -> int:
+    async def _sweep_bucket(self, bucket: Bucket, unnamed: Unnamed, window: SweepWindow, horizon: ObjectId) -> int:
         removed = 0
         while (ids := await self.threads.run(partial(next_files, bucket, window, horizon))) is not None:
             for file_id in await self.threads.run(partial(unnamed, self.collections, ids)):
@@ -155,7 +155,7 @@ def end(collections: Collections, horizon: ObjectId) -> None:
     collections.meta.update_one({"_id": "store"}, {"$max": {"swept_until": horizon.generation_time}})
 
 
-def next_files(bucket: Bucket, window: Window, horizon: ObjectId) -> list[ObjectId] | None:
+def next_files(bucket: Bucket, window: SweepWindow, horizon: ObjectId) -> list[ObjectId] | None:
     """Return the ids of the files in the next window before the horizon, and move on behind it; None at its end."""
     if window.position >= horizon:
         return None

@@ -29,7 +29,6 @@ REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 WORK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
-STATES = ("pending", "done", "failed", "deleting")
 UPLOAD_OUTCOMES = ("stored", "present", "pending", "refused", "unavailable", "broken")
 AUDIT_OUTCOMES = ("written", "lost", "skipped")
 

@@ -1,4 +1,4 @@
-"""What is so now, put into the figures: how the event loop keeps up, what waits, what the database holds."""
+"""What is so now, put into the metrics: how the event loop keeps up, what waits, what the database holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 0.5
 
 
 class Measuring:
-    """Keeps the figures of one service process.
+    """Keeps the metrics of one service process.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Measuring:
             self._look_around()
 
     async def exposition(self) -> bytes:
-        """Return all figures as Prometheus reads them. Those who ask at the same time get the same answer."""
+        """Return all metrics as Prometheus reads them. Those who ask at the same time get the same answer."""
         if self._telling is None:
             self._telling = asyncio.create_task(self._tell())
         return await asyncio.shield(self._telling)

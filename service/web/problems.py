@@ -37,6 +37,7 @@ class Problem:
 
 PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotFound: Problem(404, "not-found"),
+    errors.NoSuchInstance: Problem(404, "not-found"),
     errors.Unauthorized: Problem(401, "unauthorized"),
     errors.WrongPatient: Problem(401, "unauthorized"),
     errors.Forbidden: Problem(403, "forbidden"),

@@ -5,7 +5,9 @@ from io import BytesIO
 
 import pydicom
 import pytest
+from pymongo.errors import WriteError
 
+from schemas.database import INSTANCE
 from service.commands import migration
 from service.commands.migration import STEPS
 from service.dicom.series import series_elements
@@ -99,6 +101,11 @@ async def test_the_first_layout_comes_to_the_newest_in_one_run_wherever_one_was_
         assert {each["_id"] for each in before if "series" in each} == {each.dicom_id for each in stored}
         await instances.update_many({}, {"$unset": {"series": ""}})
         former = {"layout": 1, "sweep_claimed_until": now()}
+        known = {name: schema for name, schema in INSTANCE["properties"].items() if name != "series"}
+        validator = {"$jsonSchema": {**INSTANCE, "properties": known}}
+        await database.command("collMod", "instances", validator=validator)
+        with pytest.raises(WriteError):
+            await instances.update_one({"_id": waiting.dicom_id}, {"$set": {"series": None}})
         await meta.update_one({"_id": "store"}, {"$set": former})
         with pytest.raises(UnknownLayout, match=r"scripts/migrate\.py"):
             await store.prepare()

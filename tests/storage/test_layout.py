@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NotRequired, get_origin, get_type_hints
 
 import pytest
 from pymongo.errors import WriteError
 
+from schemas.database import EXTRACTION, INSTANCE, ExtractionStatus, Instance
+from service.storage.collections import SMALL_FIELDS
 from service.storage.connection import Database
 from service.storage.layout import INDEXES, LAYOUT, UnknownLayout
 from service.storage.store import Store
@@ -84,3 +86,15 @@ async def test_a_misshapen_instance_is_refused(
         pytest.skip("the double has no validators")
     with pytest.raises(WriteError, match="validation"):
         await store.uploads.store(make_instance(store, clock, b"bytes") | mistake, extraction(), b"bytes")
+
+
+def test_the_type_of_an_instance_has_the_fields_that_its_validator_has() -> None:
+    for kind, schema in ((Instance, INSTANCE), (ExtractionStatus, EXTRACTION)):
+        hints = get_type_hints(kind, include_extras=True)
+        assert set(hints) == set(schema["properties"])
+        required = {name for name, hint in hints.items() if get_origin(hint) is not NotRequired}
+        assert required == set(schema["required"])
+
+
+def test_lists_leave_out_what_is_large() -> None:
+    assert set(Instance.__annotations__) - set(SMALL_FIELDS) == {"dataset", "series"}

@@ -120,13 +120,13 @@ async def test_a_delete_is_written_down_before_it_is_done(service, patient, ct):
 async def test_a_delete_that_cannot_be_written_down_is_not_done(service, patient, ct, monkeypatch, refusal):
     path = (await service.upload(patient, ct)).headers["Location"]
 
-    async def append(entries):
+    async def append(_trail, entries):
         if refusal == "is refused":
             return len(entries)
         raise Unavailable("The audit cannot be written.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(service.store.audit, "append", append)
+        patch.setattr(type(service.store.audit), "append", append)
         answer = await service.ask("DELETE", path, patient=patient)
         assert answer.status == 503
     assert (await service.ask("GET", path, patient=patient)).status == 200
@@ -166,11 +166,11 @@ async def test_a_claim_that_no_database_takes_costs_no_entry(service, patient, m
 
 
 async def test_a_fault_in_writing_loses_what_it_struck_and_nothing_else(service, patient, monkeypatch, caplog):
-    async def broken(_entries):
+    async def broken(_trail, _entries):
         raise ValueError(MARK)
 
     with monkeypatch.context() as patch:
-        patch.setattr(service.store.audit, "append", broken)
+        patch.setattr(type(service.store.audit), "append", broken)
         await service.ask("GET", f"/patient/{patient}/dicom", patient=patient)
         await service.app[AUDIT].write()
     await service.ask("GET", f"/patient/{patient}/tags", patient=patient)
@@ -198,12 +198,12 @@ async def test_where_the_audit_cannot_be_written_for_long_nobody_reads(start, mo
     path = (await service.upload("p-1", ct)).headers["Location"]
     audit = service.app[AUDIT]
 
-    async def away(_entries):
+    async def away(_trail, _entries):
         raise Unavailable("away")
 
     monkeypatch.setattr("service.usecases.audit.ROOM", 20)
     with monkeypatch.context() as patch:
-        patch.setattr(service.store.audit, "append", away)
+        patch.setattr(type(service.store.audit), "append", away)
         statuses = [(await service.ask("GET", path, patient="p-1")).status for _ in range(30)]
         assert statuses[:5] == [200] * 5
         assert statuses[-5:] == [503] * 5

@@ -349,6 +349,17 @@ async def test_another_patients_delete_deletes_nothing(service, get, path, ct):
     assert (await get(path)).body == ct
 
 
+async def test_a_file_that_an_import_brought_without_a_name_is_saved_under_its_id(service, patient, ct):
+    path = (await service.upload(patient, ct)).headers["Location"]
+    dicom_id = path.rpartition("/")[2]
+    await service.store._database["instances"].update_one({"_id": dicom_id}, {"$set": {"file_name": None}})
+    described = await service.ask("GET", path, patient=patient, headers={"Accept": "application/json"})
+    assert Instance().validate(described.json()) == {}
+    answer = await service.ask("GET", path, patient=patient, headers={"Accept": "application/dicom"})
+    assert (answer.status, answer.body) == (200, ct)
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{dicom_id}.dcm"'
+
+
 # --- when the database is away -------------------------------------------------------------------------------------
 
 
