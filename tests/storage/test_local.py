@@ -15,8 +15,8 @@ import pytest
 
 from service.errors import DatabaseUnavailable
 from service.storage.connection import connect, open_database
+from service.storage.local import database as module
 from service.storage.local.database import LocalDatabase, choose_program, find_running
-from service.storage.local.database import database as module
 from service.storage.local.lock import LocalDatabaseError
 from service.storage.local.running import Running, is_alive, read_running, start_time, stop, write_running
 from service.storage.store import Store
