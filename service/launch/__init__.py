@@ -1,1 +1,1 @@
-"""From a command line that was understood to a service that answers: one process, or several and who keeps them."""
+"""From a command line that was understood to a service that answers: one process or several, and their children."""

@@ -1,4 +1,4 @@
-"""One of several service processes: ``python -m service.launch.server_process PARENT_PID SOCKET PIPE``.
+"""One of several service processes: ``python -m service.launch.server_process SOCKET PIPE``.
 
 It is started by `service.launch.supervisor` alone, which writes its settings to its standard input: they hold secrets,
 which a command line would show.
@@ -6,33 +6,23 @@ which a command line would show.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
-import signal
 import socket
 import sys
 
 from service.launch.run import serve, set_up_logging
 from service.settings import Settings
 
-PR_SET_PDEATHSIG = 1
 
-
-def main(parent: int, listener: int, pipe: int) -> int:
+def main(listener: int, pipe: int) -> int:
     """Answer requests until told to stop; return the exit status.
 
     Parameters
     ----------
-    parent : int
-        The supervisor's process id.
     listener, pipe : int
         File descriptors: the listening socket, and where to say that requests are answered.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call
-        return 1
     settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the supervisor
     set_up_logging(settings)
 

@@ -26,6 +26,7 @@ from dataclasses import replace
 from functools import partial
 
 from service.errors import ServiceError
+from service.launch.children import BackOff, end_child, start_child
 from service.settings import Settings
 from service.storage.local.database import LocalDatabase
 from service.telemetry.metrics import forget_process, share_metrics
@@ -34,7 +35,6 @@ from service.web.server import listen
 log = logging.getLogger("service")
 
 COMMAND = (sys.executable, "-m", "service.launch.server_process")
-BACK_OFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 SETTLED_SECONDS = 30.0
 """Who lives so long did not die at once."""
 
@@ -139,8 +139,8 @@ class ServiceProcesses:
     environment : mapping
         Of each.
     command : sequence of str, optional
-        What they are. The supervisor's process id and the numbers of two file descriptors follow: the listening
-        socket, and a pipe that is written to when the process answers requests.
+        What they are. The numbers of two file descriptors follow: the listening socket, and a pipe that is written to
+        when the process answers requests.
     ended : callable, optional
         Told the process id of each that has ended, so that what it shared with the others can be cleared up.
 
@@ -195,31 +195,27 @@ class ServiceProcesses:
         self.failed.cancel()
         if not self.failed.cancelled():
             self.failed.exception()  # looked at
-        for ask, seconds in (("terminate", grace), ("kill", None)):
-            ending = [asyncio.create_task(process.wait()) for process in self._running]
-            for process in self._running:
-                with contextlib.suppress(ProcessLookupError):
-                    getattr(process, ask)()
-            if ending:
-                await asyncio.wait(ending, timeout=seconds)
-            self._running = {process for process in self._running if process.returncode is None}
+        await asyncio.gather(*(end_child(process, grace) for process in self._running))
+        self._running.clear()
 
     async def _keep(self, listener: socket.socket, first: asyncio.Future[int | None]) -> None:
         """Have a process on a socket, and another when it ends; `first` gets the status of one that never answered."""
-        deaths = 0
+        back_off = BackOff(SETTLED_SECONDS)
         while True:
             began = time.monotonic()
             status = await self._live(listener, first)
             if first.done() and first.result() is not None:  # whoever waits for the first one stops all
                 return
-            deaths = 0 if time.monotonic() - began > SETTLED_SECONDS else deaths + 1
-            if deaths >= ATTEMPTS:
-                sentence = f"A service process ended at once {deaths} times in a row, the last time with status"
+            pause = back_off.after(time.monotonic() - began)
+            if back_off.deaths >= ATTEMPTS:
+                sentence = (
+                    f"A service process ended at once {back_off.deaths} times in a row, the last time with status"
+                )
                 if not self.failed.done():
                     self.failed.set_exception(GaveUp(f"{sentence} {status}. The service stops.", status))
                 return
             log.error("a service process ended with status %d; it is started again", status)
-            await asyncio.sleep(BACK_OFF_SECONDS[min(max(deaths - 1, 0), len(BACK_OFF_SECONDS) - 1)])
+            await asyncio.sleep(pause)
 
     async def _live(self, listener: socket.socket, first: asyncio.Future[int | None]) -> int:
         """Have a process on a socket from its start to its end, and return its exit status."""
@@ -245,9 +241,8 @@ class ServiceProcesses:
     async def _start_one(self, listener: socket.socket) -> tuple[Process, asyncio.Future[bool]]:
         reading, writing = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await start_child(
                 *self._command,
-                str(os.getpid()),
                 str(listener.fileno()),
                 str(writing),
                 stdin=PIPE,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from pydicom.data import get_testdata_file
 
-from service.launch import supervisor
+from service.launch import children, supervisor
 from service.launch.supervisor import GaveUp, ServiceProcesses, share
 from service.web.server import listen
 from tests.running_service import ROOT, RunningService, wait_until_gone
@@ -88,9 +88,9 @@ def test_a_supervisor_that_is_killed_leaves_no_process_behind(two):
 
 async def test_who_cannot_be_kept_is_given_up_with_a_sentence(monkeypatch):
     monkeypatch.setattr(supervisor, "ATTEMPTS", 3)
-    monkeypatch.setattr(supervisor, "BACK_OFF_SECONDS", (0.01,))
+    monkeypatch.setattr(children, "BACK_OFF_SECONDS", (0.01,))
     # It says that it answers, and dies.
-    command = (sys.executable, "-S", "-c", "import os, sys; os.write(int(sys.argv[3]), b'.'); os._exit(7)")
+    command = (sys.executable, "-S", "-c", "import os, sys; os.write(int(sys.argv[2]), b'.'); os._exit(7)")
     ended = []
     processes = ServiceProcesses(b"", os.environ, command, ended.append)
     with listen("127.0.0.1", 0, shared=True) as listener:
@@ -124,7 +124,7 @@ async def test_a_system_without_room_for_a_process_is_no_reason_to_wait_for_it(m
 
 async def test_who_does_not_stop_when_asked_is_ended():
     deaf = "import os, signal, sys, time; signal.signal(15, signal.SIG_IGN);"
-    deaf += "os.write(int(sys.argv[3]), b'.'); time.sleep(60)"
+    deaf += "os.write(int(sys.argv[2]), b'.'); time.sleep(60)"
     processes = ServiceProcesses(b"", os.environ, (sys.executable, "-S", "-c", deaf))
     with listen("127.0.0.1", 0, shared=True) as listener:
         await processes.start([listener])

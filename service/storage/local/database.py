@@ -20,9 +20,9 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,8 @@ from typing import Self
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from service.storage.local.lock import SERVICE, Keeping, LocalDatabaseError
+from service.launch.children import BackOff, end_child, start_child
+from service.storage.local.lock import SERVICE, DirectoryLock, LocalDatabaseError
 from service.storage.local.running import Running, is_alive, read_running, start_time, stop, write_running
 
 START_SECONDS = 60.0
@@ -39,7 +40,6 @@ GRACE_SECONDS = 20.0
 LEFTOVER_GRACE_SECONDS = 5.0
 NUDGE_SECONDS = 0.1
 MAX_LOG_BYTES = 1024 * 1024
-BACK_OFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 SETTLED_SECONDS = 60.0
 PORT_ATTEMPTS = 3
 
@@ -79,9 +79,9 @@ class LocalDatabase:
 
     def __init__(self, data_dir: Path, keeper: str = SERVICE, *, yields: bool = False) -> None:
         self._home = data_dir.absolute() / "database"
-        self._keeping = Keeping(self._home, keeper, yields=yields)
+        self._lock = DirectoryLock(self._home, keeper, yields=yields)
         self._yields = yields
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._port = 0
         self._log_begins = 0
@@ -124,7 +124,7 @@ class LocalDatabase:
         """
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._home.chmod(0o700)
-        await self._keeping.take()
+        await self._lock.take()
         try:
             self._program, self._path = choose_program(self._home)
             left = read_running(self._running_file)
@@ -133,8 +133,8 @@ class LocalDatabase:
                 await asyncio.to_thread(stop, left, LEFTOVER_GRACE_SECONDS)
             await self._start_on_free_port()
         except BaseException:
-            self._end_child(0)
-            self._keeping.release()
+            await self._end_child(0)
+            self._lock.release()
             raise
         self._watch = asyncio.create_task(self._keep_running(), name="local database")
         return self.uri
@@ -149,10 +149,10 @@ class LocalDatabase:
         await self._let_go()
 
     async def _let_go(self) -> None:
-        if self._keeping.held:
-            await asyncio.to_thread(self._end_child, GRACE_SECONDS)
+        if self._lock.held:
+            await self._end_child(GRACE_SECONDS)
             self._running_file.unlink(missing_ok=True)
-            self._keeping.release()
+            self._lock.release()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -186,41 +186,41 @@ class LocalDatabase:
     async def _bring_up(self) -> None:
         """Start the child and wait until it answers."""
         began = time.monotonic()
-        child = self._spawn()
+        child = await self._spawn()
         while not await asyncio.to_thread(_answers, self.uri):
-            if child.poll() is not None:
+            if child.returncode is not None:
                 raise LocalDatabaseError(
                     f"The local database ({self._program}) ended with status {child.returncode} while it started. "
                     f"Its log ends with:\n{self._log_tail()}"
                 )
             if time.monotonic() - began > START_SECONDS:
-                await asyncio.to_thread(self._end_child, 0)
+                await self._end_child(0)
                 raise LocalDatabaseError(
                     f"The local database ({self._program}) did not answer within {START_SECONDS:.0f} s. "
                     f"Its log ends with:\n{self._log_tail()}"
                 )
             await asyncio.sleep(0.05)
-        if child.poll() is not None:  # then it was somebody else who answered on this port
+        if child.returncode is not None:  # then it was somebody else who answered on this port
             raise LocalDatabaseError(
                 f"The local database ({self._program}) ended. Its log ends with:\n{self._log_tail()}"
             )
         self._tell(child.pid, ready=True)
         logger.info("The local database (%s, pid %d) answers on port %d", self._program, child.pid, self._port)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    async def _spawn(self) -> Process:
         command = database_command(self._program, self._path, self._home, self._port)
-        launcher = Path(__file__).with_name("launcher.py")
         # A service that is killed takes its threads with it one by one, and each may send the signal anew. SecantusDB's
         # handler does not survive a second SIGTERM within the first: it hangs for ever. It loses nothing by SIGKILL.
         ending = signal.SIGTERM if self._program == "mongod" else signal.SIGKILL
         self._rotate_log()
         with self._log_file.open("ab") as log:
             self._log_begins = log.seek(0, os.SEEK_END)
-            self._child = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), str(int(ending)), *command],
-                stdin=subprocess.DEVNULL,
+            self._child = await start_child(
+                *command,
+                ending=ending,
+                stdin=DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=STDOUT,
                 cwd=self._home,
                 env=child_environment(),
                 start_new_session=True,
@@ -235,44 +235,35 @@ class LocalDatabase:
 
     async def _keep_running(self) -> None:
         """Start the child again whenever it ends by itself; stop it for good where a service wants the directory."""
-        failures = 0
+        back_off = BackOff(SETTLED_SECONDS)
         up_since = time.monotonic()
         while True:
             await asyncio.sleep(0.1)
-            if self._yields and self._keeping.is_wanted():
+            if self._yields and self._lock.is_wanted():
                 logger.warning("A service takes the data directory over; its database is stopped and started anew")
                 await self._let_go()
                 return
-            if self._child is not None and self._child.poll() is None:
+            if self._child is not None and self._child.returncode is None:
                 continue
-            if time.monotonic() - up_since > SETTLED_SECONDS:
-                failures = 0
             status = None if self._child is None else self._child.returncode
             logger.error("The local database ended with status %s; it is started again", status)
-            await asyncio.sleep(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
-            failures += 1
+            await asyncio.sleep(back_off.after(time.monotonic() - up_since))
             try:
                 await self._bring_up()
             except (LocalDatabaseError, OSError):
                 logger.error("The local database could not be started again; its log is beside its files")  # noqa: TRY400
             up_since = time.monotonic()
 
-    def _end_child(self, grace: float) -> None:
-        child = self._child
+    async def _end_child(self, grace: float) -> None:
+        child, self._child = self._child, None
         if child is None:
             return
-        self._child = None
-        for ask, seconds in ((child.terminate, grace), (child.kill, None)):
-            ask()
-            child.send_signal(signal.SIGCONT)  # a paused process does not see the request
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(min(grace, NUDGE_SECONDS))
-                return
+        ending = asyncio.create_task(end_child(child, grace))
+        await asyncio.wait({ending}, timeout=NUDGE_SECONDS)
+        if not ending.done():
             # SecantusDB waits for its next connection before it sees that it shall end, or for 2 s.
-            _is_taken(self._port)
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(seconds)
-                return
+            await asyncio.to_thread(_is_taken, self._port)
+        await ending
 
     def _rotate_log(self) -> None:
         with suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
-"""Who keeps the local database of a data directory: one process at a time, and a service before a command.
+"""The lock of a data directory: one process at a time keeps its database, and a service comes before a command.
 
-Whoever keeps it holds a lock on ``database/lock``, and the file says who that is. A command may keep it where no
-service does; one that can go on with another's database gives it up when a service wants the directory, which leaves
-``database/wanted`` until it has it.
+Whoever keeps the database holds a lock on ``database/lock``, and the file says who that is. A command may hold it where
+no service does; one that can go on with another's database releases it when a service wants the directory, which leaves
+``database/wanted`` until it holds the lock.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class LocalDatabaseError(ServiceError):
     """The local database cannot be used; the message says why, for a person at the console."""
 
 
-class Keeping:
-    """The right to keep the database of one data directory.
+class DirectoryLock:
+    """The lock on the database of one data directory: whoever holds it keeps that database.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Keeping:
     keeper : str
         Who wants it, as the beginning of a sentence.
     yields : bool
-        Whether it is given up for a service.
+        Whether it is released when a service wants it.
     """
 
     def __init__(self, home: Path, keeper: str, *, yields: bool) -> None:
@@ -50,11 +50,11 @@ class Keeping:
 
     @property
     def held(self) -> bool:
-        """Whether this process has it."""
+        """Whether this process holds it."""
         return self._lock is not None
 
     def is_wanted(self) -> bool:
-        """Return whether a service waits for it, and lives."""
+        """Return whether a service that lives waits for it."""
         try:
             wanted = json.loads((self._home / "wanted").read_text(encoding="utf-8"))
             return start_time(int(wanted["pid"])) == str(wanted["started"])
@@ -62,12 +62,12 @@ class Keeping:
             return False
 
     async def take(self) -> None:
-        """Take it; a service asks a command that has it to give it up.
+        """Take it; a service asks a command that holds it to release it.
 
         Raises
         ------
         LocalDatabaseError
-            Where another process has it and does not give it up.
+            Where another process holds it and does not release it.
         """
         if self._yields and self.is_wanted():
             raise self._refusal("A service that is starting")
