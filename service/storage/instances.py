@@ -22,17 +22,7 @@ from service.storage.threads import Threads, one_hop
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """The instances of patients. One that is being deleted is not seen.
-
-    Parameters
-    ----------
-    database : motor database
-        For single commands.
-    collections : Collections
-        For sequences of commands.
-    threads : Threads
-        Where these run.
-    """
+    """The instances of patients. One that is being deleted is not seen."""
 
     database: Database
     collections: Collections

@@ -81,17 +81,7 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Walks and marks.
-
-    Parameters
-    ----------
-    database : motor database
-        The database.
-    collections : Collections
-        The synchronous collections below it.
-    threads : Threads
-        Where sequences of commands run.
-    """
+    """Walks and marks."""
 
     database: Database
     collections: Collections

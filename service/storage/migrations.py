@@ -67,8 +67,6 @@ def fill_instances(
 
     Parameters
     ----------
-    collections : Collections
-        Of the database.
     missing : str
         The field by whose absence an instance is known to be as it was before.
     keys : sequence of str

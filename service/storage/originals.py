@@ -97,8 +97,6 @@ class Originals:
 
     Parameters
     ----------
-    database : motor database
-        From which they are read.
     bucket : Bucket
         Into which they are written.
     threads : Threads

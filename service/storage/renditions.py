@@ -51,10 +51,6 @@ class Renditions:
 
     Parameters
     ----------
-    collections : Collections
-        Of the database.
-    threads : Threads
-        Where its commands run.
     clock : callable
         Gives the time as an aware datetime.
     max_bytes : int

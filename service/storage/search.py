@@ -93,10 +93,6 @@ class TagIndex:
 
     Parameters
     ----------
-    collections : Collections
-        Of the database.
-    threads : Threads
-        Where its commands run.
     walks : Threads
         Where walks over all that a patient has run: they take long, and wait for each other and for nobody else.
     """

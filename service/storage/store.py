@@ -30,6 +30,9 @@ PREPARING_SECONDS = 600.0
 class Store:
     """The documents and files of one database.
 
+    Its parts hold the synchronous collections below Motor's and the threads in which their commands run; those that
+    send single commands hold Motor's database too.
+
     Every method of its parts raises :class:`~service.errors.DatabaseUnavailable` within 5 s of the database going away.
     Every query for a caller names the patient, and an instance that is being deleted is not seen by any of them.
 

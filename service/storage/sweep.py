@@ -81,10 +81,6 @@ class Leftovers:
 
     Parameters
     ----------
-    collections : Collections
-        Of the database.
-    threads : Threads
-        Where the steps run.
     clock : callable
         Gives the time as an aware datetime.
     max_rendered_bytes : int

@@ -53,10 +53,6 @@ class Uploads:
 
     Parameters
     ----------
-    collections : Collections
-        Of the database.
-    threads : Threads
-        Where its commands run.
     originals : Originals
         Where the bytes are kept.
     """
