@@ -30,6 +30,7 @@ function addValues(row, values, vr, cut) {
   if (vr) row.vrs.add(vr);
   for (const each of values) {
     const value = plain(each);
+    if (value === null) continue; // an empty value among others
     if (row.values.has(value)) continue;
     if (row.values.size < SHOWN) row.values.add(value);
     else row.more = true;

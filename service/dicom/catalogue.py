@@ -76,8 +76,9 @@ class Catalogue:
             if key in cut:
                 entry.more = True
             for value in values:
-                if value not in entry.values:
-                    self._add_value(entry, value)
+                number = int(value.to_decimal()) if isinstance(value, Decimal128) else value
+                if number is not None and number not in entry.values:
+                    self._add_value(entry, number)
 
     def _add_value(self, entry: _Entry, value: Any) -> None:
         if len(entry.values) < MAX_SHOWN and self._room > 0:
@@ -85,8 +86,6 @@ class Catalogue:
             self._room -= len(value) if isinstance(value, str) else 1
         else:
             entry.more = True
-        if isinstance(value, Decimal128):
-            value = int(value.to_decimal())
         if value != value:
             return
         if entry.least is None or (isinstance(entry.least, str) and not isinstance(value, str)):
@@ -122,8 +121,6 @@ def _row(key: str, entry: _Entry) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    if isinstance(value, Decimal128):
-        return int(value.to_decimal())
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value

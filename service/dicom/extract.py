@@ -23,7 +23,7 @@ from service.errors import LimitExceeded
 
 __all__ = ["EXTRACTOR_VERSION", "Extraction", "begins_like_dicom", "extract", "extract_packed", "read_tree", "unpack"]
 
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
 """Goes up when the same bytes give another tree or index, so that what is stored can be made again."""
 
 _SMALLEST_ELEMENT = 26  # bytes of BSON: a key of eight digits, a VR

@@ -1,8 +1,9 @@
 """The flat index of a tree: every path, and the values found there over all items.
 
-It is for finding, not for showing: lists hold each value once, in a form in which equal things are equal and text order
-is the order of time. A present element always has its path; an empty list is a present and empty element (or one whose
-values were left out, which `truncated` then says).
+Values stand there in a form in which equal things are equal and text order is the order of time. An element outside
+sequences has its whole list of values, in order and however often they are repeated, so that it makes a row of a table;
+what stands in the items of sequences is for finding alone, and has each value once. A present element always has
+its path; an empty list is a present and empty element (or one whose values were left out, which `truncated` then says).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -52,15 +53,18 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``tags``: path to list of distinct values. A path joins keywords, hex digits or ``CREATOR:ggggxxEE`` with ``/``.
-        A sequence lists the numbers of its items, a PN the text of each component group. DA is YYYYMMDD; TM has no
-        colons; DT is UTC where it had an offset. What could not be converted is its raw text.
+        ``tags``: path to list of values, for a path into sequences of distinct ones. A path joins keywords, hex digits
+        or ``CREATOR:ggggxxEE`` with ``/``. In the list of an element outside sequences None stands for a value that is
+        empty, or a text too long for the index; a list of nothing else is empty. A sequence lists the numbers of its
+        items, a PN the text of each component group. DA is YYYYMMDD; TM has no colons; DT is UTC where it had an
+        offset. What could not be converted is its raw text.
         ``names``: path of a PN to the words in it, for fuzzy matching.
         ``vrs``: path to VR where the dictionary does not say the same.
         ``truncated``: the paths of which something was left out: bytes, text over 256 characters, values past the
         bounds; ``*`` when whole paths were.
     """
     tags: dict[str, dict[Any, None]] = {}
+    whole: dict[str, list[Any]] = {}
     names: dict[str, dict[str, None]] = {}
     vrs: dict[str, str] = {}
     cut: dict[str, None] = {}
@@ -96,7 +100,9 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
                 add_without_value(element, slot)
                 continue
             kind = kinds.get(vr, _MADE)
-            if kind == _ITEMS:
+            if not prefix and kind != _ITEMS:
+                add_whole(vr, values, slot[1])
+            elif kind == _ITEMS:
                 found[len(values)] = None
                 below = slot[1] + "/"
                 for item in values:
@@ -120,6 +126,36 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
                 for value in values:
                     found[value] = None
 
+    def add_whole(vr: str, values: Sequence[Any], path: str) -> None:
+        """Index an element outside sequences: all its values, in order, up to the bound of a path."""
+        listed = whole.setdefault(path, [])
+        if vr == "PN":
+            groups = [group for value in values for group in (value.values() if value else (None,))]
+            values = [group and _name(group)[0] for group in groups]
+            add_words(groups, path)
+        room = MAX_VALUES_PER_PATH - len(listed)
+        make = _MAKERS.get(vr)
+        for value in values[:room]:
+            if make is not None:
+                value = make(value)
+            if isinstance(value, str):
+                if len(value) > MAX_TEXT:
+                    cut[path] = value = None
+                elif not value:
+                    value = None
+            elif value != value:
+                value = _NAN
+            listed.append(_storable(value))
+        if len(values) > room:
+            cut[path] = None
+
+    def add_words(groups: Iterable[str | None], path: str) -> None:
+        """Index the words of names."""
+        words: dict[str, None] = names.setdefault(path, {})
+        for group in groups:
+            if group:
+                add_each(_name(group)[1], (words, path, {}))
+
     def add_without_value(element: Mapping[str, Any], slot: _Slot) -> None:
         """Index an element that has no `Value`: empty, bytes, left in the original, or not to be converted."""
         raw = element.get("raw")
@@ -133,12 +169,9 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
     def add_made(vr: str, values: Iterable[Any], slot: _Slot) -> None:
         """Index values that are compared in another form than the one in which they are kept."""
         if vr == "PN":
-            words: dict[str, None] = names.setdefault(slot[1], {})
-            for value in values:
-                for group in value.values() if value else ():
-                    text, parts = _name(group)
-                    add_each((text,), slot)
-                    add_each(parts, (words, slot[1], {}))
+            groups = [group for value in values if value for group in value.values()]
+            add_each([_name(group)[0] for group in groups], slot)
+            add_words(groups, slot[1])
         else:
             make = _MAKERS.get(vr)
             add_each(map(make, values) if make else values, slot)
@@ -164,7 +197,10 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
     walk(dataset, "", {})
     index: dict[str, Any] = {
-        "tags": {path: [value for value in found if value is not None] for path, found in tags.items()},
+        "tags": {
+            path: [value for value in found if value is not None] + _without_only_empty(whole.get(path, []))
+            for path, found in tags.items()
+        },
         "names": {path: list(found) for path, found in names.items()},
         "vrs": vrs,
         "truncated": list(cut),
@@ -172,6 +208,11 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
     for path in wide:
         index["tags"][path] = [_storable(value) for value in index["tags"][path]]
     return keep_within_bounds(index)
+
+
+def _without_only_empty(values: list[Any]) -> list[Any]:
+    """Return values, and an empty list where all of them are empty: so the element is."""
+    return values if any(value is not None for value in values) else []
 
 
 # --- forms in which values are compared ---------------------------------------------------------------------------

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import bson
+import pydicom
 import pytest
 from bson.decimal128 import Decimal128
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
 
 from service.dicom import index_bounds
+from service.dicom.extract import read_tree
 from service.dicom.index import (
     index_entries,
     name_words,
@@ -19,6 +23,7 @@ from service.dicom.index import (
     normalised_date_time,
     normalised_time,
 )
+from service.dicom.limits import Limits
 
 
 def index_of_one(vr: str, *values: Any, key: str = "PatientComments") -> list[Any]:
@@ -76,13 +81,68 @@ def test_an_empty_element_has_its_path_and_an_empty_list():
     assert index["truncated"] == []
 
 
-def test_empty_values_among_others_are_not_listed():
-    assert index_of_one("LO", None, "A", "") == ["A"]
-    assert index_of_one("DS", 1.0, None) == [1.0]
-    assert index_of_one("IS", None, 4) == [4]
-    assert index_of_one("PN", None, {"Alphabetic": "A"}) == ["A"]
-    assert index_of_one("DA", None, "20240101") == ["20240101"]
+def of_items(vr: str, *values: Any) -> list[Any]:
+    items = [{"PatientComments": {"vr": vr, "Value": list(values)}}]
+    return index_entries({"MREchoSequence": {"vr": "SQ", "Value": items}})["tags"]["MREchoSequence/PatientComments"]
+
+
+@pytest.mark.parametrize(
+    ("vr", "values", "listed", "distinct"),
+    [
+        ("DS", [0.66, 0.66], [0.66, 0.66], [0.66]),
+        ("DS", [-100.0, -100.0, 2.0], [-100.0, -100.0, 2.0], [-100.0, 2.0]),
+        ("IS", [1, 2, 1, 2], [1, 2, 1, 2], [1, 2]),
+        ("US", [0, 0, 0], [0, 0, 0], [0]),
+        ("FD", [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0]),
+        ("CS", ["DERIVED", "A", "A", "B"], ["DERIVED", "A", "A", "B"], ["DERIVED", "A", "B"]),
+        ("UI", ["1.2", "1.2"], ["1.2", "1.2"], ["1.2"]),
+        ("AT", ["00100010", "00100010"], ["00100010", "00100010"], ["00100010"]),
+        ("DA", ["2024.01.31", "20240131"], ["20240131", "20240131"], ["20240131"]),
+        ("TM", ["10:15", "1015", "10"], ["1015", "1015", "10"], ["1015", "10"]),
+        ("PN", [{"Alphabetic": "A^B^"}, {"Alphabetic": "A^B"}], ["A^B", "A^B"], ["A^B"]),
+        ("UV", [Decimal128("18446744073709551615")] * 2, [Decimal128("18446744073709551615")] * 2,
+         [Decimal128("18446744073709551615")]),
+    ],
+)  # fmt: skip
+def test_an_element_outside_sequences_keeps_all_its_values_in_order(vr, values, listed, distinct):
+    assert index_of_one(vr, *values) == listed
+    assert of_items(vr, *values) == distinct
+    assert index_entries({"PatientComments": {"vr": vr, "Value": values}})["truncated"] == []
+
+
+def test_empty_values_among_others_keep_their_places_outside_sequences_and_are_not_listed_in_them():
+    assert index_of_one("LO", None, "A", "") == [None, "A", None]
+    assert index_of_one("DS", 1.0, None, 3.0) == [1.0, None, 3.0]
+    assert index_of_one("IS", None, 4) == [None, 4]
+    assert index_of_one("PN", None, {"Alphabetic": "A"}) == [None, "A"]
+    assert index_of_one("DA", None, "20240101") == [None, "20240101"]
     assert index_of_one("CS", None, None) == []
+    assert of_items("LO", None, "A", "") == ["A"]
+    assert of_items("DS", 1.0, None, 3.0) == [1.0, 3.0]
+    assert of_items("PN", None, {"Alphabetic": "A"}) == ["A"]
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "rtdose.dcm", "examples_palette.dcm"])
+def test_a_row_of_numbers_is_what_pydicom_reads(name):
+    path = get_testdata_file(name, download=False)
+    tags = index_entries(read_tree(Path(str(path)).read_bytes(), Limits()).dataset)["tags"]
+    compared = 0
+    for element in pydicom.dcmread(str(path)):
+        if element.VR in ("DS", "IS", "US", "FD", "CS", "UI") and not element.tag.is_private and element.VM:
+            values = list(element.value) if element.VM > 1 else [element.value]
+            assert tags[element.keyword] == [value or None if isinstance(value, str) else value for value in values]
+            compared += 1
+    assert compared > 20
+
+
+def test_an_element_of_two_blocks_of_one_creator_has_the_values_of_both():
+    dataset = {
+        "00090010": {"vr": "LO", "Value": ["ACME"]},
+        "00090011": {"vr": "LO", "Value": ["ACME"]},
+        "00091001": {"vr": "IS", "Value": [1, 1]},
+        "00091101": {"vr": "IS", "Value": [1, 2]},
+    }
+    assert index_entries(dataset)["tags"]["ACME:0009xx01"] == [1, 1, 1, 2]
 
 
 def test_a_sequence_that_was_left_in_the_original_still_has_its_number_of_items():
@@ -110,7 +170,7 @@ def test_bytes_and_long_text_are_left_out_and_said_to_be(element):
 
 def test_text_of_256_characters_is_still_listed_and_longer_ones_beside_it_are_not():
     index = index_entries({"ImageComments": {"vr": "UC", "Value": ["é" * 256, "é" * 257, "z"]}})
-    assert index["tags"]["ImageComments"] == ["é" * 256, "z"]
+    assert index["tags"]["ImageComments"] == ["é" * 256, None, "z"]
     assert index["truncated"] == ["ImageComments"]
 
 
@@ -119,9 +179,9 @@ def test_what_could_not_be_converted_is_its_raw_text():
     assert index["tags"] == {"SliceThickness": ["5 mm"]}
 
 
-def test_nan_is_one_value_and_equal_numbers_are_one_value():
+def test_nan_is_one_value_and_equal_numbers_are_one_value_in_items():
     first, second = float("nan"), float("inf") - float("inf")
-    values = index_of_one("FD", first, 1.0, second, 1, -0.0, 0.0, math.inf, -math.inf)
+    values = of_items("FD", first, 1.0, second, 1, -0.0, 0.0, math.inf, -math.inf)
     assert [str(value) for value in values] == ["nan", "1.0", "-0.0", "inf", "-inf"]
 
 
@@ -134,7 +194,7 @@ def test_nan_of_many_items_is_one_value():
 
 def test_unsigned_numbers_beyond_64_bits_signed_are_decimals_once_each():
     large = Decimal128("18446744073709551615")
-    assert index_of_one("UV", 5, large, large, Decimal128("9223372036854775808")) == [
+    assert of_items("UV", 5, large, large, Decimal128("9223372036854775808")) == [
         5,
         large,
         Decimal128("9223372036854775808"),
@@ -233,9 +293,10 @@ def test_a_date_time_with_an_offset_is_utc(text, expected):
 
 
 def test_dates_times_and_date_times_of_a_file_are_listed_in_that_form():
-    assert index_of_one("DA", "2024.01.31", "20240131") == ["20240131"]
-    assert index_of_one("TM", "10:15:30", "101530") == ["101530"]
-    assert index_of_one("DT", "20240101000000+0100", "20231231230000") == ["20231231230000"]
+    assert index_of_one("DA", "2024.01.31") == ["20240131"]
+    assert index_of_one("TM", "10:15:30") == ["101530"]
+    assert index_of_one("DT", "20240101000000+0100") == ["20231231230000"]
+    assert of_items("DT", "20240101000000+0100", "20231231230000") == ["20231231230000"]
 
 
 def test_a_private_element_is_found_whatever_block_its_creator_has_in_each_item():
@@ -300,10 +361,16 @@ def test_a_path_has_at_most_a_thousand_values_whether_of_one_element_or_of_many(
     assert many["truncated"] == ["MREchoSequence/InstanceNumber"]
 
 
-def test_exactly_a_thousand_values_however_often_repeated_are_not_truncated():
-    index = index_entries({"ContourData": {"vr": "DS", "Value": [float(n) for n in range(1000)] * 2}})
-    assert len(index["tags"]["ContourData"]) == 1000
+def test_exactly_a_thousand_values_are_not_truncated_and_in_items_however_often_they_are_repeated():
+    once = {"vr": "DS", "Value": [float(n) for n in range(1000)]}
+    twice = {"vr": "DS", "Value": once["Value"] * 2}
+    index = index_entries({"ContourData": once, "MREchoSequence": {"vr": "SQ", "Value": [{"ContourData": twice}]}})
+    assert index["tags"]["ContourData"] == once["Value"]
+    assert len(index["tags"]["MREchoSequence/ContourData"]) == 1000
     assert index["truncated"] == []
+    index = index_entries({"ContourData": twice})
+    assert index["tags"]["ContourData"] == once["Value"]
+    assert index["truncated"] == ["ContourData"]
 
 
 def test_the_longest_lists_are_cut_first():
