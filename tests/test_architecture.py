@@ -162,7 +162,8 @@ def test_no_test_imports_another_test_or_a_conftest():
             if not isinstance(node, ast.Import | ast.ImportFrom):
                 continue
             module = getattr(node, "module", None) or ""
-            parts = {part for name in node.names for part in f"{module}.{name.name}".split(".")}
+            named = [f"{module}.{name.name}".lstrip(".").split(".") for name in node.names]
+            parts = {part for name in named if name[0] == "tests" for part in name}
             of_tests = any(part.startswith("test_") for part in parts)
             if of_tests or (path.name != "conftest.py" and "conftest" in parts):
                 wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")

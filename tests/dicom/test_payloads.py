@@ -14,8 +14,8 @@ from service.dicom.limits import Limits
 from service.dicom.payloads import VIDEO_TYPES, Payload, encapsulated_document, media_type_of, video
 from service.dicom.pixels import frames
 from service.errors import LimitExceeded
-from tests.dicom.written import explicit, part10
 from tests.dicom.pixels.build import build_file, fragments
+from tests.dicom.written import explicit, part10
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
