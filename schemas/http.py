@@ -34,7 +34,7 @@ class WholeNumber(fields.Field[int]):
         return int(value)
 
 
-class Window(fields.Field[tuple[float, float]]):
+class WindowField(fields.Field[tuple[float, float]]):
     """`center,width` (PS3.3 C.11.2.1.2), the width above zero."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[float, float]:  # noqa: ARG002 - as above
@@ -156,7 +156,7 @@ class PictureParameters(Parameters):
         validate=validate.Range(min=1, error="frames are counted from 1."),
         metadata={"description": "Frame number, counted from 1.", "example": 1},
     )
-    window = Window(
+    window = WindowField(
         load_default=None,
         metadata={
             "description": "Window center and width, in the units of the image.",
@@ -197,7 +197,7 @@ class Answer(Schema):
         unknown = RAISE
 
 
-class Problem(Answer):
+class ProblemSchema(Answer):
     """A problem (RFC 9457)."""
 
     type = fields.Constant("about:blank", required=True)
@@ -208,7 +208,7 @@ class Problem(Answer):
     request_id = fields.String(required=True)
 
 
-class Extraction(Answer):
+class ExtractionSchema(Answer):
     """The state of a file's tag extraction."""
 
     state = fields.String(required=True, validate=validate.OneOf(["pending", "done", "failed"]))
@@ -240,10 +240,10 @@ class InstanceSummary(Answer):
     transfer_syntax_uid = fields.String(required=True, allow_none=True)
     problems = fields.Integer(required=True)
     truncated_at = fields.Integer(required=True, allow_none=True)
-    extraction = fields.Nested(Extraction, required=True)
+    extraction = fields.Nested(ExtractionSchema, required=True)
 
 
-class Instance(InstanceSummary):
+class InstanceSchema(InstanceSummary):
     """Everything the service knows about an instance, apart from its tags."""
 
     warnings = fields.List(fields.Nested(Warning_), required=True)

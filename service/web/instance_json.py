@@ -33,7 +33,7 @@ def summarize(instance: Instance) -> dict[str, Any]:
 
 
 def describe(instance: Instance) -> dict[str, Any]:
-    """Return all that is known of an instance (`schemas.http.Instance`), ready for orjson."""
+    """Return all that is known of an instance (`schemas.http.InstanceSchema`), ready for orjson."""
     return {**summarize(instance), "warnings": instance.get("warnings") or []}
 
 

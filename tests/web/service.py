@@ -20,7 +20,7 @@ from mongomock_motor import AsyncMongoMockClient
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from schemas.http import Problem
+from schemas.http import ProblemSchema
 from service.app import create_app
 from service.auth.tokens import mint_token
 from service.dicom.extract import Extraction, unpack
@@ -124,7 +124,7 @@ def check(method: str, answer: Answer) -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
         if method != "HEAD":
             problem = answer.json()
-            assert Problem().validate(problem) == {}
+            assert ProblemSchema().validate(problem) == {}
             assert problem["status"] == answer.status
             assert problem["request_id"] == answer.headers["X-Request-ID"]
         if answer.status == 401:

@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from schemas.http import Instance, Tag
+from schemas.http import InstanceSchema, Tag
 from service.errors import DatabaseUnavailable
 from service.web.instances import content_disposition
 
@@ -125,7 +125,7 @@ async def test_what_the_store_knows_of_it(get, path, ct):
     answer = await get(path, accept="application/json")
     assert answer.status == 200
     known = answer.json()
-    assert Instance().validate(known) == {}
+    assert InstanceSchema().validate(known) == {}
     assert known["dicom_id"] == path.rpartition("/")[2]
     assert known["sha256"] == hashlib.sha256(ct).hexdigest()
     assert known["size"] == len(ct)
@@ -354,7 +354,7 @@ async def test_a_file_that_an_import_brought_without_a_name_is_saved_under_its_i
     dicom_id = path.rpartition("/")[2]
     await service.store._database["instances"].update_one({"_id": dicom_id}, {"$set": {"file_name": None}})
     described = await service.ask("GET", path, patient=patient, headers={"Accept": "application/json"})
-    assert Instance().validate(described.json()) == {}
+    assert InstanceSchema().validate(described.json()) == {}
     answer = await service.ask("GET", path, patient=patient, headers={"Accept": "application/dicom"})
     assert (answer.status, answer.body) == (200, ct)
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{dicom_id}.dcm"'

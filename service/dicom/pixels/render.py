@@ -23,7 +23,7 @@ from service.dicom.pixels.frames import Buffer, check_frame_number
 from service.dicom.pixels.header import ImageHeader, read_header
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.luts import Lut, read_lut, read_segmented_lut
-from service.dicom.pixels.stored import Tree, decode_frame
+from service.dicom.pixels.stored import PixelTree, decode_frame
 from service.dicom.pixels.voi import FUNCTIONS, Function, Source, Voi, Window, choose_voi, from_extremes, read_vois
 from service.dicom.source import open_source
 from service.errors import Invalid, LimitExceeded, NotRenderable
@@ -138,7 +138,9 @@ def render(
         raise LimitExceeded("This frame takes more memory than a picture may.") from error
 
 
-def render_tree(buffer: Buffer, tree: Tree, request: RenderRequest, limits: PixelLimits | None = None) -> Rendition:
+def render_tree(
+    buffer: Buffer, tree: PixelTree, request: RenderRequest, limits: PixelLimits | None = None
+) -> Rendition:
     """Render one frame of a file that has been read already; parameters and errors are those of `render`."""
     limits = limits or PixelLimits()
     _check_request(request)
@@ -191,7 +193,7 @@ def _cut(image: NDArray[np.uint8], left: int, top: int, width: int, height: int)
 
 
 def _to_picture(
-    tree: Tree, header: ImageHeader, decoded: Decoded, request: RenderRequest, warnings: list[str]
+    tree: PixelTree, header: ImageHeader, decoded: Decoded, request: RenderRequest, warnings: list[str]
 ) -> tuple[NDArray[np.uint8], Voi]:
     """Turn stored values into 8-bit grey or RGB, and say which window did it."""
     if decoded.samples.ndim == 3:

@@ -25,7 +25,7 @@ from service.dicom.pixels.rle import decode_rle
 from service.errors import NotRenderable
 
 
-class Tree(Protocol):
+class PixelTree(Protocol):
     """What is needed of a parsed file."""
 
     frames: EncapsulatedFrames | None
@@ -38,14 +38,14 @@ class Tree(Protocol):
         """Return the bytes of an element that the tree holds by its length only, little-endian."""
 
 
-def stored_frame(buffer: Buffer, tree: Tree, frame: int, limits: PixelLimits) -> tuple[bytes, str]:
+def stored_frame(buffer: Buffer, tree: PixelTree, frame: int, limits: PixelLimits) -> tuple[bytes, str]:
     """Return one frame as it is stored, its fragments joined.
 
     Parameters
     ----------
     buffer : Buffer
         The file.
-    tree : Tree
+    tree : PixelTree
         What was read from it.
     frame : int
         The frame, from 0.
@@ -82,7 +82,7 @@ def stored_frame(buffer: Buffer, tree: Tree, frame: int, limits: PixelLimits) ->
 
 
 def decode_frame(
-    buffer: Buffer, tree: Tree, header: ImageHeader, frame: int, limits: PixelLimits, warnings: list[str]
+    buffer: Buffer, tree: PixelTree, header: ImageHeader, frame: int, limits: PixelLimits, warnings: list[str]
 ) -> Decoded:
     """Return the stored values of one frame; no other frame is decoded.
 
@@ -90,7 +90,7 @@ def decode_frame(
     ----------
     buffer : Buffer
         The file.
-    tree : Tree
+    tree : PixelTree
         What was read from it.
     header : ImageHeader
         `read_header` of it.
@@ -154,7 +154,7 @@ def native_bytes(decoded: Decoded, header: ImageHeader) -> bytes:
     return np.ascontiguousarray(decoded.samples, dtype=f"<{kind}{width}").tobytes()
 
 
-def _encapsulated(buffer: Buffer, tree: Tree, header: ImageHeader) -> EncapsulatedFrames:
+def _encapsulated(buffer: Buffer, tree: PixelTree, header: ImageHeader) -> EncapsulatedFrames:
     """Return the frames of a tree, which keeps them: whoever asks for many frames has the file walked once."""
     if tree.frames is None:
         tree.frames = EncapsulatedFrames(buffer, tree.dataset, header, tree.read_bytes)

@@ -59,13 +59,13 @@ def create_document(routes: Iterable[Route]) -> dict[str, Any]:
     )
     converter = plugin.converter
     assert converter is not None  # noqa: S101 - it has one from the moment that it belongs to a document
-    converter.field_mapping |= {http.WholeNumber: ("integer", None), http.Window: ("string", None)}
+    converter.field_mapping |= {http.WholeNumber: ("integer", None), http.WindowField: ("string", None)}
     for each in (_pattern, _constant, _digits):
         converter.add_attribute_function(each)  # type: ignore[no-untyped-call] # it has no types
     for name, schema in COMPONENTS.items():
         spec.components.schema(name, schema)
-    for named in (http.Problem, http.Tag, http.InstanceList, http.HitList):
-        spec.components.schema(named.__name__, schema=named)
+    for named in (http.ProblemSchema, http.Tag, http.InstanceList, http.HitList):
+        spec.components.schema(_name(named), schema=named)
     for name, parameter in PARAMETERS.items():
         spec.components.parameter(name, parameter["in"], parameter)
     for name, parameter in PATH_PARAMETERS.items():
@@ -118,7 +118,7 @@ def _responses(route: Route, described: Operation) -> dict[str, Any]:
             503: ("Retry-After",),
         }.get(status, ())
         text = described.says.get(status, REFUSALS[status])
-        refusal = _response(Response(text, {PROBLEM_TYPE: http.Problem}, headers))
+        refusal = _response(Response(text, {PROBLEM_TYPE: http.ProblemSchema}, headers))
         if str(status) in made:  # a status with a dataset of its own, and a problem beside it
             made[str(status)]["content"] |= refusal["content"]
         else:
@@ -164,7 +164,7 @@ def _below(kind: type[http.Answer]) -> Iterator[type[http.Answer]]:
 
 def _name(schema: object) -> str:
     kind = schema if isinstance(schema, type) else type(schema)
-    return kind.__name__.strip("_")
+    return kind.__name__.strip("_").removesuffix("Schema")
 
 
 def _pattern(_converter: object, _field: object, *, ret: dict[str, Any], **_: object) -> dict[str, Any]:

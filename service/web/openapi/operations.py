@@ -8,7 +8,7 @@ from schemas.http import (
     CatalogueList,
     CatalogueParameters,
     Health,
-    Instance,
+    InstanceSchema,
     PictureParameters,
     Readiness,
     SearchParameters,
@@ -163,7 +163,7 @@ GET_INSTANCE = Operation(
     {
         200: Response(
             "The original bytes, a frame as PNG, or a description, depending on `Accept` or `Content-Type`.",
-            {"application/dicom": BINARY, "image/png": BINARY, "application/json": Instance},
+            {"application/dicom": BINARY, "image/png": BINARY, "application/json": InstanceSchema},
             (
                 "ETag",
                 "Last-Modified",
