@@ -7,6 +7,7 @@ and whether all was as before when the others had gone.
 import argparse
 import asyncio
 import json
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +35,11 @@ def count_descriptors(service):
         if connection.raddr and connection.laddr.port != service.port
     ]
     return sum(process.num_fds() for process in processes) - len(pooled)
+
+
+def milliseconds(seconds):
+    """Whole milliseconds; None where nothing was answered, as happens in a short run on a busy machine."""
+    return None if math.isnan(seconds) else round(seconds * 1000)
 
 
 async def run_load(service, connections, seconds, pause, hold):
@@ -67,10 +73,10 @@ async def run_load(service, connections, seconds, pause, hold):
         "connections": connections,
         "seconds": seconds,
         "requests": {kind: len(taken) for kind, taken in figures.seconds.items()},
-        "p50 ms": {kind: round(figures.percentile(0.5, kind) * 1000) for kind in figures.seconds},
-        "p99 ms": {kind: round(figures.percentile(0.99, kind) * 1000) for kind in figures.seconds},
-        "p99 ms of all": round(figures.percentile(0.99) * 1000),
-        "slowest ms": round(figures.percentile(1) * 1000),
+        "p50 ms": {kind: milliseconds(figures.percentile(0.5, kind)) for kind in figures.seconds},
+        "p99 ms": {kind: milliseconds(figures.percentile(0.99, kind)) for kind in figures.seconds},
+        "p99 ms of all": milliseconds(figures.percentile(0.99)),
+        "slowest ms": milliseconds(figures.percentile(1)),
         "unexpected answers": dict(figures.unexpected),
         "stalling connections opened": stalling.opened,
         "memory MB": {"before": before >> 20, "most": most >> 20, "after": service.memory() >> 20},
