@@ -1,6 +1,6 @@
 """What surrounds every handler: an id, one shape for errors, and a closed door.
 
-The order in `create_app` is `problems`, `authenticate`, `admit`, from the outside in.
+The order in `create_app` is `problems`, `preflight` (of `service.web.cors`), `authenticate`, `admit`, from the outside in.
 """
 
 from __future__ import annotations
