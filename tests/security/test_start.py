@@ -32,7 +32,7 @@ def bare_environment(monkeypatch, tmp_path):
         create_app(settings)
         raise AssertionError("the service would have started")
 
-    monkeypatch.setattr("service.__main__.run", started)
+    monkeypatch.setattr("service.launch.run.run", started)
     for name in ("JWT_SECRET", "JWT_JWKS", "DEV_MODE", "HOST", "MONGODB_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
