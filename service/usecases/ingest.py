@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
@@ -127,7 +128,7 @@ async def _store(
             if present is not None:
                 context.metrics.upload("present")
                 return present
-        extraction = None if respond_async else await _extract_or_leave(context, received)
+        extraction = None if respond_async else await _extract_or_leave(context, received, patient_id)
         if extraction is None:
             committed = await _store_pending(context, envelope, received)
             stored = Stored(envelope["_id"], created=True, state="pending")
@@ -176,8 +177,8 @@ def extracted_fields(extraction: Extraction, context: Context, attempts: int = 1
     }
 
 
-async def extract_in_worker(context: Context, source: bytes | str) -> Extraction:
-    """Extract a file, given as bytes or as a path, in a worker process.
+async def extract_in_worker(context: Context, source: bytes | Path, caller: str = "") -> Extraction:
+    """Extract a file, given as bytes or as a path, in a worker process; the caller is whose turn it is.
 
     Raises
     ------
@@ -188,11 +189,13 @@ async def extract_in_worker(context: Context, source: bytes | str) -> Extraction
     """
     limits = Limits(max_inflated_bytes=context.settings.max_inflated_bytes)
     with context.metrics.work("extraction", "worker"):
-        packed = await context.workers.run(extract_packed, source, limits, timeout=context.settings.extraction_timeout)
+        packed = await context.workers.run(
+            extract_packed, source, limits, timeout=context.settings.extraction_timeout, caller=caller
+        )
     return unpack(packed)
 
 
-async def _extract_or_leave(context: Context, received: Received) -> Extraction | None:
+async def _extract_or_leave(context: Context, received: Received, patient_id: str) -> Extraction | None:
     """Extract here what is small, and in a worker what is not; None where the worker did not survive it."""
     source = received.source
     if isinstance(source, bytes) and received.size <= context.settings.in_process_bytes:
@@ -206,7 +209,7 @@ async def _extract_or_leave(context: Context, received: Received) -> Extraction 
         except (OverBudget, LimitExceeded):
             pass  # a worker has more time and room, and its word is the last
     try:
-        return await extract_in_worker(context, source if isinstance(source, bytes) else str(source))
+        return await extract_in_worker(context, source, patient_id)
     except WorkerLost:  # the file may be the cause: it is kept, and tried again later
         return None
 

@@ -98,6 +98,7 @@ async def _render(context: Context, envelope: Mapping[str, Any], request: Render
                 request,
                 limits,
                 reading,
+                caller=envelope["patient_id"],
                 seconds=settings.render_timeout,
                 refusal=NotRenderable("This frame takes more time or memory than a picture may."),
             )

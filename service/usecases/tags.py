@@ -17,7 +17,7 @@ import orjson
 
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
-from service.dicom.limits import Limits
+from service.dicom.limits import Limits, Readable
 from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
 from service.dicom.simplified import simplify_dataset, simplify_element
 from service.dicom.spill import has_gap
@@ -189,6 +189,7 @@ async def read_original(context: Context, patient_id: str, dicom_id: str, functi
             source,
             limits,
             *arguments,
+            caller=patient_id,
             seconds=settings.extraction_timeout,
             refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
         )
@@ -205,21 +206,21 @@ def model_json(dataset: Mapping[str, Any], bulk_data_root: str) -> bytes:
     return orjson.dumps([dicom_json(dataset, lambda path: bulk_data_root + quote(path, safe=""))])
 
 
-def read_spilled_tag(source: bytes | str, limits: Limits, text: str) -> bytes:
+def read_spilled_tag(source: Readable | Path, limits: Limits, text: str) -> bytes:
     """In a worker: read one element from an original, simplified, as JSON."""
     found = locate(read_tree(as_buffer(source), limits).dataset, parse_tag_path(text))
     return orjson.dumps(simplify_element(*found))
 
 
-def read_spilled_whole(source: bytes | str, limits: Limits, encode: Any, *arguments: str) -> bytes:
+def read_spilled_whole(source: Readable | Path, limits: Limits, encode: Any, *arguments: str) -> bytes:
     """In a worker: read a whole original and encode its tree."""
     encoded: bytes = encode(read_tree(as_buffer(source), limits).dataset, *arguments)
     return encoded
 
 
-def as_buffer(source: bytes | str) -> bytes | mmap.mmap:
+def as_buffer(source: Readable | Path) -> Readable:
     """Return what a worker was handed: the bytes, or a mapped file, of which only what is looked at is read."""
-    if isinstance(source, bytes):
+    if not isinstance(source, Path):
         return source
-    with Path(source).open("rb") as file:
+    with source.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -106,14 +106,17 @@ class Rendition:
 
 
 def render(
-    source: bytes | str, request: RenderRequest, limits: PixelLimits | None = None, reading: Limits | None = None
+    source: bytes | mmap | str | Path,
+    request: RenderRequest,
+    limits: PixelLimits | None = None,
+    reading: Limits | None = None,
 ) -> Rendition:
     """Render one frame of a file.
 
     Parameters
     ----------
-    source : bytes or str
-        The file, or its path; a path is mapped, so that only what the frame needs is read.
+    source : bytes, mmap or path
+        The file, or where it is; a path is mapped, so that only what the frame needs is read.
     request : RenderRequest
         What picture is wanted.
     limits : PixelLimits, optional
@@ -132,14 +135,14 @@ def render(
     NotDicom
         Where it is no DICOM file.
     """
-    buffer = source if isinstance(source, bytes) else _map_file(source)
+    buffer = source if isinstance(source, bytes | mmap) else _map_file(source)
     try:
         return render_tree(buffer, read_tree(buffer, reading or Limits()), request, limits)
     except MemoryError as error:
         raise LimitExceeded("This frame takes more memory than a picture may.") from error
 
 
-def _map_file(path: str) -> bytes | mmap:
+def _map_file(path: str | Path) -> bytes | mmap:
     with Path(path).open("rb") as file:
         try:
             return mmap(file.fileno(), 0, access=ACCESS_READ)
