@@ -1,4 +1,4 @@
-"""The memory of a service: hidden from others of its user. From root nothing is, so these tests stop being root first."""
+"""The memory of a service: hidden from others of its user. Nothing is from root: these tests are nobody."""
 
 import subprocess
 import sys
