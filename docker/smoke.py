@@ -24,7 +24,9 @@ def ask(path: str, body: bytes | None = None, **headers: str) -> bytes:
     for claim, variable in (("iss", "JWT_ISSUER"), ("aud", "JWT_AUDIENCE")):
         if os.environ.get(variable):
             claims[claim] = os.environ[variable]
-    headers["access-token"] = jwt.encode(claims, os.environ["JWT_SECRET"], algorithm="HS256")
+    headers["access-token"] = jwt.encode(
+        claims, Path(os.environ["JWT_SECRET_FILE"]).read_text().strip(), algorithm="HS256"
+    )
     request = urllib.request.Request(PATIENT + path, body, {k.replace("_", "-"): v for k, v in headers.items()})  # noqa: S310
     with DIRECT.open(request, timeout=30) as response:
         answer: bytes = response.read()

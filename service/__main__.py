@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from service.auth.tokens import keep_dev_secret
+from service.launch.kernel import hide_memory
 from service.launch.run import announce, refuse, serve, set_up_logging, until_it_ends
 from service.launch.supervisor import supervise
 from service.settings import Settings, SettingsError, default_text, dev_mode_refusal, is_loopback, variable
@@ -25,7 +26,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m service",
         description="A DICOM store: upload files, ask for any tag, see the pictures.",
         epilog=f"Each setting can also be given as an environment variable, named in brackets; a flag wins. "
-        f"What may hold a secret has a variable only: {', '.join(secret)}. "
+        f"What may hold a secret has a variable only: {', '.join(secret)}; or a file, which the variable with _FILE "
+        "behind its name names. "
         "To try it on this machine: python -m service --dev",
         # An abbreviated flag would mean another one day, when a flag is added that begins alike.
         allow_abbrev=False,
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status: 0, 1 where something it needs is not there, 2 where it is not set up rightly.
     """
+    hide_memory()
     given = make_parser().parse_args(arguments)
     try:
         settings = Settings.from_environment(os.environ, vars(given))

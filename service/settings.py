@@ -21,6 +21,8 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 MIN_SECRET_BYTES = 32
+MAX_SECRET_BYTES = 1 << 16
+"""Of a file that holds a secret."""
 MAX_WHOLE = 2**53
 MAX_SECONDS = 1_000_000_000
 MAX_DAYS = (2**31 - 1) // 86_400
@@ -284,7 +286,8 @@ class Settings:
         Parameters
         ----------
         environ : mapping of str to str
-            The environment. A variable that is empty counts as unset.
+            The environment. A variable that is empty counts as unset. What may hold a secret can also come from a file,
+            which the variable with ``_FILE`` behind its name names; one that is empty counts as unset too.
         overrides : mapping of str to Any, optional
             What flags have set, by field name; it wins. None counts as not set.
 
@@ -293,6 +296,7 @@ class Settings:
         SettingsError
             Where a value cannot be read, or the service must not start with it.
         """
+        environ = _with_files(environ)
         given = {name: value for name, value in (overrides or {}).items() if value is not None}
         values: dict[str, Any] = {}
         for setting in fields(cls):
@@ -317,6 +321,33 @@ class Settings:
 def variable(setting: Field[Any]) -> str:
     """Return the environment variable of a setting."""
     return setting.name.upper()
+
+
+def _with_files(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with the contents of the files that hold secrets.
+
+    Raises
+    ------
+    SettingsError
+        A file cannot be read, or is named beside the variable that it stands for.
+    """
+    read = dict(environ)
+    for name in (variable(setting) for setting in fields(Settings) if not setting.metadata["flag"]):
+        path = environ.get(f"{name}_FILE")
+        if not path:
+            continue
+        if environ.get(name):
+            raise SettingsError(f"{name} and {name}_FILE are both set. Unset one.")
+        try:
+            with Path(path).open("rb") as file:
+                text = file.read(MAX_SECRET_BYTES + 1).decode("utf-8")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"The file {path} of {name}_FILE cannot be read: {reason}.") from None
+        if len(text) > MAX_SECRET_BYTES:
+            raise SettingsError(f"The file {path} of {name}_FILE is too long for a secret.")
+        read[name] = text.strip()
+    return read
 
 
 def default_text(setting: Field[Any]) -> str:

@@ -96,3 +96,37 @@ def test_a_port_in_use_is_told_in_one_sentence(capsys, monkeypatch, tmp_path, un
     printed = capsys.readouterr().err
     assert str(unused_tcp_port) in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("name", ["jwt_secret", "mongodb_uri"])
+def test_a_secret_can_come_from_a_file(name, tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("mongodb://user:a-password-of-many-letters@host/\n")
+    environ = {"JWT_SECRET": "s" * 32} if name != "jwt_secret" else {}
+    settings = Settings.from_environment(environ | {f"{name.upper()}_FILE": str(path)})
+    assert getattr(settings, name) == "mongodb://user:a-password-of-many-letters@host/"
+
+
+def test_a_file_of_a_secret_that_is_empty_counts_as_unset(tmp_path):
+    (tmp_path / "secret").write_text("\n")
+    assert (
+        Settings.from_environment({"JWT_SECRET": "s" * 32, "MONGODB_URI_FILE": str(tmp_path / "secret")}).mongodb_uri
+        is None
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"x" * 70_000], ids=["not there", "no text", "too long"])
+def test_a_file_that_holds_no_secret_is_refused_with_a_sentence_that_does_not_quote_it(content, tmp_path):
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match="JWT_SECRET_FILE") as refused:
+        Settings.from_environment({"JWT_SECRET_FILE": str(path)})
+    assert "xxx" not in str(refused.value)
+
+
+def test_a_secret_and_a_file_of_it_are_not_both_set(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("t" * 32)
+    with pytest.raises(SettingsError, match="both set"):
+        Settings.from_environment({"JWT_SECRET": "s" * 32, "JWT_SECRET_FILE": str(path)})

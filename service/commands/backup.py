@@ -250,9 +250,7 @@ class Import:
             content = source if isinstance(source, bytes) else received.chunks()
             uploads = self._context.store.uploads
             try:
-                extraction = await extract_in_worker(
-                    self._context, source if isinstance(source, bytes) else str(source)
-                )
+                extraction = await extract_in_worker(self._context, source)
             except (DatabaseUnavailable, Overloaded):
                 raise
             except ServiceError as error:  # it was acknowledged once, so its bytes are kept whatever is made of them

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from service.errors import ServiceError
+from service.launch.kernel import hide_memory
 from service.settings import Settings, SettingsError
 from service.telemetry import logs
 
@@ -25,7 +26,17 @@ BAR_WIDTH = 24
 
 # What only a process that answers requests needs; a command must not ask for a key that it does not use.
 _SERVING = frozenset(
-    {"HOST", "PORT", "DEV_MODE", "JWT_SECRET", "JWT_JWKS", "JWT_JWKS_KEEP", "JWT_ISSUER", "JWT_AUDIENCE"}
+    {
+        "HOST",
+        "PORT",
+        "DEV_MODE",
+        "JWT_SECRET",
+        "JWT_SECRET_FILE",
+        "JWT_JWKS",
+        "JWT_JWKS_KEEP",
+        "JWT_ISSUER",
+        "JWT_AUDIENCE",
+    }
 )
 
 SETTINGS_HELP = (
@@ -156,6 +167,7 @@ def run_command(
     hint : str, optional
         What to do when it was interrupted.
     """
+    hide_memory()
     logs.configure("WARNING", "text")
     try:
         settings = read_settings(arguments, environ)

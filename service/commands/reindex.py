@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from schemas.database import ExtractionStatus, Instance
 from service.commands.comparison import find_changes
 from service.commands.difference import Tally
-from service.commands.verify import Packed, rederive
-from service.dicom.extract import EXTRACTOR_VERSION, Extraction, unpack
+from service.commands.verify import rederive
+from service.dicom.extract import EXTRACTOR_VERSION, Extraction, Packed, unpack
 from service.dicom.limits import Limits
 from service.errors import DatabaseUnavailable, NoSuchInstance, NotFound, Overloaded, ServiceError
 from service.storage.maintenance import Derived
@@ -34,7 +35,7 @@ PATIENCE_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 SHORT_PATIENCE_SECONDS = (0.5, 2.0)
 """The same for a local database, which comes back soon or not at all."""
 
-Extract = Callable[[bytes | str, str, Limits | None], Awaitable[Packed | None]]
+Extract = Callable[[bytes | Path, str, Limits | None], Awaitable[Packed | None]]
 Show = Callable[["ReindexReport"], None]
 
 
@@ -167,7 +168,7 @@ async def reindex(
 
 
 def _in_worker(context: Context) -> Extract:
-    async def extract(source: bytes | str, sha256: str, limits: Limits | None) -> Packed | None:
+    async def extract(source: bytes | Path, sha256: str, limits: Limits | None) -> Packed | None:
         return await context.workers.run(rederive, source, sha256, limits, timeout=context.settings.extraction_timeout)
 
     return extract

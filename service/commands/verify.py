@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
-from service.dicom.extract import extract_packed
-from service.dicom.limits import Limits
+from service.dicom.extract import Packed, extract_packed
+from service.dicom.limits import Limits, Readable
 from service.errors import ServiceError
-
-Packed = tuple[bytes, bytes, bytes | None, dict[str, Any]]
 
 
 class Damaged(ServiceError):
     """The stored bytes are not the ones that were uploaded."""
 
 
-def rederive(source: bytes | str, sha256: str, limits: Limits | None) -> Packed | None:
+def rederive(source: Readable | str | Path, sha256: str, limits: Limits | None) -> Packed | None:
     """Hold an original against its hash, and extract it.
 
     Parameters
     ----------
-    source : bytes or str
+    source : bytes, mmap or path
         The bytes, or the path of a file that holds them.
     sha256 : str
         What they must hash to, in hex.
@@ -36,7 +33,7 @@ def rederive(source: bytes | str, sha256: str, limits: Limits | None) -> Packed 
     NotDicom, LimitExceeded
         They cannot be extracted.
     """
-    if isinstance(source, str):
+    if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     else:

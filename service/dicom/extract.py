@@ -6,13 +6,14 @@ import gc
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
 import bson
 from bson.raw_bson import RawBSONDocument
 
 from service.dicom.index import index_entries
-from service.dicom.limits import Buffer, Limits
+from service.dicom.limits import Buffer, Limits, Readable
 from service.dicom.parsing.framing import RawFile, begins_like_dicom, read_dataset
 from service.dicom.series import series_elements
 from service.dicom.source import open_source
@@ -63,6 +64,20 @@ class Extraction:
     spilled: bool
 
 
+class Findings(TypedDict):
+    """The fields of an `Extraction` beside its documents."""
+
+    identifiers: Mapping[str, str | None]
+    problems: int
+    warnings: list[dict[str, str | None]]
+    truncated_at: int | None
+    spilled: bool
+
+
+Packed = tuple[bytes, bytes, bytes | None, Findings]
+"""An extraction on its way to another process."""
+
+
 def read_tree(buffer: Buffer, limits: Limits) -> Tree:
     """Read a file into its whole typed tree, nothing spilled.
 
@@ -103,19 +118,19 @@ def extract(buffer: Buffer, limits: Limits) -> Extraction:
     return Extraction(dataset, index, series, identifiers, tree.problems, tree.warnings, tree.truncated_at, spilled)
 
 
-def extract_packed(source: bytes | str, limits: Limits) -> tuple[bytes, bytes, bytes | None, dict[str, Any]]:
+def extract_packed(source: Readable | str | Path, limits: Limits) -> Packed:
     """Extract a file in a worker process, into what crosses to another process at little cost.
 
     Parameters
     ----------
-    source : bytes or str
-        The file, or its path.
+    source : bytes, mmap or path
+        The file, or where it is.
     limits : Limits
         What it may cost.
 
     Returns
     -------
-    bytes, bytes, bytes or None, dict
+    bytes, bytes, bytes or None, Findings
         BSON of the tree, of the index and of the series; the other fields of `Extraction`.
 
     Raises
@@ -131,9 +146,9 @@ def extract_packed(source: bytes | str, limits: Limits) -> tuple[bytes, bytes, b
             gc.enable()
 
 
-def _packed(extraction: Extraction) -> tuple[bytes, bytes, bytes | None, dict[str, Any]]:
+def _packed(extraction: Extraction) -> Packed:
     """Encode an extraction."""
-    rest = {
+    rest: Findings = {
         "identifiers": extraction.identifiers,
         "problems": extraction.problems,
         "warnings": extraction.warnings,
@@ -144,7 +159,7 @@ def _packed(extraction: Extraction) -> tuple[bytes, bytes, bytes | None, dict[st
     return bson.encode(extraction.dataset), bson.encode(extraction.index), series, rest
 
 
-def unpack(packed: tuple[bytes, bytes, bytes | None, dict[str, Any]]) -> Extraction:
+def unpack(packed: Packed) -> Extraction:
     """Return what `extract_packed` packed; its BSON is decoded only where it is looked into."""
     dataset, index, series, rest = packed
     return Extraction(

@@ -11,6 +11,7 @@ import pickle
 import socket
 import sys
 
+from service.launch.kernel import hide_memory
 from service.launch.run import serve, set_up_logging
 from service.settings import Settings
 
@@ -23,6 +24,7 @@ def main(listener: int, pipe: int) -> int:
     listener, pipe : int
         File descriptors: the listening socket, and where to say that requests are answered.
     """
+    hide_memory()  # before the secrets come; it does not outlive the change of program that made this process
     settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the supervisor
     set_up_logging(settings)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import bulk_data
-from service.dicom.limits import Limits
+from service.dicom.limits import Limits, Readable
 from service.dicom.paths import locate, parse_tag_path
 from service.dicom.source import open_source
 from service.errors import NotFound
@@ -84,7 +85,7 @@ def _no_bytes() -> NotFound:
     return NotFound("The value of this element is no bulk data; its tag has it.")
 
 
-def read_value(source: bytes | str, limits: Limits, text: str) -> bytes:
+def read_value(source: Readable | Path, limits: Limits, text: str) -> bytes:
     """In a worker: read the bytes of one element's value from an original."""
     tree = read_tree(open_source(source), limits)
     element = locate(tree.dataset, parse_tag_path(text)).element

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from schemas.database import ExtractionStatus, State
 from service.dicom.extract import Extraction, extract, extract_packed, unpack
@@ -118,7 +119,7 @@ async def _store(
             if present is not None:
                 context.metrics.upload("present")
                 return present
-        extraction = None if respond_async else await _extract_or_leave(context, received)
+        extraction = None if respond_async else await _extract_or_leave(context, received, patient_id)
         if extraction is None:
             committed = await context.store.uploads.store_pending(instance, content)
             if committed:
@@ -140,8 +141,8 @@ async def _store(
         return present
 
 
-async def extract_in_worker(context: Context, source: bytes | str) -> Extraction:
-    """Extract a file, given as bytes or as a path, in a worker process.
+async def extract_in_worker(context: Context, source: bytes | Path, caller: str = "") -> Extraction:
+    """Extract a file, given as bytes or as a path, in a worker process; the caller is whose turn it is.
 
     Raises
     ------
@@ -152,11 +153,11 @@ async def extract_in_worker(context: Context, source: bytes | str) -> Extraction
     """
     seconds = context.settings.extraction_timeout
     with context.metrics.work("extraction", "worker"):
-        packed = await context.workers.run(extract_packed, source, context.limits, timeout=seconds)
+        packed = await context.workers.run(extract_packed, source, context.limits, timeout=seconds, caller=caller)
     return unpack(packed)
 
 
-async def _extract_or_leave(context: Context, received: Received) -> Extraction | None:
+async def _extract_or_leave(context: Context, received: Received, patient_id: str) -> Extraction | None:
     """Extract here what is small, and in a worker what is not; None where the worker did not survive it."""
     source = received.source
     if isinstance(source, bytes) and received.size <= context.settings.in_process_bytes:
@@ -168,7 +169,7 @@ async def _extract_or_leave(context: Context, received: Received) -> Extraction 
         except (OverBudget, LimitExceeded):
             pass  # a worker has more time and room, and its word is the last
     try:
-        return await extract_in_worker(context, source if isinstance(source, bytes) else str(source))
+        return await extract_in_worker(context, source, patient_id)
     except WorkerLost:  # the file may be the cause: it is kept, and tried again later
         return None
 

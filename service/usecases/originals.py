@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from schemas.database import Instance
@@ -12,6 +13,7 @@ from service.errors import Invalid, NoWorker, WorkerLost
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.instances import open_original
+from service.workers.handle import Sink
 from service.workers.pool import OutOfTime
 
 IN_MEMORY_BYTES = 4 << 20
@@ -21,7 +23,7 @@ IN_MEMORY_BYTES = 4 << 20
 @contextlib.asynccontextmanager
 async def local_original(
     context: Context, instance: Instance, ranges: Sequence[tuple[int, int]] | None = None
-) -> AsyncIterator[bytes | str]:
+) -> AsyncIterator[bytes | Path]:
     """Fetch an original, as bytes or as the path of a file that is gone afterwards.
 
     Parameters
@@ -54,7 +56,7 @@ async def local_original(
                     await asyncio.to_thread(_write_at, file, position, piece)
                     position += len(piece)
             await asyncio.to_thread(file.flush)
-        yield str(path)
+        yield path
     finally:
         spool.discard(file, path)
 
@@ -65,7 +67,14 @@ def _write_at(file: BinaryIO, position: int, piece: bytes) -> None:
 
 
 async def ask_worker(
-    context: Context, function: Callable[..., Any], *arguments: Any, seconds: float, refusal: Invalid
+    context: Context,
+    function: Callable[..., Any],
+    *arguments: Any,
+    caller: str,
+    seconds: float,
+    refusal: Invalid,
+    sink: Sink | None = None,
+    returns: Any = None,
 ) -> Any:
     """Return the answer of a worker process to what somebody asks of one file.
 
@@ -75,10 +84,14 @@ async def ask_worker(
         Of a module; it is called in the worker.
     arguments
         What it takes.
+    caller : str
+        The patient for whom it is asked: patients take turns.
     seconds : float
         How long it may take.
     refusal : Invalid
         What is raised where the file costs the worker its life, or takes too long: asking again would not help.
+    sink, returns
+        As of `WorkerPool.run`.
 
     Raises
     ------
@@ -88,7 +101,9 @@ async def ask_worker(
     lost_before = False
     while True:
         try:
-            return await context.workers.run(function, *arguments, timeout=seconds)
+            return await context.workers.run(
+                function, *arguments, timeout=seconds, caller=caller, sink=sink, returns=returns
+            )
         except NoWorker:
             raise
         except WorkerLost as error:

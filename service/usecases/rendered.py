@@ -89,6 +89,7 @@ async def _render(context: Context, instance: Instance, request: RenderRequest) 
                 request,
                 limits,
                 context.limits,
+                caller=instance["patient_id"],
                 seconds=context.settings.render_timeout,
                 refusal=NotRenderable("This frame takes more time or memory than a picture may."),
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ import orjson
 from schemas.database import ExtractionStatus
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
-from service.dicom.limits import Limits
+from service.dicom.limits import Limits, Readable
 from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
 from service.dicom.simplified import simplify_dataset, simplify_element
 from service.dicom.source import open_source
@@ -181,6 +182,7 @@ async def read_original(context: Context, patient_id: str, dicom_id: str, functi
             source,
             context.limits,
             *arguments,
+            caller=patient_id,
             seconds=context.settings.extraction_timeout,
             refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
         )
@@ -197,13 +199,13 @@ def model_json(dataset: Mapping[str, Any], bulk_data_root: str) -> bytes:
     return orjson.dumps([dicom_json(dataset, lambda path: bulk_data_root + quote(path, safe=""))])
 
 
-def read_tag_of(source: bytes | str, limits: Limits, text: str) -> bytes:
+def read_tag_of(source: Readable | Path, limits: Limits, text: str) -> bytes:
     """In a worker: read one element from an original, simplified, as JSON."""
     found = locate(read_tree(open_source(source), limits).dataset, parse_tag_path(text))
     return orjson.dumps(simplify_element(*found))
 
 
-def encode_whole(source: bytes | str, limits: Limits, encode: Any, *arguments: str) -> bytes:
+def encode_whole(source: Readable | Path, limits: Limits, encode: Any, *arguments: str) -> bytes:
     """In a worker: read a whole original and encode its tree."""
     encoded: bytes = encode(read_tree(open_source(source), limits).dataset, *arguments)
     return encoded

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import resource
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -27,11 +27,11 @@ OWN_DESCRIPTORS = 256
 LOOK_SECONDS = 1.0
 """Between two looks at the connections."""
 
-MAX_UNSENT_BYTES = 256 << 20
+MAX_UNTAKEN_BYTES = 256 << 20
 """What all connections together may hold of answers that nobody takes."""
 
 STALLED_SECONDS = 2.0
-"""After so long an answer may be given up where there is too much unsent."""
+"""After so long an answer may be given up where too much is not taken."""
 
 BUSY = "The service has as many connections as it takes."
 SLOW_HEAD = "The request's line and headers did not come in time."
@@ -81,14 +81,14 @@ def room_for(connections: int) -> int:
 
 
 @dataclass(slots=True)
-class Unsent:
-    """How much of its answers a connection had not taken, and when that was looked at."""
+class Untaken:
+    """How much of its answers a caller had not taken, and when that was looked at."""
 
     size: int
     since: float
 
 
-class Unread:
+class StalledAnswers:
     """Looks at what callers have not taken yet, for as long as there are connections.
 
     Parameters
@@ -96,10 +96,10 @@ class Unread:
     bounds : ConnectionBounds
         What is too slow.
     connections : callable
-        Gives the connections' handlers, which have a place `unsent`, with their transports.
+        Returns the handlers of the connections, each with its `transport` and a place `untaken`.
     """
 
-    def __init__(self, bounds: ConnectionBounds, connections: Callable[[], Mapping[Any, asyncio.Transport]]) -> None:
+    def __init__(self, bounds: ConnectionBounds, connections: Callable[[], Sequence[Any]]) -> None:
         self._bounds = bounds
         self._connections = connections
         self._looking = False
@@ -113,40 +113,40 @@ class Unread:
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         self._looking = False
-        connections = list(self._connections().items())
+        connections = [(each, each.transport) for each in self._connections()]
         if connections:
             self.watch()
-        unsent = 0
+        untaken = 0
         for handler, transport in connections:
-            unsent += transport.get_write_buffer_size()
+            untaken += transport.get_write_buffer_size()
             if self._is_given_up(handler, transport, loop.time()):
                 _abort(transport)
-        if unsent > MAX_UNSENT_BYTES:
-            self._make_room(dict(connections), unsent, loop.time())
+        if untaken > MAX_UNTAKEN_BYTES:
+            self._make_room(connections, untaken, loop.time())
 
     def _is_given_up(self, handler: Any, transport: asyncio.Transport, now: float) -> bool:
         size = transport.get_write_buffer_size()
         if not size:
-            handler.unsent = None
-        elif handler.unsent is None:
-            handler.unsent = Unsent(size, now)
-        elif now - handler.unsent.since >= self._bounds.answer_timeout:
-            if handler.unsent.size - size < self._bounds.min_rate * self._bounds.answer_timeout:
+            handler.untaken = None
+        elif handler.untaken is None:
+            handler.untaken = Untaken(size, now)
+        elif now - handler.untaken.since >= self._bounds.answer_timeout:
+            if handler.untaken.size - size < self._bounds.min_rate * self._bounds.answer_timeout:
                 return True
-            handler.unsent = Unsent(size, now)
+            handler.untaken = Untaken(size, now)
         return False
 
     @staticmethod
-    def _make_room(connections: Mapping[Any, asyncio.Transport], unsent: int, now: float) -> None:
+    def _make_room(connections: Sequence[tuple[Any, asyncio.Transport]], untaken: int, now: float) -> None:
         stalled = [
             (transport.get_write_buffer_size(), transport)
-            for handler, transport in connections.items()
-            if handler.unsent is not None and now - handler.unsent.since > STALLED_SECONDS
+            for handler, transport in connections
+            if handler.untaken is not None and now - handler.untaken.since > STALLED_SECONDS
         ]
         for size, transport in sorted(stalled, key=lambda pair: pair[0], reverse=True):
             _abort(transport)
-            unsent -= size
-            if unsent <= MAX_UNSENT_BYTES:
+            untaken -= size
+            if untaken <= MAX_UNTAKEN_BYTES:
                 return
 
 

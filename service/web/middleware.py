@@ -1,6 +1,6 @@
 """What surrounds every handler: an id, one shape for errors, and a closed door.
 
-The order in `create_app` is `problems`, `preflight` (of `service.web.cors`), `authenticate`, `admit`, from the outside in.
+From the outside in: `problems`, `preflight` (of `service.web.cors`), `authenticate`, `admit`.
 """
 
 from __future__ import annotations

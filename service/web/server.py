@@ -11,19 +11,24 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from service.telemetry import logs
 from service.web.access_log import CLIENT_GONE, NO_ROUTE, NOT_HTTP, route_template, write_down
 from service.web.app_keys import CONTEXT, REQUEST_ID, ROUTE, SETTINGS, STARTED
-from service.web.connections import BUSY, SLOW_HEAD, ConnectionBounds, Unread, Unsent, written_problem
+from service.web.connections import (
+    BUSY,
+    SLOW_HEAD,
+    ConnectionBounds,
+    StalledAnswers,
+    Untaken,
+    written_problem,
+)
 from service.web.middleware import SAFE_HEADERS, problems, request_id_of
 from service.web.problems import SENTENCES, log_unknown, problem_response
 
@@ -56,7 +61,13 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 WriteDown = Callable[[web.BaseRequest, int], None]
 
 
-class DiscreetRequestHandler(RequestHandler):
+def waits_for_request(handler: web.RequestHandler) -> bool:
+    """Return whether a connection waits for a request: the one thing that aiohttp knows of it and does not tell."""
+    waiter = handler._waiter
+    return waiter is not None and not waiter.done()
+
+
+class DiscreetRequestHandler(web.RequestHandler):
     """A connection whose errors say nothing of what was sent, and which ends where its caller does nothing.
 
     Parameters
@@ -65,28 +76,30 @@ class DiscreetRequestHandler(RequestHandler):
         Takes a request, and the status of its answer once that is out.
     """
 
-    __slots__ = ("_head_bytes", "_head_timer", "_write_down", "unsent")
+    __slots__ = ("_head_bytes", "_head_timer", "_server", "_write_down", "idle_since", "untaken")
 
-    def __init__(self, manager: DiscreetServer, write_down: WriteDown, **options: Any) -> None:
-        super().__init__(manager, **options)
+    def __init__(self, server: DiscreetServer, write_down: WriteDown, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
         self._write_down = write_down
-        self.unsent: Unsent | None = None
+        self.untaken: Untaken | None = None
+        self.idle_since = 0.0
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002
         """Write the request down: aiohttp calls this when the answer is out."""
+        self.idle_since = _now()
         self._write_down(request, response.status)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it where there are too many."""
-        server = self._manager
-        assert isinstance(server, DiscreetServer)  # noqa: S101 - it made this object
+        self.idle_since = _now()
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a connection is written to
-        if server.has_room():
+        if self._server.has_room():
             super().connection_made(transport)
             return
-        log.info("refused a connection: there are %d", len(server.connections))
+        log.info("refused a connection: there are %d", len(self._server.connections))
         transport.write(written_problem(503, BUSY, retry_after=2))
         transport.close()
 
@@ -98,33 +111,25 @@ class DiscreetRequestHandler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take what came; a request that has begun has some seconds, and some bytes, to show its headers whole."""
         super().data_received(data)
-        for number, (message, _) in enumerate(self._messages):
-            if not isinstance(message, _ErrInfo) and _head_bytes(message.raw_headers) > MAX_HEAD_BYTES:
-                self._messages[number] = (_ErrInfo(400, LineTooLong(b"", MAX_HEAD_BYTES), ""), EMPTY_PAYLOAD)
         if not self.is_idle:
             self._end_head_timer()
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._give_up_head(431, LONG_HEAD)
-        elif data and self._head_timer is None and isinstance(self._manager, DiscreetServer):
-            seconds = self._manager.bounds.header_timeout
-            self._head_timer = self._loop.call_later(seconds, self._give_up_head, 408, SLOW_HEAD)
+        elif data and self._head_timer is None:
+            seconds = self._server.bounds.header_timeout
+            self._head_timer = asyncio.get_running_loop().call_later(seconds, self._give_up_head, 408, SLOW_HEAD)
 
     def resume_writing(self) -> None:
         """Note that the caller takes what is written."""
-        self.unsent = None
+        self.untaken = None
         super().resume_writing()
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being worked on."""
-        return self._waiter is not None and not self._waiter.done()
-
-    @property
-    def idle_until(self) -> float:
-        """When the connection ends if no request comes, in the event loop's time."""
-        return self._next_keepalive_close_time
+        return waits_for_request(self)
 
     def _end_head_timer(self) -> None:
         self._head_bytes = 0
@@ -152,14 +157,14 @@ class DiscreetRequestHandler(RequestHandler):
         request_id = request[REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request)
         if ROUTE not in request:
             request[ROUTE] = NOT_HTTP
-        if status >= 500:
+        if isinstance(exc, LineTooLong):
+            response = problem_response(431, LONG_HEAD, request_id)
+        elif status >= 500:
             if exc is not None:
                 log_unknown(exc, request_id)
             if request.writer.output_size > 0:
                 raise ConnectionAbortedError
             response = problem_response(500, SENTENCES[500], request_id)
-        elif isinstance(exc, LineTooLong):
-            response = problem_response(431, LONG_HEAD, request_id)
         else:
             response = problem_response(400, "This is not a request as HTTP/1.1 has it.", request_id)
         response.headers["X-Request-ID"] = request_id
@@ -182,8 +187,19 @@ class DiscreetRequestHandler(RequestHandler):
         """Write nothing: these lines hold tracebacks of requests."""
 
 
-def _head_bytes(raw_headers: Sequence[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in raw_headers)
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _check_head(request: web.BaseRequest) -> None:
+    """Refuse headers that are too much together.
+
+    Raises
+    ------
+    LineTooLong
+    """
+    if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
+        raise LineTooLong(b"", MAX_HEAD_BYTES)
 
 
 class DiscreetServer(web.Server):
@@ -215,59 +231,83 @@ class DiscreetServer(web.Server):
         self._write_down = write_down
         self.bounds = bounds
         self._options = {**CONNECTION_BOUNDS, "keepalive_timeout": keepalive_timeout}
-        self._unread = Unread(bounds, lambda: self._connections)
+        self._stalled = StalledAnswers(
+            bounds, lambda: [each for each in self.connections if each.transport is not None]
+        )
 
     def has_room(self) -> bool:
         """Return whether there may be one more connection; the one that was idle longest makes room for it."""
-        self._unread.watch()
-        if len(self._connections) < self.bounds.connections:
+        self._stalled.watch()
+        if len(self.connections) < self.bounds.connections:
             return True
-        idle = [each for each in self._connections if isinstance(each, DiscreetRequestHandler) and each.is_idle]
+        idle = [each for each in self.connections if isinstance(each, DiscreetRequestHandler) and each.is_idle]
         if not idle:
             return False
-        min(idle, key=lambda each: each.idle_until).force_close()
+        min(idle, key=lambda each: each.idle_since).force_close()
         return True
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> web.RequestHandler:
         """Make the handler of one connection."""
-        return DiscreetRequestHandler(self, self._write_down, loop=self._loop, **self._options)
+        return DiscreetRequestHandler(self, self._write_down, loop=asyncio.get_running_loop(), **self._options)
 
 
-class DiscreetRunner(web.AppRunner):
-    """Runs the application in a `DiscreetServer`."""
+class DiscreetRunner(web.ServerRunner):
+    """Runs the application in a `DiscreetServer`. Make it where the event loop runs.
+
+    Parameters
+    ----------
+    app : web.Application
+        From `service.app.create_app`.
+    **options
+        Of `web.ServerRunner`.
+    """
 
     def __init__(self, app: web.Application, **options: Any) -> None:
-        super().__init__(app, **{**CONNECTION_BOUNDS, **options})
-
-    async def _make_server(self) -> web.Server:
-        plain = await super()._make_server()
-        answer = plain.request_handler
-        metrics = self.app[CONTEXT].metrics
-        write = partial(write_down, self.app)
-
-        async def guarded(request: web.BaseRequest) -> web.StreamResponse:
-            assert isinstance(request, web.Request)  # noqa: S101 - the application's own request factory made it
-            request[STARTED] = time.perf_counter()
-            request[REQUEST_ID] = request_id_of(request)
-            request[ROUTE] = NO_ROUTE
-            logs.request_id.set(request[REQUEST_ID])  # each request has a task, and so a context, of its own
-            try:
-                with metrics.answering():
-                    # aiohttp looks at `Expect` before any middleware; whatever fails there has the same shape too.
-                    return await problems(request, routed)
-            except (asyncio.CancelledError, ConnectionError):
-                write(request, CLIENT_GONE)
-                raise
-
-        async def routed(request: web.Request) -> web.StreamResponse:
-            try:
-                return await answer(request)
-            finally:  # the application has found its route
-                request[ROUTE] = route_template(request)
-
-        settings = self.app[SETTINGS]
+        self._app = app
+        self._plain = web.AppRunner(app)  # it starts the application, and is given no connection
+        settings = app[SETTINGS]
         bounds = ConnectionBounds.of(settings)
-        return DiscreetServer(guarded, write, bounds, settings.keepalive_timeout, plain.request_factory)
+        server = DiscreetServer(
+            self._answer, partial(write_down, app), bounds, settings.keepalive_timeout, self._make_request
+        )
+        super().__init__(server, **options)
+
+    async def setup(self) -> None:
+        """Start the application; then connections can be taken."""
+        await self._plain.setup()
+        await super().setup()
+
+    async def cleanup(self) -> None:
+        """End the connections, and then the application."""
+        await super().cleanup()
+        await self._plain.cleanup()
+
+    def _make_request(self, *parts: Any) -> web.BaseRequest:
+        assert self._plain.server is not None  # noqa: S101 - a connection comes after `setup`
+        return self._plain.server.request_factory(*parts)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request, whatever happens in the one shape of an answer."""
+        assert isinstance(request, web.Request)  # noqa: S101 - the application's own request factory made it
+        request[STARTED] = time.perf_counter()
+        request[REQUEST_ID] = request_id_of(request)
+        _check_head(request)
+        request[ROUTE] = NO_ROUTE
+        logs.request_id.set(request[REQUEST_ID])  # each request has a task, and so a context, of its own
+        try:
+            with self._app[CONTEXT].metrics.answering():
+                # aiohttp looks at `Expect` before any middleware; whatever fails there has the same shape too.
+                return await problems(request, self._route)
+        except (asyncio.CancelledError, ConnectionError):
+            write_down(self._app, request, CLIENT_GONE)
+            raise
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
+        assert self._plain.server is not None  # noqa: S101 - a connection comes after `setup`
+        try:
+            return await self._plain.server.request_handler(request)
+        finally:  # the application has found its route
+            request[ROUTE] = route_template(request)
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

@@ -1,38 +1,43 @@
 """A worker process: reads one job at a time from its pipe, and writes one answer for each.
 
 It is started by `service.workers.pool` alone. What it opens, hostile files included, it opens with the limits set here,
-and without the service's secrets: its environment holds none.
+confined by `service.workers.confinement`, and without the service's secrets: its environment holds none.
 
-A message is 8 bytes of length, big-endian, and a pickle. Standard input and output are the pipes at first; both are
-moved away before anything else is imported, because a codec that prints would otherwise write into an answer.
+`service.workers.messages` says what a message is. Standard input and output are the pipes at first; both are moved away
+before anything else is imported, because a codec that prints would otherwise write into an answer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import faulthandler
 import gc
 import importlib
+import inspect
+import json
+import mmap
 import os
-import pickle
 import resource
 import signal
+import socket
 import sys
 import traceback
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-LENGTH_BYTES = 8
+from service.errors import ServiceError, Unavailable
+from service.workers.confinement import confine
+from service.workers.messages import LENGTH_BYTES, Packed, convert, fill, pack, read_head
+
 # The parent kills a job that is out of time. If the parent is gone as well, the kernel does it this much later.
 ALARM_GRACE_SECONDS = 5
-PR_SET_PDEATHSIG = 1
 
 
-def read_message(stream: BinaryIO) -> bytes | None:
-    """Read one message.
+def read_message(stream: BinaryIO) -> tuple[Any, list[bytes]] | None:
+    """Return the head's value and the blobs of the next message.
 
     Parameters
     ----------
@@ -41,30 +46,34 @@ def read_message(stream: BinaryIO) -> bytes | None:
 
     Returns
     -------
-    bytes or None
-        The pickle, or None at the end of the stream, also where a message was cut short.
+    tuple or None
+        None at the end of the stream, also where a message was cut short.
     """
-    header = stream.read(LENGTH_BYTES)
-    if len(header) < LENGTH_BYTES:
+    length = stream.read(LENGTH_BYTES)
+    if len(length) < LENGTH_BYTES:
         return None
-    length = int.from_bytes(header, "big")
-    body = stream.read(length)
-    return body if len(body) == length else None
+    value, sizes = read_head(stream.read(int.from_bytes(length, "big")))
+    blobs = [stream.read(size) for size in sizes]
+    return (value, blobs) if [len(blob) for blob in blobs] == sizes else None
 
 
-def write_message(stream: BinaryIO, body: bytes) -> None:
-    """Write one message.
-
-    Parameters
-    ----------
-    stream : BinaryIO
-        The pipe that answers go to.
-    body : bytes
-        The pickle.
-    """
-    stream.write(len(body).to_bytes(LENGTH_BYTES, "big"))
-    stream.write(body)
+def write_message(stream: BinaryIO, packed: Packed) -> None:
+    """Write one message to the pipe that answers go to."""
+    stream.write(packed.head)
+    for blob in packed.blobs:
+        stream.write(blob)
     stream.flush()
+
+
+def map_file(files: socket.socket) -> mmap.mmap | bytes:
+    """Return the next file that is handed over, mapped: only what is looked at is read."""
+    _, (descriptor, *_), _, _ = socket.recv_fds(files, 1, 1)
+    try:
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        return b""  # an empty file cannot be mapped
+    finally:
+        os.close(descriptor)
 
 
 def is_allowed(module: str, packages: tuple[str, ...]) -> bool:
@@ -76,45 +85,34 @@ def is_allowed(module: str, packages: tuple[str, ...]) -> bool:
         A dotted module name.
     packages : tuple of str
         Dotted package names.
-
-    Returns
-    -------
-    bool
-        Whether a job, or a class in an answer, may come from that module.
     """
     return any(module == package or module.startswith(package + ".") for package in packages)
 
 
 def main() -> None:
     """Serve jobs until the pipe ends."""
-    options = pickle.loads(bytes.fromhex(sys.argv[1]))  # noqa: S301 - written by the parent process
-    die_with_parent(options["parent"])
-    jobs, answers = take_pipes()
-    limit_process(options["memory_bytes"])
-    write_message(answers, pickle.dumps(prepare(options["modules"]), protocol=5))
-    while (message := read_message(jobs)) is not None:
-        body, spent = answer(message, options["packages"])
-        write_message(answers, body)
-        if spent:
-            break
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when the service ends, however it ends.
-
-    Parameters
-    ----------
-    parent : int
-        The service's process id.
-    """
+    options = json.loads(sys.argv[1])
+    packages = tuple(options["packages"])
     # The service decides when a worker ends: Ctrl-C and a process manager's SIGTERM reach the whole group, while
     # requests that need this worker are still being finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call
-        os._exit(1)
+    jobs, answers = take_pipes()
+    files = socket.socket(fileno=options["files"])
+    files.set_inheritable(False)
+    limit_process(options["memory_bytes"])
+    problem = prepare(options["modules"])
+    write_message(answers, pack([problem, confine(packages)]))
+
+    def replace(kind: str, named: Any) -> Any:
+        return map_file(files) if kind == "file" else find_function(named[0], named[1], packages)
+
+    while (job := read_message(jobs)) is not None:
+        packed, spent = answer(*job, replace)
+        write_message(answers, packed)
+        del job, packed  # or they would be held until the next job comes
+        if spent:
+            break
 
 
 def take_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -154,12 +152,12 @@ def limit_process(memory_bytes: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def prepare(modules: tuple[str, ...]) -> str | None:
+def prepare(modules: list[str]) -> str | None:
     """Import what jobs will need.
 
     Parameters
     ----------
-    modules : tuple of str
+    modules : list of str
         Names of modules.
 
     Returns
@@ -177,57 +175,56 @@ def prepare(modules: tuple[str, ...]) -> str | None:
     return None
 
 
-def answer(message: bytes, packages: tuple[str, ...]) -> tuple[bytes, bool]:
+def answer(job: Any, blobs: list[bytes], replace: Callable[[str, Any], Any]) -> tuple[Packed, bool]:
     """Run one job.
 
     Parameters
     ----------
-    message : bytes
-        The pickle of (module, function, arguments, seconds).
-    packages : tuple of str
-        The packages that a function may come from.
+    job : list
+        Its number, the function, its arguments, and the seconds that it may run.
+    blobs : list of bytes
+        What stands in it.
+    replace : callable
+        Of `fill`, for files and functions.
 
     Returns
     -------
-    tuple of (bytes, bool)
-        The pickle of ("result", value), ("raised", exception), ("memory", None) or ("failed", where), and whether this
-        process should end: after a failed allocation its memory is not what it was.
+    tuple of (Packed, bool)
+        Its number and ("result", value), ("raised", [name, sentence, seconds]), ("memory", None) or ("failed", where);
+        and whether this process should end: after a failed allocation its memory is not what it was.
     """
+    number = job[0]
     try:
-        module, name, arguments, seconds = pickle.loads(message)  # noqa: S301 - written by the parent process
-        function = find_function(module, name, packages)
+        _, function, arguments, seconds = fill(job, blobs, replace)
         signal.alarm(int(seconds) + 1 + ALARM_GRACE_SECONDS)
         try:
-            return pickle.dumps(("result", function(*arguments)), protocol=5), False
+            return pack([number, "result", function(*typed(function, arguments))]), False
         finally:
             signal.alarm(0)
     except MemoryError:
-        return pickle.dumps(("memory", None), protocol=5), True
+        return pack([number, "memory", None]), True
     except BaseException as error:  # noqa: BLE001 - every job has an answer
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # what mmap raises
-            return pickle.dumps(("memory", None), protocol=5), True
-        return failure(error, packages), False
+            return pack([number, "memory", None]), True
+        return pack([number, *failure(error)]), False
+
+
+def typed(function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+    """Return plain arguments as the types that a function takes."""
+    hints = typing.get_type_hints(function)
+    names = list(inspect.signature(function).parameters)
+    wanted = [hints.get(name) if isinstance(value, dict | list) else None for name, value in zip(names, arguments)]  # noqa: B905 - further ones go to *args
+    wanted += [None] * (len(arguments) - len(wanted))
+    return [value if hint is None else convert(value, hint) for value, hint in zip(arguments, wanted, strict=True)]
 
 
 def find_function(module: str, name: str, packages: tuple[str, ...]) -> Callable[..., Any]:
-    """Find a job's function.
-
-    Parameters
-    ----------
-    module, name : str
-        Where it is, and what it is called.
-    packages : tuple of str
-        The packages that it may come from.
-
-    Returns
-    -------
-    callable
-        The function.
+    """Return a function by its module and name.
 
     Raises
     ------
     ImportError
-        It is none of theirs.
+        It is none of the packages'.
     """
     if not is_allowed(module, packages):
         raise ImportError
@@ -235,26 +232,14 @@ def find_function(module: str, name: str, packages: tuple[str, ...]) -> Callable
     return found
 
 
-def failure(error: BaseException, packages: tuple[str, ...]) -> bytes:
-    """Pack an exception for the service.
-
-    Parameters
-    ----------
-    error : BaseException
-        What the job raised.
-    packages : tuple of str
-        The packages whose exceptions go back as they are.
-
-    Returns
-    -------
-    bytes
-        The pickle of ("raised", exception) or ("failed", where).
-    """
-    if is_allowed(type(error).__module__, packages):
-        with contextlib.suppress(Exception):
-            return pickle.dumps(("raised", error), protocol=5)
+def failure(error: BaseException) -> tuple[str, Any]:
+    """Return an exception as plain data: one of the service's own as what it says, any other as where it came from."""
+    if isinstance(error, ServiceError):
+        seconds = error.retry_after if isinstance(error, Unavailable) else None
+        names = [each.__name__ for each in type(error).__mro__ if each.__module__ == ServiceError.__module__]
+        return "raised", [names[0], error.detail, seconds]
     # The message of a foreign exception may quote a value of the file ("could not convert string to float: ...").
-    return pickle.dumps(("failed", describe(error)), protocol=5)
+    return "failed", describe(error)
 
 
 def describe(error: BaseException) -> str:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import io
+import json
 import os
-import pickle
+import signal
+import socket
 import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from service.errors import WorkerLost
-from service.workers.child import LENGTH_BYTES, is_allowed
+from service.launch.children import start_child
+from service.workers.messages import LENGTH_BYTES, MAX_HEAD_BYTES, Packed, Stretch, Unreadable, fill, read_head
 
 PIPE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
+LARGE_HEAD_BYTES = 1 << 16
+"""A longer head is read in a thread."""
+
 COMPLAINT_BYTES = 8192  # of a crash's traceback, from its beginning
-LARGEST_ANSWER = 1 << 30
+END_SECONDS = 1.0
 PROJECT = str(Path(__file__).resolve().parents[2])
 
 # What a worker needs of the environment. The rest, secrets among it, stays here: workers open hostile files.
@@ -38,148 +46,189 @@ INHERITED = (
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"
 )
-# Types that are built by a function or method of their own when they are unpickled, and can do no harm.
-PLAIN_TYPES = {
-    ("builtins", "bytearray"),
-    ("builtins", "complex"),
-    ("builtins", "frozenset"),
-    ("builtins", "range"),
-    ("builtins", "set"),
-    ("builtins", "slice"),
-    ("collections", "OrderedDict"),
-    ("datetime", "date"),
-    ("datetime", "datetime"),
-    ("datetime", "timedelta"),
-    ("datetime", "timezone"),
-    ("decimal", "Decimal"),
-    ("uuid", "UUID"),
-}
+
+Sink = Callable[[int, bytes], None]
+"""Takes a piece and where it stands among all bytes of an answer; the same piece may come twice."""
 
 
-class WorkerProcess(asyncio.SubprocessProtocol):
-    """One process and its pipes: messages out, messages in, and the end."""
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What is done with the bytes of an answer.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    largest : int
+        How many there may be.
+    sink : callable or None
+        Takes them piece by piece, in a thread; None: they become part of the answer.
+    abandoned : callable
+        Returns whether nobody waits for them any more.
+    """
+
+    largest: int
+    sink: Sink | None = None
+    abandoned: Callable[[], bool] = lambda: False
+
+
+class WorkerProcess:
+    """One process and its pipes: messages out, messages in, and the end.
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    files : socket
+        Descriptors of files go to it here.
+    """
+
+    def __init__(self, process: Process, files: socket.socket) -> None:
         self.jobs = 0
-        self.lost = False
-        self._transport: asyncio.SubprocessTransport | None = None
-        self._incoming = bytearray()
-        self._complaints = bytearray()
-        self._waiting: asyncio.Future[bytes] | None = None
-        self._gone = asyncio.get_running_loop().create_future()
-
-    @property
-    def transport(self) -> asyncio.SubprocessTransport:
-        """The process's transport."""
-        assert self._transport is not None  # noqa: S101 - set before anybody holds this object
-        return self._transport
+        self._process = process
+        self._files = files
+        self._killed = False
 
     @property
     def pid(self) -> int:
         """The process id."""
-        return self.transport.get_pid()
+        return self._process.pid
 
     @property
     def exit_status(self) -> int | None:
         """The exit status; negative for the signal that killed it."""
-        return self.transport.get_returncode()
+        return self._process.returncode
 
     @property
-    def complaints(self) -> str:
-        """The interpreter's last words."""
-        return self._complaints.decode("utf-8", "replace")
+    def lost(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._killed or self._process.returncode is not None or self._answers.at_eof()
 
-    async def ask(self, request: bytes) -> bytes:
-        """Send a job and wait for its answer.
+    @property
+    def _answers(self) -> asyncio.StreamReader:
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        return self._process.stdout
+
+    async def ask(self, request: Packed, delivery: Delivery) -> Any:
+        """Send a job and return its answer.
 
         Raises
         ------
         WorkerLost
             The process ended before it answered.
+        Unreadable
+            It sent what is no message.
+        OSError
+            A file cannot be handed over, or the sink takes nothing more.
         """
         self.jobs += 1
-        if not self.lost:
-            pipe: Any = self.transport.get_pipe_transport(0)
-            pipe.writelines((len(request).to_bytes(LENGTH_BYTES, "big"), request))
-        return await self.message()
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._hand_over(request.files)
+        with contextlib.suppress(ConnectionError):  # the answer that does not come says so too
+            self._process.stdin.writelines([request.head, *request.blobs])
+            await self._process.stdin.drain()
+        return await self.message(delivery)
 
-    async def message(self) -> bytes:
-        """Wait for the next message.
+    async def message(self, delivery: Delivery) -> Any:
+        """Return the value of the next message.
 
         Raises
         ------
         WorkerLost
             The process ended before it sent one.
+        Unreadable
+            It sent what is none.
+        OSError
+            The sink takes nothing more.
         """
-        self._waiting = asyncio.get_running_loop().create_future()
-        self._deliver()
         try:
-            return await self._waiting
-        finally:
-            self._waiting = None
+            length = int.from_bytes(await self._answers.readexactly(LENGTH_BYTES), "big")
+            if length > MAX_HEAD_BYTES:
+                raise Unreadable("its head is too long")
+            head = await self._answers.readexactly(length)
+            if length > LARGE_HEAD_BYTES:
+                value, sizes = await asyncio.to_thread(read_head, head)
+            else:
+                value, sizes = read_head(head)
+            if sum(sizes) > delivery.largest:
+                raise Unreadable("it has more bytes than it may")
+            blobs = await self._take(sizes, delivery)
+            return await asyncio.to_thread(fill, value, blobs) if length > LARGE_HEAD_BYTES else fill(value, blobs)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise WorkerLost("A worker process ended in the middle of its job.") from None
+
+    async def _take(self, sizes: list[int], delivery: Delivery) -> list[Any]:
+        """Return the blobs of a message, each without a copy of it, or where they went."""
+        failed: OSError | None = None
+        blobs: list[Any] = []
+        start = 0
+        for size in sizes:
+            held = io.BytesIO()  # what it holds at the end becomes the bytes that it gives
+            left = size
+            while left:
+                piece = await self._answers.read(min(left, PIECE_BYTES))
+                if not piece:
+                    raise asyncio.IncompleteReadError(b"", left)
+                before, left = left, left - len(piece)
+                if failed is not None or delivery.abandoned():
+                    continue  # it must be read, or the next answer would begin in the middle of this one
+                if delivery.sink is None:
+                    held.write(piece)
+                    continue
+                try:
+                    await asyncio.to_thread(delivery.sink, start + size - before, piece)
+                except OSError as error:
+                    failed = error
+            blobs.append(held.getvalue() if delivery.sink is None else Stretch(start, size))
+            start += size
+        if failed is not None:
+            raise failed
+        return blobs
 
     def kill(self) -> None:
-        """End the process now, whatever it does."""
-        self.lost = True
-        with contextlib.suppress(ProcessLookupError):
-            self.transport.kill()
+        """End the process now, whatever it does, and what it has forked."""
+        if not self._killed:
+            self._killed = True
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     async def stop(self) -> None:
         """End the process and wait until it is gone.
 
         An idle one ends by itself when its pipe ends; one that does not within a second is killed.
         """
-        self.lost = True
-        pipe = self.transport.get_pipe_transport(0)
-        if pipe is not None:
-            pipe.close()
-        try:
-            async with asyncio.timeout(1):
-                await asyncio.shield(self._gone)
-        except TimeoutError:
-            self.kill()
-            await asyncio.shield(self._gone)
-        self.transport.close()
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        self.kill()
+        await self._process.wait()
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(END_SECONDS):
+                while await self._answers.read(PIECE_BYTES):  # its transport is closed at the end of the pipe
+                    pass
+        self._files.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = transport  # type: ignore[assignment]
+    async def last_words(self) -> str:
+        """Return the beginning of what the interpreter said when it crashed."""
+        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        said = bytearray()
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(END_SECONDS):
+                while piece := await self._process.stderr.read(PIECE_BYTES):
+                    said += piece[: COMPLAINT_BYTES - len(said)]
+        return said.decode("utf-8", "replace")
 
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Gather an answer, or what the interpreter says when it crashes."""
-        if fd == 2:
-            # The first ones say where it crashed, and they may come in any number of pieces.
-            self._complaints += data[: COMPLAINT_BYTES - len(self._complaints)]
-            return
-        self._incoming += data
-        self._deliver()
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Take the end of the answers for the end of the process: all it wrote has been read by now."""
-        if fd == 1:
-            self.lost = True
-            self._deliver()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Note that the process is gone and its pipes are closed."""
-        self.lost = True
-        if not self._gone.done():
-            self._gone.set_result(None)
-
-    def _deliver(self) -> None:
-        if self._waiting is None or self._waiting.done():
-            return
-        length = int.from_bytes(self._incoming[:LENGTH_BYTES], "big")
-        end = LENGTH_BYTES + length
-        if len(self._incoming) >= LENGTH_BYTES and length > LARGEST_ANSWER:
-            self.kill()
-        elif len(self._incoming) >= max(end, LENGTH_BYTES):
-            body = bytes(memoryview(self._incoming)[LENGTH_BYTES:end])
-            self._incoming = self._incoming[end:]
-            self._waiting.set_result(body)
-            return
-        if self.lost:
-            self._waiting.set_exception(WorkerLost("A worker process ended in the middle of its job."))
+    def _hand_over(self, paths: list[Path]) -> None:
+        """Hand files over as descriptors that can only be read: a worker opens no files of the service."""
+        with contextlib.ExitStack() as opened:
+            # All are opened before the first goes: one that stayed behind would be taken for the next job's.
+            files = [opened.enter_context(path.open("rb", buffering=0)) for path in paths]
+            try:
+                for file in files:
+                    socket.send_fds(self._files, [b"f"], [file.fileno()])
+            except OSError:
+                self.kill()
+                raise WorkerLost("A worker process takes no files.") from None
 
 
 async def start_worker(options: dict[str, Any]) -> WorkerProcess:
@@ -202,94 +251,26 @@ async def start_worker(options: dict[str, Any]) -> WorkerProcess:
     """
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | ONE_THREAD
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (PROJECT, os.environ.get("PYTHONPATH"))))
-    _, worker = await asyncio.get_running_loop().subprocess_exec(
-        WorkerProcess,
-        sys.executable,
-        "-P",  # the directory that the service was started in is no place to import from
-        "-m",
-        "service.workers.child",
-        pickle.dumps(options).hex(),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-        pipesize=PIPE_BYTES if sys.platform == "linux" else -1,
-    )
-    return worker
-
-
-def pack_job(function: Callable[..., Any], args: tuple[Any, ...], timeout: float, packages: tuple[str, ...]) -> bytes:
-    """Pack a job for a worker.
-
-    Parameters
-    ----------
-    function : callable
-        A module-level function.
-    args : tuple
-        Its arguments.
-    timeout : float
-        Seconds that it may run.
-    packages : tuple of str
-        The packages that it may come from.
-
-    Returns
-    -------
-    bytes
-        The message.
-
-    Raises
-    ------
-    ValueError
-        The function is of another package, or a worker could not find it by its name.
-    """
-    module, name = function.__module__, function.__qualname__
-    if not is_allowed(module, packages) or not name.isidentifier():
-        raise ValueError(f"{module}.{name} cannot run in a worker process")
-    return pickle.dumps((module, name, args, timeout), protocol=5)
-
-
-def unpack_answer(body: bytes, packages: tuple[str, ...]) -> tuple[str, Any]:
-    """Unpack what a worker answered.
-
-    A worker opens hostile files with codecs written in C. If one of them takes a worker over, its answers must not
-    take over the service, so only the project's own classes and plain values are unpickled.
-
-    Parameters
-    ----------
-    body : bytes
-        The message.
-    packages : tuple of str
-        The packages whose classes are taken.
-
-    Returns
-    -------
-    tuple of (str, object)
-        The kind of answer, and the value or the exception.
-
-    Raises
-    ------
-    pickle.UnpicklingError
-        It names anything else.
-    """
-    kind, value = _Unpickler(io.BytesIO(body), packages).load()
-    if kind == "raised" and not isinstance(value, Exception):
-        raise pickle.UnpicklingError("not an exception")
-    return kind, value
-
-
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows plain values and the classes of some packages."""
-
-    def __init__(self, source: io.BytesIO, packages: tuple[str, ...]) -> None:
-        super().__init__(source)
-        self._packages = packages
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a class that an answer may hold."""
-        if (module, name) in PLAIN_TYPES:
-            return getattr(importlib.import_module(module), name)
-        if is_allowed(module, self._packages) and name.isidentifier():
-            found = getattr(sys.modules.get(module) or importlib.import_module(module), name)
-            if isinstance(found, type) and found.__module__ == module:
-                return found
-        raise pickle.UnpicklingError(f"an answer may not hold {module}.{name}")
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        try:
+            process = await start_child(
+                sys.executable,
+                "-P",  # the directory that the service was started in is no place to import from
+                "-m",
+                "service.workers.child",
+                json.dumps({**options, "files": theirs.fileno()}),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                limit=PIECE_BYTES,
+                pass_fds=(theirs.fileno(),),
+                env=environment,
+                start_new_session=True,  # what a worker forks is ended with it, by its group
+                pipesize=PIPE_BYTES if sys.platform == "linux" else -1,
+            )
+        except BaseException:
+            ours.close()
+            raise
+    return WorkerProcess(process, ours)

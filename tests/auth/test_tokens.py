@@ -353,7 +353,7 @@ def test_a_token_with_an_audience_is_taken_where_none_is_configured(door):
 def test_a_token_is_verified_once(door, monkeypatch):
     token = sign()
     door.verify(token, "p-1")
-    monkeypatch.setattr("service.auth.tokens._JWS", None)
+    monkeypatch.setattr("service.auth.tokens.jwt.decode", None)
     assert door.verify(token, "p-1").patient_id == "p-1"
 
 

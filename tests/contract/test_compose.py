@@ -118,14 +118,43 @@ def test_the_example_holds_no_secret_and_docker_compose_no_default_for_one():
     for name in re.findall(r"^(\w+)=", EXAMPLE, re.MULTILINE):
         assert re.search(rf"^{name}=$", EXAMPLE, re.MULTILINE), f"{name} has a value in .env.example"
     for name in re.findall(r"\$\{(\w*(?:PASSWORD|SECRET)\w*)", COMPOSE):
-        if name != "JWT_SECRET":  # it is one of two ways; the service says so itself when it has neither
-            assert set(re.findall(rf"\$\{{{name}(.*?)\}}", COMPOSE)) == {":?set it in .env; see .env.example"}
+        assert set(re.findall(rf"\$\{{{name}(.*?)\}}", COMPOSE)) == {":?set it in .env; see .env.example"}
 
 
 def test_the_service_is_told_nothing_that_it_does_not_know():
     service = COMPOSE[COMPOSE.index("\n  service:") : COMPOSE.index("\nvolumes:")]
     told = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
-    assert told <= {variable(setting) for setting in fields(Settings)}
+    known = {variable(setting) for setting in fields(Settings)}
+    known |= {f"{variable(setting)}_FILE" for setting in fields(Settings) if not setting.metadata["flag"]}
+    assert told <= known
+
+
+def test_no_secret_stands_in_the_environment_of_the_service():
+    service = COMPOSE[COMPOSE.index("\n  service:") : COMPOSE.index("\nvolumes:")]
+    assert not re.search(r"^      (JWT_SECRET|MONGODB_URI):|PASSWORD", service, re.MULTILINE)
+    assert set(re.findall(r"/run/secrets/(\w+)", service)) == set(re.findall(r"file: \./secrets/(\w+)", COMPOSE))
+
+
+def test_every_container_has_bounds_of_processes_and_memory():
+    assert COMPOSE.count("pids_limit:") == COMPOSE.count("mem_limit:") == COMPOSE.count("security_opt:") == 3
+
+
+def test_the_secrets_are_made_once_for_their_reader_alone_and_a_service_starts_with_them(tmp_path):
+    (tmp_path / "docker").mkdir()
+    shutil.copy(ROOT / "docker" / "make_secrets.sh", tmp_path / "docker")
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    made = []
+    for _ in range(2):
+        subprocess.run([tmp_path / "docker" / "make_secrets.sh"], check=True, timeout=30)
+        made.append([(tmp_path / name).read_text() for name in (".env", "secrets/mongodb_uri", "secrets/jwt_secret")])
+    assert made[0] == made[1]
+    assert not re.search(r"^[A-Z_]+=$", made[0][0], re.MULTILINE)
+    assert ((tmp_path / ".env").stat().st_mode & 0o077, (tmp_path / "secrets").stat().st_mode & 0o077) == (0, 0)
+    named = {f"{name.upper()}_FILE": str(tmp_path / "secrets" / name) for name in ("mongodb_uri", "jwt_secret")}
+    settings = Settings.from_environment(named)
+    password = re.search("^MONGODB_SERVICE_PASSWORD=(.+)", made[0][0], re.MULTILINE)[1]
+    assert settings.mongodb_uri == f"mongodb://service:{password}@mongodb:27017/?replicaSet=rs0&authSource=admin"
+    assert len(settings.jwt_secret) == 64
 
 
 def test_the_database_has_no_published_port():

@@ -42,7 +42,13 @@ class Workers:
     faults: list[Exception] = field(default_factory=list)
     jobs: int = 0
 
-    async def run(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:  # noqa: ASYNC109
+    async def run(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        timeout: float,  # noqa: ASYNC109
+        **_: Any,
+    ) -> Any:
         assert timeout > 0
         self.jobs += 1
         await asyncio.sleep(0)

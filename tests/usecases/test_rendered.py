@@ -28,7 +28,8 @@ class Workers:
     faults: list[Exception] = field(default_factory=list)
     jobs: int = 0
 
-    async def run(self, *_arguments, timeout):  # noqa: ASYNC109
+    async def run(self, *_arguments, timeout, caller, **_):  # noqa: ASYNC109
+        assert caller == "p-1"
         assert timeout > 0
         self.jobs += 1
         await asyncio.sleep(0.05)

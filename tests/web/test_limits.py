@@ -272,7 +272,7 @@ async def test_an_answer_that_is_taken_slowly_is_given_whole(begin, ct):
 
 async def test_too_much_that_nobody_takes_is_given_up_sooner(begin, ct, monkeypatch):
     monkeypatch.setattr("service.web.connections.LOOK_SECONDS", 0.1)
-    monkeypatch.setattr("service.web.connections.MAX_UNSENT_BYTES", 100_000)
+    monkeypatch.setattr("service.web.connections.MAX_UNTAKEN_BYTES", 100_000)
     monkeypatch.setattr("service.web.connections.STALLED_SECONDS", 0.5)
     service = await begin(max_upload_bytes=64 << 20)  # where an answer has 30 s
     path = await large_original(service, ct)

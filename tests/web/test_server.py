@@ -2,11 +2,15 @@
 
 import asyncio
 import logging
+import re
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from service.errors import DatabaseUnavailable
 from service.web.app_keys import AUDIT
+from service.web.server import waits_for_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -165,3 +169,36 @@ async def test_a_host_that_is_none_is_refused(service, host, path):
     headers = b"Host: " + host + b"\r\naccess-token: " + service.token("p-1").encode()
     answer = await service.raw(b"GET " + path + b" HTTP/1.1\r\n" + headers + b"\r\n\r\n")
     assert answer.status == 400, answer.body
+
+
+async def test_aiohttp_tells_by_one_private_name_whether_a_connection_waits_for_a_request():
+    """The only private name of aiohttp that the service uses."""
+    changed = "aiohttp keeps no future in RequestHandler._waiter while it waits for a request: see waits_for_request"
+    during = []
+
+    async def look(request):
+        during.append(waits_for_request(request.protocol))
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(look))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0])
+    for _ in range(2):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(0.05)
+    waiting = [waits_for_request(each) for each in runner.server.connections]
+    writer.close()
+    await runner.cleanup()
+    assert (during, waiting) == ([False, False], [True]), changed
+
+
+async def test_no_other_private_name_of_aiohttp_is_used():
+    names = set()
+    for module in ("server", "connections"):
+        source = (Path(__file__).resolve().parents[2] / "service" / "web" / f"{module}.py").read_text()
+        names |= set(re.findall(r"\b(?:handler|server|request|response|runner|web)\._(\w+)", source))
+        assert not re.search(r"^from aiohttp[^\n]* import [^\n]*\b_\w", source, re.MULTILINE)
+    assert names == {"waiter"}

@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from service.errors import LimitExceeded, NotDicom, Overloaded, Unavailable, WorkerLost
-from service.workers.handle import COMPLAINT_BYTES, WorkerProcess
+from service.launch.children import start_child
+from service.workers.handle import COMPLAINT_BYTES, start_worker
 from service.workers.pool import JobError, OutOfTime, WorkerPool
+from service.workers.turns import Turns
 from tests.running_service import ROOT
 from tests.workers import jobs
 
@@ -56,10 +58,9 @@ async def test_one_process_serves_job_after_job(pool):
     assert pool.restarts == 0
 
 
-async def test_two_workers_work_at_the_same_time(pair, tmp_path):
-    one, two = str(tmp_path / "one"), str(tmp_path / "two")
-    meetings = (pair.run(jobs.meet, *names, 30, timeout=60) for names in ((one, two), (two, one)))
-    assert await asyncio.gather(*meetings) == [True, True]
+async def test_two_workers_work_at_the_same_time(pair):
+    first, second = await asyncio.gather(*(pair.run(jobs.span, 2, timeout=60) for _ in range(2)))
+    assert max(first[0], second[0]) < min(first[1], second[1])
 
 
 async def test_processes_start_when_jobs_need_them():
@@ -108,7 +109,7 @@ async def test_a_foreign_exception_comes_back_without_the_value_in_its_message(p
 
 async def test_sys_exit_and_results_that_cannot_be_sent_are_failures_of_the_job_alone(pool):
     process = await pool.run(jobs.process_id, timeout=5)
-    for function in (jobs.leave, jobs.not_picklable):
+    for function in (jobs.leave, jobs.no_plain_data):
         with pytest.raises(JobError):
             await pool.run(function, timeout=5)
     assert await pool.run(jobs.process_id, timeout=5) == process
@@ -127,12 +128,17 @@ async def test_a_crash_is_told_to_its_caller_and_to_nobody_else(pair, function, 
         assert "in string_at" in caplog.text  # where it crashed
 
 
-async def test_last_words_are_kept_from_their_beginning_in_however_many_pieces_they_come():
-    process = WorkerProcess()
-    for piece in (b"first ", *[b"word "] * 5000, b"last"):
-        process.pipe_data_received(2, piece)
-    assert process.complaints.startswith("first word word")
-    assert len(process.complaints) == COMPLAINT_BYTES
+async def test_last_words_are_kept_from_their_beginning_in_however_many_pieces_they_come(monkeypatch):
+    speaker = "import os\nfor word in (b'first ', *[b'word '] * 5000, b'last'): os.write(2, word)"
+    monkeypatch.setattr(
+        "service.workers.handle.start_child",
+        lambda *_, **options: start_child(sys.executable, "-S", "-c", speaker, **options),
+    )
+    process = await start_worker({})
+    words = await process.last_words()
+    await process.stop()
+    assert words.startswith("first word word")
+    assert len(words) == COMPLAINT_BYTES
 
 
 @pytest.mark.parametrize("function", [jobs.sleep, jobs.spin_without_the_interpreter])
@@ -172,7 +178,7 @@ async def test_a_file_larger_than_a_workers_memory_can_be_mapped(tmp_path):
         file.truncate(1 << 30)
     pool = WorkerPool(size=1, packages=PACKAGES, memory_bytes=300 << 20)
     await pool.start()
-    assert await pool.run(jobs.map_file, str(large), timeout=5) == (1 << 30, 0)
+    assert await pool.run(jobs.read_ends, large, timeout=5) == [1 << 30, 0]
     await pool.close()
 
 
@@ -197,17 +203,76 @@ async def test_a_full_queue_says_when_to_come_back():
     await pool.close()
 
 
-async def test_a_caller_that_gives_up_never_leaves_its_answer_to_the_next(pool, tmp_path):
+async def test_who_comes_second_does_not_wait_for_all_that_the_first_one_wants(pool):
     await pool.run(jobs.add, 1, 1, timeout=5)
-    started = tmp_path / "started"
-    running = asyncio.create_task(pool.run(jobs.touch_and_sleep, str(started), 0.3, timeout=5))
-    waiting = asyncio.create_task(pool.run(jobs.touch_and_sleep, str(tmp_path / "never"), 0, timeout=5))
-    await until(started.exists)
+    first = [asyncio.create_task(pool.run(jobs.sleep, 0.5, timeout=5, caller="p-1")) for _ in range(8)]
+    await until(lambda: pool.busy == 1)
+    assert await pool.run(jobs.add, 1, 1, timeout=5, caller="p-2") == 2
+    assert pool.queued >= 5
+    assert pool.busy == 1  # the process that is one more does nothing for who has one already
+    for each in first:
+        each.cancel()
+
+
+async def test_callers_take_turns_and_none_has_every_process_while_others_wait(pair):
+    order = []
+
+    async def ask(caller):
+        await pair.run(jobs.sleep, 0.1, timeout=5, caller=caller)
+        order.append(caller)
+
+    asked = [asyncio.create_task(ask("p-1")) for _ in range(12)]
+    await until(lambda: pair.busy == 2)
+    asked += [asyncio.create_task(ask(caller)) for _ in range(3) for caller in ("p-2", "p-3")]
+    await asyncio.gather(*asked)
+    behind = [caller for caller in order if caller != "p-1"]
+    assert len(behind) == 6
+    assert order.index("p-2") < 8  # two that ran before, and one turn of each
+    assert order.index("p-3") < 8
+    assert order[-3:] == ["p-1"] * 3  # who wanted the most is served last
+
+
+async def test_a_full_queue_refuses_whoever_fills_it_and_not_who_comes_then():
+    pool = WorkerPool(size=1, packages=PACKAGES, queue_limit=3, warm=0)
+    await pool.start()
+    first = [asyncio.create_task(pool.run(jobs.sleep, 0.2, number, timeout=5, caller="p-1")) for number in range(4)]
+    await until(lambda: pool.busy == 1 and pool.queued == 3)
+    others = [asyncio.create_task(pool.run(jobs.sleep, 0.2, timeout=5, caller=caller)) for caller in ("p-2", "p-3")]
+    ends = await asyncio.gather(*first, *others, return_exceptions=True)
+    await pool.close()
+    assert [type(each) for each in ends] == [int, int, Overloaded, Overloaded, type(None), type(None)]
+
+
+def test_of_those_who_have_the_fewest_the_one_whose_turn_is_longest_ago_is_next():
+    turns = Turns()
+    for caller, number in (("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("c", 1)):
+        turns.add(caller, f"{caller}{number}")
+    assert [turns.take({}) for _ in range(4)] == ["a1", "b1", "c1", "a2"]
+    assert turns.take({"b": 1}) == "a3"
+    assert turns.take({"b": 1}, idle_only=True) is None
+    assert turns.remove("b", "b2")
+    assert not turns.remove("b", "b2")
+    assert len(turns) == 0
+
+
+def test_what_is_dropped_is_the_newest_of_whom_the_most_wait():
+    turns = Turns()
+    for caller, number in (("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3), ("c", 1)):
+        turns.add(caller, f"{caller}{number}")
+    assert turns.drop("c") == "a3"
+    assert turns.drop("b") == "b2"  # as many of each: one's own
+    assert turns.drop("c") == "a2"
+
+
+async def test_a_caller_that_gives_up_never_leaves_its_answer_to_the_next(pool):
+    await pool.run(jobs.add, 1, 1, timeout=5)
+    running = asyncio.create_task(pool.run(jobs.remember_and_sleep, 1, 0.3, timeout=5))
+    waiting = asyncio.create_task(pool.run(jobs.remember_and_sleep, 2, 0, timeout=5))
+    await until(lambda: pool.busy == 1 and pool.queued == 1)
     running.cancel()
     waiting.cancel()
     assert await pool.run(jobs.add, 20, 3, timeout=5) == 23
-    assert started.read_text().endswith("finished")
-    assert not (tmp_path / "never").exists()
+    assert await pool.run(jobs.remember, 3, timeout=5) == [1, 3]  # the first one ended, the second never began
     assert (pool.busy, pool.queued, pool.restarts) == (0, 0, 0)
 
 
@@ -257,13 +322,6 @@ async def test_only_functions_of_the_project_run(pool):
         await strict.run(jobs.add, 1, 1, timeout=5)
 
 
-async def test_a_worker_that_was_taken_over_cannot_take_over_the_service(pool):
-    for function in (jobs.name_a_foreign_function, jobs.name_a_function_of_the_project):
-        with pytest.raises(WorkerLost, match="cannot be read"):
-            await pool.run(function, timeout=5)
-    assert await pool.run(jobs.add, 1, 1, timeout=5) == 2
-
-
 async def test_a_worker_gets_none_of_the_services_secrets_or_files(monkeypatch, tmp_path):
     monkeypatch.setenv("JWT_SECRET", "s" * 32)
     monkeypatch.setenv("MONGODB_URI", "mongodb://user:password@host")
@@ -275,10 +333,8 @@ async def test_a_worker_gets_none_of_the_services_secrets_or_files(monkeypatch, 
     assert not environment.keys() & {"JWT_SECRET", "MONGODB_URI"}
     assert environment["OMP_NUM_THREADS"] == "1"
     if sys.platform == "linux":
-        opened = await strangers.run(jobs.opened_files, timeout=5)
-        pipes = [each for each in opened if each.startswith("pipe:")]
-        assert set(opened) - {*pipes} == {os.devnull}
-        assert len(pipes) == 3  # two of the pool, and where a crash is told
+        # 0, 1, 2, the two pipes, where a crash is told, and where descriptors come from
+        assert len(await strangers.run(jobs.opened_files, timeout=5)) == 7
     await strangers.close()
 
 
@@ -350,7 +406,8 @@ def test_workers_die_with_a_service_that_is_killed(moment):
             if {moment!r} == "busy":
                 for _ in range(2):
                     asyncio.create_task(pool.run(jobs.sleep, 60, timeout=90))
-            await asyncio.sleep(0.05)
+            while len(pool.process_ids) < 2:
+                await asyncio.sleep(0.001)
             print(*pool.process_ids, flush=True)
             await asyncio.sleep(60)
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from mmap import mmap
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -105,14 +107,17 @@ class Rendition:
 
 
 def render(
-    source: bytes | str, request: RenderRequest, limits: PixelLimits | None = None, reading: Limits | None = None
+    source: bytes | mmap | str | Path,
+    request: RenderRequest,
+    limits: PixelLimits | None = None,
+    reading: Limits | None = None,
 ) -> Rendition:
     """Render one frame of a file.
 
     Parameters
     ----------
-    source : bytes or str
-        The file, or its path; a path is mapped, so that only what the frame needs is read.
+    source : bytes, mmap or path
+        The file, or where it is; a path is mapped, so that only what the frame needs is read.
     request : RenderRequest
         What picture is wanted.
     limits : PixelLimits, optional

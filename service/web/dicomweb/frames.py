@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 
@@ -41,13 +42,14 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     frames = iter_frames(
         context, scope.patient_id, member.dicom_id, [number - 1 for number in numbers], decoded=decoded
     )
-    if chosen.multipart:
-        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-    data, syntax = await anext(frames)
-    await frames.aclose()  # type: ignore[attr-defined]
-    response = web.Response(body=data, headers=HEADERS)
-    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={syntax}"
-    return response
+    async with contextlib.aclosing(frames):
+        if chosen.multipart:
+            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+        frame = await anext(frames)
+        response = web.StreamResponse(headers=HEADERS)
+        response.content_length = frame.size
+        response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={frame.syntax}"
+        return await send_pieces(request, response, frame.pieces)
 
 
 async def send_pixel_data(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse:
@@ -70,11 +72,12 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     if count > MAX_FRAMES:
         raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
     frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
-    if chosen.multipart:
-        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-    response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
-    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
-    return await send_pieces(request, response, (data async for data, _ in frames))
+    async with contextlib.aclosing(frames):
+        if chosen.multipart:
+            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+        response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
+        response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
+        return await send_pieces(request, response, (piece async for frame in frames async for piece in frame.pieces))
 
 
 def frame_list(request: web.Request) -> list[int]:
@@ -125,10 +128,6 @@ def choose_frames(accept: str | None, stored: str, *, single: bool, whole: bool 
 async def _parts(
     frames: AsyncIterator[Frame], media_type: str
 ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
-    async for data, syntax in frames:
-        head = {"Content-Type": f"{media_type}; transfer-syntax={syntax}", "Content-Length": str(len(data))}
-        yield head, _once(data)
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+    async for frame in frames:
+        head = {"Content-Type": f"{media_type}; transfer-syntax={frame.syntax}", "Content-Length": str(frame.size)}
+        yield head, frame.pieces

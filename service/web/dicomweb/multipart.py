@@ -54,8 +54,11 @@ async def _pieces(parts: Parts, boundary: str) -> AsyncIterator[bytes]:
     async for headers, content in parts:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = _head(boundary, lines, begun=begun)
-        # With the first bytes of its content, so that what cannot be read fails before its head is sent.
-        yield head + await anext(content, b"")
+        # The first bytes of its content are read before, so that what cannot be read fails before its head is sent.
+        first = await anext(content, b"")
+        yield head
+        yield first
+        del first  # or it would be held for as long as the next piece takes
         begun = True
         async for piece in content:
             yield piece

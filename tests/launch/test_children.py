@@ -6,14 +6,13 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from service.launch.children import BACK_OFF_SECONDS, BackOff, end_child, start_child
+from tests.running_service import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SLEEPER = (sys.executable, "-S", "-c", "print(1, flush=True); import time; time.sleep(60)")
 DEAF = (
     sys.executable, "-S", "-c",
