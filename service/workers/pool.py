@@ -260,14 +260,17 @@ class WorkerPool:
             slots = len(self._tasks) - len(self._spare)
             if slots < self.size:
                 job = self._turns.take(self._running)
-            elif self._running.total() != self.size or not self._turns.has_idle(self._running):
+            elif self._running.total() != self.size:
                 return
             elif self._idle:
                 job = self._turns.take(self._running, idle_only=True)
             else:
-                # Nobody's job is tied to this one while it starts: a process may be free before.
-                if not self._spare:
+                # One caller has every process, and wants more: whoever comes next shall not wait for another to start.
+                # Nobody's job is tied to it meanwhile, for a process may be free before.
+                if not self._spare and (len(self._running) == 1 or self._turns.has_idle(self._running)):
                     self._spare.add(self._begin(None, None))
+                return
+            if job is None:
                 return
             self._begin(self._idle.pop() if self._idle else None, job)
 
