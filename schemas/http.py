@@ -125,6 +125,12 @@ class SearchParameters(ListParameters):
         falsy={"false"},
         metadata={"description": "Whether a backslash divides values of which one must match."},
     )
+    count = fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "Whether `total` says how many there are on all pages."},
+    )
 
 
 class CatalogueParameters(Parameters):
@@ -241,6 +247,7 @@ class InstanceList(Answer):
     """A page of a patient's instances, the newest first."""
 
     instances = fields.List(fields.Nested(InstanceSummary), required=True)
+    total = fields.Integer(metadata={"description": "How many there are on all pages, with `count=true`."})
 
 
 class SearchHit(InstanceSummary):
@@ -256,6 +263,10 @@ class HitList(Answer):
 
     instances = fields.List(fields.Nested(SearchHit), required=True)
     incomplete = fields.Boolean(required=True)
+    total = fields.Integer(
+        allow_none=True,
+        metadata={"description": "How many hits there are on all pages, with `count=true`; null where `incomplete`."},
+    )
 
 
 class CatalogueEntry(Answer):

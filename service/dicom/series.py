@@ -90,6 +90,7 @@ MAX_CHARACTERS = 2048
 shows it."""
 
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_IN_FILE_META = {"SOPInstanceUID": "MediaStorageSOPInstanceUID"}
 
 
 def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -106,7 +107,10 @@ def series_elements(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
         Keyword to element, as the tree has it; of sequences the identifying part of their items. None for an instance
         without Study, Series and SOP Instance UID, which belongs to no series.
     """
-    if not all(_has_text(dataset.get(keyword)) for keyword in _IDENTIFIERS):
+    if not all(
+        _has_text(dataset.get(keyword)) or _has_text(dataset.get(_IN_FILE_META.get(keyword, "")))
+        for keyword in _IDENTIFIERS
+    ):
         return None
     selected: dict[str, Any] = {}
     for keyword in STUDY_KEYWORDS + SERIES_KEYWORDS:

@@ -13,6 +13,7 @@ from datetime import datetime
 from bson import ObjectId
 
 from service.storage.collections import ENVELOPE, Collections, Document
+from service.storage.projections import Further, read_further
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,22 @@ def _age(file: Document) -> tuple[datetime, str]:
 
 
 def find_members(
-    collections: Collections, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str]
+    collections: Collections,
+    patient_id: str,
+    dicom_ids: Sequence[str],
+    keys: Sequence[str],
+    further: Further | None = None,
 ) -> dict[str, Document]:
-    """Find envelopes by their ids, with the elements of these keys under ``dataset``; deleted ones are left out."""
+    """Find envelopes by their ids, with the elements of these keys under ``dataset``; deleted ones are left out.
+
+    `further` names more keys by what was read.
+    """
     wanted = {"_id": {"$in": list(dicom_ids)}, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
     projection = {**ENVELOPE, **{f"dataset.{key}": 1 for key in keys}}
-    return {found["_id"]: found for found in collections.instances.find(wanted, projection)}
+    found = {document["_id"]: document for document in collections.instances.find(wanted, projection)}
+    if further is not None:
+        read_further(collections.instances, wanted, found, keys, further)
+    return found
 
 
 def list_series(collections: Collections, patient_id: str, study_instance_uid: str | None) -> list[Document]:

@@ -18,7 +18,7 @@ from service.storage.maintenance import Maintenance
 from service.storage.namespaces import Namespaces
 from service.storage.originals import StoredOriginal, open_original, remove_whole, write_stream
 from service.storage.renditions import RenditionKey, StoredRendition
-from service.storage.search import Hits, Search, find_hits, find_ids, walk_index
+from service.storage.search import Hits, Search, find_hits, find_ids, find_values, walk_index
 from service.storage.series import SeriesElements
 from service.storage.statistics import Figures
 from service.storage.sweep import Swept, sweep_all, trim_renditions
@@ -275,6 +275,15 @@ class Store:
         """Find the ids of a patient's files by a filter of `tag_index`, whether or not their instances are seen."""
         return await self._threads.run(partial(find_ids, self._sync, patient_id, conditions))
 
+    async def find_values(self, patient_id: str, path: str) -> set[tuple[Any, ...]]:
+        """Find the lists of values that a patient's files have at a path of the index, by its key there."""
+        return await self._threads.run(partial(find_values, self._sync, patient_id, path))
+
+    async def count_instances(self, patient_id: str) -> int:
+        """Count a patient's instances."""
+        wanted = {"patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
+        return await self._threads.run(lambda: self._sync.instances.count_documents(wanted))
+
     async def read_index(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
         """Return what `read` makes of all index documents of a patient, in a thread, within so many seconds."""
         return await self._walks.run(lambda: read(walk_index(self._sync, patient_id)), seconds)
@@ -339,9 +348,15 @@ class Store:
         return await self._threads.run(partial(members.list_members, self._sync, patient_id, uids))
 
     async def find_members(
-        self, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str] = ()
+        self,
+        patient_id: str,
+        dicom_ids: Sequence[str],
+        keys: Sequence[str] = (),
+        further: projections.Further | None = None,
     ) -> dict[str, Document]:
         """Find envelopes by their ids, and of their trees the elements of the given keys.
+
+        `further` takes what was read of a tree and the keys that were asked for, and names those still to be read.
 
         Raises
         ------
@@ -349,7 +364,7 @@ class Store:
             If a key cannot be one.
         """
         projections.check_keys(keys)
-        return await self._threads.run(partial(members.find_members, self._sync, patient_id, dicom_ids, keys))
+        return await self._threads.run(partial(members.find_members, self._sync, patient_id, dicom_ids, keys, further))
 
     async def list_series(self, patient_id: str, study_instance_uid: str | None = None) -> list[Document]:
         """List the series documents of a patient or of a study, the newest first."""

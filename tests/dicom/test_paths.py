@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -135,9 +136,60 @@ def test_what_is_no_path_is_refused(text):
         parse_tag_path(text)
 
 
-def test_a_step_without_an_item_number_is_refused_with_a_sentence_that_shows_one():
-    with pytest.raises(Invalid, match=r"Step 2 .*counted from 0, as in ReferencedImageSequence\[0\]"):
-        parse_tag_path("ReferencedImageSequence[0].ScheduledProtocolCodeSequence.CodeValue")
+def test_a_step_without_an_item_number_means_the_one_item_that_has_the_element():
+    assert paths.locate(TREE, parse_tag_path("ReferencedImageSequence.00090012"))[1]["Value"] == ["1.2/X [a]"]
+    with pytest.raises(Invalid, match=r"counted from 0, as in ReferencedImageSequence\[0\]"):
+        paths.locate(TREE, parse_tag_path("ReferencedImageSequence.ReferencedSOPInstanceUID"))
+    with pytest.raises(NotFound):
+        paths.locate(TREE, parse_tag_path("ReferencedImageSequence.Modality"))
+    with pytest.raises(paths.BelowSpilled):
+        paths.locate(TREE, parse_tag_path("PerFrameFunctionalGroupsSequence.Modality"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ReferencedImageSequence.ReferencedSOPInstanceUID",
+        "ReferencedImageSequence/ReferencedSOPInstanceUID",
+        "00081140.00081155",
+        "00081140/00081155",
+        "(0008,1140).(0008,1155)",
+        "(0008,1140)/0008,1155",
+    ],
+)
+def test_a_search_takes_every_spelling_of_a_path(text):
+    assert paths.parse_search_path(text) == (Step(SEQUENCE), Step(0x00081155))
+
+
+def test_a_search_divides_by_slashes_where_that_gives_a_path_and_else_they_are_of_a_creator():
+    assert paths.parse_search_path("ReferencedImageSequence[1]/ACME:0009xx01") == (
+        Step(SEQUENCE, None, 1),
+        Step(0x00090001, "ACME"),
+    )
+    assert paths.parse_search_path("1.2/X:0009xx01") == (Step(0x00090001, "1.2/X"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "divided"),
+    [
+        ("PatientName,ImageType", ["PatientName", "ImageType"]),
+        ("0008,0060,0010,0010", ["0008,0060", "0010,0010"]),
+        ("(0008,1140)[0].(0008,1155), Rows", ["(0008,1140)[0].(0008,1155)", "Rows"]),
+        ("00081140,00081155,,FADE,Rows", ["00081140", "00081155", "FADE", "Rows"]),
+        ("A (b,c):0009xx01,Rows", ["A (b,c):0009xx01", "Rows"]),
+        ("(0008,Rows", ["(0008", "Rows"]),
+        (" , ", []),
+    ],
+)
+def test_a_list_of_paths_is_divided_at_commas_that_are_not_of_a_tag(text, divided):
+    assert paths.split_paths(text) == divided
+
+
+@pytest.mark.parametrize("piece", ["(", "(a", "0008,", "a(,", ",", "(0008,0060)", "F", "0"])
+def test_dividing_a_list_takes_a_time_that_grows_with_its_length(piece):
+    began = time.perf_counter()
+    paths.split_paths(piece * 50_000)
+    assert time.perf_counter() - began < 1
 
 
 def test_the_last_step_has_no_item_number_because_an_item_is_no_element():
