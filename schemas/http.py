@@ -132,6 +132,12 @@ class SearchParameters(ListParameters):
         error_messages=SWITCH,
         metadata={"description": "Whether backslashes separate alternative values, one of which must match."},
     )
+    count = fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "Whether `total` says how many there are on all pages."},
+    )
 
 
 class CatalogueParameters(Parameters):
@@ -253,6 +259,7 @@ class InstanceList(Answer):
     """A page of a patient's instances, newest first."""
 
     instances = fields.List(fields.Nested(InstanceSummary), required=True)
+    total = fields.Integer(metadata={"description": "How many there are on all pages, with `count=true`."})
 
 
 class SearchHit(InstanceSummary):
@@ -268,6 +275,10 @@ class HitList(Answer):
 
     instances = fields.List(fields.Nested(SearchHit), required=True)
     incomplete = fields.Boolean(required=True)
+    total = fields.Integer(
+        allow_none=True,
+        metadata={"description": "How many hits there are on all pages, with `count=true`; null where `incomplete`."},
+    )
 
 
 class CatalogueEntry(Answer):

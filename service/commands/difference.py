@@ -14,7 +14,7 @@ from typing import Any
 import bson
 
 from service.dicom.dictionary import KEYWORD_VRS, element_key, tag_of_key
-from service.dicom.paths import private_key
+from service.dicom.paths import private_element_key
 from service.dicom.private import creator_of
 
 EXAMPLES = 3
@@ -130,7 +130,7 @@ def _step(level: Mapping[str, Any], key: str) -> str:
         return key
     tag = int(key, 16)
     creator = creator_of(level, tag)
-    return key if creator is None else private_key(creator, tag)
+    return key if creator is None else private_element_key(creator, tag)
 
 
 def _indexed(index: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,15 +60,15 @@ def tag_of_key(key: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _entry(tag: int) -> tuple[str, str, str] | None:
-    """Return VR, name and keyword as PS3.6 has them, repeating groups included; None for what it does not list."""
+def _entry(tag: int) -> tuple[str, str, str, str] | None:
+    """Return VR, name, keyword and VM as PS3.6 has them, repeating groups included; None for what it does not list."""
     entry = DicomDictionary.get(tag)
     if entry is None:
         if (tag >> 16) & 1:
             return None
         mask = datadict.mask_match(tag)
         entry = RepeatersDictionary[mask] if mask else None
-    return (entry[0], entry[2], entry[4]) if entry else None
+    return (entry[0], entry[2], entry[4], entry[1]) if entry else None
 
 
 def keyword_of(tag: int) -> str | None:
@@ -92,3 +92,9 @@ def vr_of(tag: int) -> str | None:
     """Return the VR of a tag as PS3.6 prints it (``"US or SS"`` too); None where it lists none."""
     entry = _entry(tag)
     return entry[0] if entry else None
+
+
+def vm_of(tag: int) -> str | None:
+    """Return the VM of a tag as PS3.6 prints it (``"1-n"``); None where it lists none."""
+    entry = _entry(tag)
+    return entry[3] if entry else None

@@ -20,7 +20,7 @@ from bson.decimal128 import Decimal128
 
 from service.dicom.dictionary import KEYWORD_VRS, vr_of
 from service.dicom.index_bounds import MAX_VALUES_PER_PATH, keep_within_bounds
-from service.dicom.paths import private_key
+from service.dicom.paths import private_element_key
 from service.dicom.private import creator_of
 
 MAX_TEXT = 256
@@ -80,7 +80,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
             if creator is None:
                 settled = vr_of(tag)
             else:  # the same key may belong to another creator in the next item
-                name = private_key(creator, tag)
+                name = private_element_key(creator, tag)
                 if name in slots:
                     return slots[name]
         path = prefix + name

@@ -1,28 +1,33 @@
 """Tag paths: how people name an element, and where it stands in a tree.
 
-A path is a chain of steps into sequences. Three texts name one:
+A path is a chain of steps into sequences, with ``.`` between them. One notation serves everywhere; what a path means
+where a step has no number of an item depends on who asks:
 
 ============= =========================================== ===================================================
-a tag path    ``ReferencedImageSequence[0].00081155``     one element; every step but the last has the number
-                                                          of an item, counted from 0
-an index path ``ReferencedImageSequence.00081155``        all elements there, over all items: no numbers
-an index key  ``ReferencedImageSequence/Referenced...``   the same as a field of a document, where a dot would
-                                                          be a level
+a tag path    ``ReferencedImageSequence[0].00081155``     one element; without a number that of the one item
+                                                          which has it
+a search path ``ReferencedImageSequence.00081155``        all elements there, over all items; with numbers those
+                                                          of these items; ``/`` divides steps as well
+an index key  ``ReferencedImageSequence/Referenced...``   all elements there as a field of a document, where a
+                                                          dot would be a level; never with numbers
 ============= =========================================== ===================================================
 
 A step is ``00081140``, ``0008,1140``, ``(0008,1140)``, a keyword, or ``CREATOR:ggggxxEE`` for a private element,
-whatever block its creator has reserved; it is divided at the last colon. The keyword of a repeating group
-(``OverlayRows``) stands for its first group. In a creator every character but ASCII letters, digits, space, ``_``,
-``-`` and ``:`` is percent-escaped as UTF-8. A creator is also taken as it is (``1.2/X:0009xx01``) where the text has no
-meaning with escapes; where it has one, that one holds.
+whatever block its creator has reserved; it is divided at the last colon. An item has its number behind the step, in
+brackets, counted from 0. The keyword of a repeating group (``OverlayRows``) stands for its first group. In a creator
+every character but ASCII letters, digits, space, ``_``, ``-`` and ``:`` is percent-escaped as UTF-8. A creator is also
+taken as it is (``1.2/X:0009xx01``) where the text has no meaning with escapes; where it has one, that one holds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -85,7 +90,7 @@ class UnknownKeyword(Invalid):
     """
 
     def __init__(self, word: str, meant: str | None) -> None:
-        shown = f": `{word}`" if _LIKE_KEYWORD.fullmatch(word) else ""
+        shown = f": `{word}`" if _LIKE_KEYWORD.fullmatch(word) or _is_misspelled(word) else ""
         super().__init__(f"Unknown DICOM keyword{shown}." + (f" Did you mean `{meant}`?" if meant else ""))
 
 
@@ -120,26 +125,30 @@ def parse_tag_path(text: str) -> TagPath:
     Returns
     -------
     tuple of Step
-        Every step but the last has its item.
+        A step into a sequence without the number of an item means the one item that has the element.
 
     Raises
     ------
     Invalid
-        The text is no path, a word in it is neither a tag nor a keyword, a step into a sequence has no item number, or
-        the last step has one (a path names an element; an item is no element).
+        The text is no path, a word in it is neither a tag nor a keyword, or the last step has the number of an item (a
+        path names an element; an item is no element).
     NotFound
         An item number is larger than any sequence is long.
     """
-    path = _parse(text)
-    for number, step in enumerate(path[:-1], 1):
-        if step.item is None:
-            raise Invalid(
-                f"Step {number} of the tag path leads into a sequence: say into which of its items, counted from 0, "
-                "as in ReferencedImageSequence[0].ReferencedSOPInstanceUID."
-            )
-    if path[-1].item is not None:
-        raise Invalid("The last step of a tag path names a whole element: leave out its item number.")
-    return path
+    return _without_last_item(_parse(text))
+
+
+def parse_search_path(text: str) -> TagPath:
+    """Read a path of a search: all elements there, over all items of a sequence whose step has no number of one.
+
+    Its steps may be divided by ``/`` too, as in the keys of the index.
+
+    Raises
+    ------
+    Invalid, NotFound
+        As `parse_tag_path`.
+    """
+    return _without_last_item(_parse(text, slashes=True))
 
 
 def parse_index_path(text: str) -> TagPath:
@@ -150,27 +159,35 @@ def parse_index_path(text: str) -> TagPath:
     Invalid
         The text is no path, a word in it is neither a tag nor a keyword, or a step has an item number.
     """
-    path = _parse(text)
+    path = _parse(text, slashes=True)
     if any(step.item is not None for step in path):
-        raise Invalid("A path that is searched has no item numbers: it means every item.")
+        raise Invalid("A path that is sorted by has no item numbers: it means every item.")
     return path
 
 
-def parse_field_path(text: str) -> TagPath:
-    """Read a path in which every step into a sequence may have the number of an item, or mean all of them.
-
-    Raises
-    ------
-    Invalid, NotFound
-        As `parse_tag_path`.
-    """
-    path = _parse(text)
+def _without_last_item(path: TagPath) -> TagPath:
     if path[-1].item is not None:
         raise Invalid("The last step of a tag path names a whole element: leave out its item number.")
     return path
 
 
-def _parse(text: str) -> TagPath:
+_PIECES = re.compile(
+    r"\([^(),]*,[^(),]*\)|(?<![0-9A-Fa-f])[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}(?![0-9A-Fa-f])|,|[^,(0-9A-Fa-f]+|[\s\S]"
+)
+
+
+def split_paths(text: str) -> list[str]:
+    """Divide a list of paths at its commas, but not at those within ``(0008,0060)`` and ``0008,0060``."""
+    paths: list[list[str]] = [[]]
+    for match in _PIECES.finditer(text):
+        if match[0] == ",":
+            paths.append([])
+        else:
+            paths[-1].append(match[0])
+    return [path for path in ("".join(pieces).strip(" ") for pieces in paths) if path]
+
+
+def _parse(text: str, *, slashes: bool = False) -> TagPath:
     if not text:
         raise Invalid("The tag is missing.")
     if len(text) > MAX_TEXT:
@@ -178,13 +195,21 @@ def _parse(text: str) -> TagPath:
     try:
         path = _parse_escaped(text)
     except Invalid:
-        literal = _parse_literal(text) if ":" in text else None
+        divided = _parse_divided_by_slashes(text) if slashes and "/" in text else None
+        literal = divided or (_parse_literal(text) if ":" in text else None)
         if literal is None:
             raise
         path = literal
     if len(path) > MAX_STEPS:
         raise Invalid(f"A tag path has at most {MAX_STEPS} steps.")
     return path
+
+
+def _parse_divided_by_slashes(text: str) -> TagPath | None:
+    """Read a path with the slashes of an index key; no step with escapes has one of its own."""
+    with suppress(Invalid):
+        return _parse_escaped(text.replace("/", "."))
+    return None
 
 
 def _parse_escaped(text: str) -> TagPath:
@@ -285,6 +310,16 @@ def _keywords_by_lower_case() -> dict[str, str]:
     return {keyword.lower(): keyword for keyword in (*REPEATING_TAGS, *KEYWORD_TAGS)}
 
 
+def _is_misspelled(word: str) -> bool:
+    """Return whether a word is all but a keyword that begins alike and is about as long."""
+    alike = [
+        keyword
+        for keyword in _keywords_by_lower_case().values()
+        if keyword[0] == word[0] and abs(len(keyword) - len(word)) <= 2
+    ]
+    return len(word) > 4 and bool(get_close_matches(word, alike, n=1, cutoff=0.85))
+
+
 # --- path to text -------------------------------------------------------------------------------------------------
 
 _ESCAPED = re.compile(r"[^A-Za-z0-9 _:-]+")
@@ -307,14 +342,14 @@ def escape_creator(creator: str) -> str:
     return _ESCAPED.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "replace")), creator)
 
 
-def private_key(creator: str, tag: int) -> str:
+def private_element_key(creator: str, tag: int) -> str:
     """Return the index key of one private element, ``CREATOR:ggggxxEE``; the block of its tag does not matter."""
     return f"{escape_creator(creator)}:{tag >> 16:04X}xx{tag & 0xFF:02X}"
 
 
 def step_key(step: Step) -> str:
     """Return the text of one step, without its item: keyword, eight hex digits, or ``CREATOR:ggggxxEE``."""
-    return element_key(step.tag) if step.creator is None else private_key(step.creator, step.tag)
+    return element_key(step.tag) if step.creator is None else private_element_key(step.creator, step.tag)
 
 
 def tag_path_text(path: Sequence[Step]) -> str:
@@ -327,13 +362,8 @@ def index_key(path: Sequence[Step]) -> str:
     return "/".join(map(step_key, path))
 
 
-def index_key_of_text(text: str) -> str:
-    """Return the index key of an index path, however its steps are written; raises as `parse_index_path`."""
-    return index_key(parse_index_path(text))
-
-
 def text_of_index_key(key: str) -> str:
-    """Write an index key as an index path; the inverse of `index_key_of_text`."""
+    """Write an index key as an index path; the inverse of `index_key`."""
     return key.replace("/", ".")
 
 
@@ -347,9 +377,13 @@ def creator_keys(step: Step) -> list[str]:
     block.
     """
     if step.creator is not None:
-        group = step.tag >> 16
-        return [f"{group:04X}00{block:02X}" for block in range(FIRST_BLOCK, LAST_BLOCK + 1)]
+        return list(_creators_of_group(step.tag >> 16))
     return [creator_key(step.tag)] if is_private_data(step.tag) else []
+
+
+@lru_cache(maxsize=64)
+def _creators_of_group(group: int) -> tuple[str, ...]:
+    return tuple(f"{group:04X}00{block:02X}" for block in range(FIRST_BLOCK, LAST_BLOCK + 1))
 
 
 def lookup_keys(step: Step) -> list[str]:
@@ -366,6 +400,51 @@ def lookup_keys(step: Step) -> list[str]:
         return [element_key(step.tag), *keys]
     group, element = step.tag >> 16, step.tag & 0xFF
     return keys + [f"{group:04X}{block:02X}{element:02X}" for block in range(FIRST_BLOCK, LAST_BLOCK + 1)]
+
+
+USUAL_BLOCKS = 16
+"""Blocks of a group in which its creators are looked for first: devices count from the first."""
+
+
+def first_keys(steps: Iterable[Step]) -> list[str]:
+    """Name the fields to read first where steps are to be resolved in many documents: see `further_keys`."""
+    keys: dict[str, None] = {}
+    for step in steps:
+        if step.creator is None:
+            keys[element_key(step.tag)] = None
+        keys |= dict.fromkeys(creator_keys(step)[:USUAL_BLOCKS])
+    return list(keys)
+
+
+def further_keys(dataset: Mapping[str, Any], steps: Iterable[Step], read: Collection[str]) -> set[str]:
+    """Name the fields that are still to be read of a document, by the creators that were: one block, not all 240.
+
+    Parameters
+    ----------
+    dataset : Mapping
+        What was read of the document.
+    steps : iterable of Step
+        What is to be resolved on its top level.
+    read : collection of str
+        The fields that were asked for.
+
+    Returns
+    -------
+    set of str
+        None of them when all is there that the document has.
+    """
+    further: set[str] = set()
+    elsewhere: set[int] = set()
+    for step in steps:
+        if step.creator is not None:
+            here = candidate_keys(dataset, step)
+            missing = [key for key in here if key not in read]
+            further.update(missing)
+            if not missing and not any(key in dataset for key in here):
+                elsewhere.add(step.tag >> 16)
+    for group in elsewhere:
+        further.update(key for key in _creators_of_group(group) if key not in read)
+    return further
 
 
 def candidate_keys(dataset: Mapping[str, Any], step: Step) -> list[str]:
@@ -385,8 +464,8 @@ def candidate_keys(dataset: Mapping[str, Any], step: Step) -> list[str]:
         return [element_key(step.tag)]
     return [
         f"{key[:4]}{key[6:]}{step.tag & 0xFF:02X}"
-        for key in creator_keys(step)
-        if creator_text(dataset.get(key)) == step.creator
+        for key in _creators_of_group(step.tag >> 16)
+        if key in dataset and creator_text(dataset[key]) == step.creator
     ]
 
 
@@ -404,41 +483,49 @@ def locate(dataset: Mapping[str, Any], path: Sequence[Step]) -> Located:
     ------
     NotFound
         There is no such element or item.
+    Invalid
+        It is in several items, and the path does not say which is meant.
     BelowSpilled
         It is below a sequence that the document does not hold.
     """
-    level = dataset
-    for step in path[:-1]:
-        _, element = _find(level, step)
-        level = _item(element, step.item)
-    key, element = _find(level, path[-1])
-    tag = tag_of_key(key)
-    return Located(tag, element, creator_of(level, tag))
+    found = list(islice(_iter_located(dataset, path), 2))
+    if len(found) > 1:
+        raise Invalid(
+            "Several items of a sequence have this element: say which is meant, counted from 0, as in "
+            "ReferencedImageSequence[0].ReferencedSOPInstanceUID."
+        )
+    if not found:
+        raise NotFound("The file has no such element.")
+    return found[0]
 
 
-def resolve(dataset: Mapping[str, Any], path: Sequence[Step]) -> tuple[int, Mapping[str, Any]]:
-    """Find the tag and the element of a tag path in a tree; raises as `locate`."""
-    return locate(dataset, path)[:2]
+def _iter_located(level: Mapping[str, Any], path: Sequence[Step]) -> Iterator[Located]:
+    """Return where a path leads to, in each of the items that a step without a number means."""
+    step = path[0]
+    key = next((key for key in candidate_keys(level, step) if level.get(key) is not None), None)
+    if key is None:
+        return
+    if len(path) == 1:
+        tag = tag_of_key(key)
+        yield Located(tag, level[key], creator_of(level, tag))
+        return
+    for item in items_of(level[key], step.item):
+        yield from _iter_located(item, path[1:])
 
 
-def _find(level: Mapping[str, Any], step: Step) -> tuple[str, Mapping[str, Any]]:
-    for key in candidate_keys(level, step):
-        element = level.get(key)
-        if element is not None:
-            return key, element
-    raise NotFound("The file has no such element.")
+def items_of(element: Mapping[str, Any], number: int | None) -> Sequence[Mapping[str, Any]]:
+    """Return the items of a sequence that a step means: the one of its number, or all; none of what has no items.
 
-
-def _item(element: Mapping[str, Any], number: int | None) -> Mapping[str, Any]:
-    if number is None:
-        raise Invalid("A step into a sequence needs the number of an item.")
-    if element.get("vr") == "SQ" and number >= 0:
-        if element.get("spilled"):
-            if number < element.get("items", 0):
-                raise BelowSpilled
-        else:
-            items = element.get("Value") or ()
-            if number < len(items):
-                item: Mapping[str, Any] = items[number]
-                return item
-    raise NotFound("The file has no such item.")
+    Raises
+    ------
+    BelowSpilled
+        The document does not hold them.
+    """
+    if element.get("vr") != "SQ" or (number is not None and number < 0):
+        return ()
+    if element.get("spilled"):
+        if number is None or number < element.get("items", 0):
+            raise BelowSpilled
+        return ()
+    items: Sequence[Mapping[str, Any]] = element.get("Value") or ()
+    return items if number is None else items[number : number + 1]

@@ -12,9 +12,11 @@ from service.storage.connection import Database, answering
 from service.storage.newest import date_of_file, page_since
 from service.storage.projections import (
     Elements,
+    Further,
     check_keys,
     nested_pipeline,
     read_answer,
+    read_further,
     top_level_projection,
 )
 from service.storage.threads import Threads, one_hop
@@ -75,8 +77,12 @@ class Instances:
         return None if found is None else read_answer(found)
 
     @one_hop
-    def find_many(self, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str] = ()) -> dict[str, Instance]:
+    def find_many(
+        self, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str] = (), further: Further | None = None
+    ) -> dict[str, Instance]:
         """Find instances by their ids, and of their trees the elements of the given keys under ``dataset``.
+
+        `further` takes what was read of a tree and the keys that were asked for, and names those still to be read.
 
         Raises
         ------
@@ -86,7 +92,17 @@ class Instances:
         check_keys(keys)
         wanted = {"_id": {"$in": list(dicom_ids)}, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
         projection = {**SMALL_FIELDS, **{f"dataset.{key}": 1 for key in keys}}
-        return {found["_id"]: found for found in self.collections.instances.find(wanted, projection)}
+        found = {instance["_id"]: instance for instance in self.collections.instances.find(wanted, projection)}
+        if further is not None:
+            read_further(self.collections.instances, wanted, found, keys, further)
+        return found
+
+    @one_hop
+    def count(self, patient_id: str) -> int:
+        """Count a patient's instances."""
+        return self.collections.instances.count_documents(
+            {"patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
+        )
 
     @one_hop
     def find_present(self, dicom_ids: Sequence[str]) -> set[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, TypedDict
 
-from schemas.database import ExtractionStatus
+from pymongo.collection import Collection as MongoCollection
+
+from schemas.database import ExtractionStatus, Instance
 from service.storage.collections import Document, visible
+
+Further = Callable[[Mapping[str, Any], Collection[str]], Iterable[str]]
+"""Takes what was read of a tree and the keys that were asked for, and names the keys that are still to be read."""
 
 _KEY = re.compile(r"[A-Za-z0-9_]+")
 _BESIDE = {"_id": 0, "extraction": 1, "spilled": 1}
@@ -83,3 +88,45 @@ def read_answer(found: Mapping[str, Any]) -> Elements:
         "spilled": bool(found.get("spilled")),
         "elements": {key: element for key, element in elements.items() if element is not None},
     }
+
+
+def read_further(
+    instances: MongoCollection[Instance],
+    among: Document,
+    found: MutableMapping[str, Instance],
+    keys: Iterable[str],
+    further: Further,
+) -> None:
+    """Read more elements of documents, by what was read of them, until nothing is wanted any more.
+
+    Parameters
+    ----------
+    instances : Collection
+        Where they are.
+    among : dict
+        The filter that found them.
+    found : mapping of str to dict
+        The documents by their ids. Their ``dataset`` is added to.
+    keys : iterable of str
+        The keys of elements that were asked for already.
+    further : callable
+        Names the keys that are wanted beside them.
+
+    Raises
+    ------
+    ValueError
+        If a key cannot be one.
+    """
+    read = set(keys)
+    while True:
+        wanted = {each: set(further(document.get("dataset") or {}, read)) - read for each, document in found.items()}
+        some = [each for each in wanted if wanted[each]]
+        if not some:
+            return
+        more = set().union(*wanted.values())
+        check_keys(sorted(more))
+        projection = {f"dataset.{key}": 1 for key in more}
+        for document in instances.find({**among, "_id": {"$in": some}}, projection):
+            instance = found[document["_id"]]
+            instance["dataset"] = {**instance.get("dataset", {}), **(document.get("dataset") or {})}
+        read |= more

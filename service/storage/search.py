@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import pymongo
 from schemas.database import Instance
 from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.connection import ANSWER_SECONDS, look_first
+from service.storage.projections import Further, read_further
 from service.storage.threads import Threads, one_hop
 
 T = TypeVar("T")
@@ -37,8 +38,9 @@ class InstanceQuery:
         Whose instances.
     conditions : mapping
         A filter of `tag_index`, to stand beside the patient.
-    left_out : mapping
-        The filter of index documents that lack something of what is asked for.
+    among : set of str or None
+        The ids of the hits, or of what is to be tried, where it took more than one filter to find them; `conditions`
+        are not looked at then.
     order : str or None
         The field of `tag_index` to sort by; None: the newest first.
     descending : bool
@@ -47,22 +49,28 @@ class InstanceQuery:
         How many hits to give, after how many.
     elements : sequence of str
         Keys of the top level of the trees to give with the instances.
+    further : callable or None
+        Takes what was read of a tree and the keys that were asked for, and names those that are still to be read.
     check : callable or None
         Takes a tree, as much as `elements` names, and says whether it is a hit; None where the index says it.
     large : bool
         Whether the elements may be so large that the database is asked for those of a few instances at a time.
+    count : bool
+        Whether all hits are counted.
     """
 
     patient_id: str
     conditions: Mapping[str, Any]
-    left_out: Mapping[str, Any]
+    among: Set[str] | None = None
     order: str | None = None
     descending: bool = False
     limit: int = 100
     offset: int = 0
     elements: Sequence[str] = field(default=())
+    further: Further | None = None
     check: Callable[[Mapping[str, Any]], bool] | None = None
     large: bool = False
+    count: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +79,20 @@ class Hits:
 
     Parameters
     ----------
-    instances : list of Instance
+    instances : list of dict
         With the elements that were asked for under ``dataset``.
     next_offset : int or None
         Where the next page begins; None when this was the last.
-    left_out : bool
-        Whether files of the patient have values that are not in the index, on a path that was asked for.
     unchecked : bool
         Whether there were more trees to try than one search does.
+    total : int or None
+        How many hits there are on all pages, where that was asked for and all of them were tried.
     """
 
     instances: list[Instance]
     next_offset: int | None
-    left_out: bool
-    unchecked: bool
+    unchecked: bool = False
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +112,9 @@ class TagIndex:
     @one_hop
     def find_page(self, query: InstanceQuery) -> Hits:
         """Find a page of a patient's instances by what stands in their trees."""
-        left_out = bool(query.conditions) and (
-            self.collections.tag_index.find_one({"patient_id": query.patient_id, **query.left_out}, {"_id": 1})
-            is not None
-        )
         if query.check is not None:
-            return _checked(self.collections, query, query.check, left_out)
+            return _checked(self.collections, query, query.check)
+        total = _count(self.collections, query) if query.count else None
         found: list[Instance] = []
         held = 0
         position = query.offset
@@ -120,11 +125,11 @@ class TagIndex:
                 found.append(instance)
                 held += size
                 if held > MAX_PAGE_BYTES and number + 1 < len(ids):
-                    return Hits(found, position + number + 1, left_out, unchecked=False)
+                    return Hits(found, position + number + 1, total=total)
             position += min(len(ids), wanted)
             # An index document without its instance is nothing that was found, and the page goes on behind it.
             if len(ids) <= wanted or len(found) == query.limit:
-                return Hits(found, position if len(ids) > wanted else None, left_out, unchecked=False)
+                return Hits(found, position if len(ids) > wanted else None, total=total)
 
     @one_hop
     def find_ids(self, patient_id: str, conditions: Mapping[str, Any]) -> set[str]:
@@ -132,12 +137,31 @@ class TagIndex:
         wanted = {"patient_id": patient_id, **conditions}
         return {hit["_id"] for hit in self.collections.tag_index.find(wanted, {"_id": 1})}
 
+    @one_hop
+    def find_values(self, patient_id: str, path: str) -> set[tuple[Any, ...]]:
+        """Find the lists of values that a patient's files have at a path of the index, each once."""
+        field = f"tags.{path}"
+        there = {"patient_id": patient_id, field: {"$exists": True}}
+        return {
+            tuple(document.get("tags", {}).get(path) or ())
+            for document in self.collections.tag_index.find(there, {"_id": 0, field: 1})
+        }
+
     async def read(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
         """Return what `read` makes of all index documents of a patient, in a thread, within so many seconds.
 
         It is given ``tags``, ``vrs`` and ``truncated`` of each.
         """
         return await self.walks.run(lambda: read(_walk(self.collections, patient_id)), seconds)
+
+
+def _count(collections: Collections, query: InstanceQuery) -> int:
+    """Count the hits whose instances are there."""
+    ids = _ids(collections, query, 0, 0)
+    return sum(
+        collections.instances.count_documents(_among(query, ids[begin : begin + _AT_ONCE]))
+        for begin in range(0, len(ids), _AT_ONCE)
+    )
 
 
 def _walk(collections: Collections, patient_id: str) -> Iterator[Document]:
@@ -151,34 +175,44 @@ def _walk(collections: Collections, patient_id: str) -> Iterator[Document]:
             document = next(cursor, None)
 
 
-def _checked(
-    collections: Collections, query: InstanceQuery, check: Callable[[Mapping[str, Any]], bool], left_out: bool
-) -> Hits:
-    """Try the trees in order until the page is full; the offset counts those that pass."""
+def _checked(collections: Collections, query: InstanceQuery, check: Callable[[Mapping[str, Any]], bool]) -> Hits:
+    """Try the trees in order until the page is full, or all where they are counted; the offset counts the hits."""
     ids = _ids(collections, query, 0, MAX_CHECKED + 1)
     unchecked = len(ids) > MAX_CHECKED
     found: list[Instance] = []
     passed = held = 0
+    next_offset: int | None = None
     for _, instance, size in _iter_instances(collections, query, ids[:MAX_CHECKED]):
         if not check(instance.get("dataset") or {}):
             continue
-        if len(found) == query.limit or held > MAX_PAGE_BYTES:
-            return Hits(found, query.offset + len(found), left_out, unchecked=False)
+        if next_offset is None and (len(found) == query.limit or held > MAX_PAGE_BYTES):
+            next_offset = query.offset + len(found)
+            if not query.count:
+                return Hits(found, next_offset)
         passed += 1
-        if passed > query.offset:
+        if passed > query.offset and next_offset is None:
             found.append(instance)
             held += size
-    return Hits(found, None, left_out, unchecked)
+    return Hits(found, next_offset, unchecked, passed if query.count and not unchecked else None)
 
 
 def _ids(collections: Collections, query: InstanceQuery, skip: int, limit: int) -> list[str]:
     order = [("received_at", -1), ("_id", 1)]
     if query.order is not None:
         order.insert(0, (query.order, -1 if query.descending else 1))
+    if query.among is not None:
+        # Sorted by the database all the same, whose order of values is its own.
+        everything = collections.tag_index.find({"patient_id": query.patient_id}, {"_id": 1}, sort=order)
+        among = [hit["_id"] for hit in everything if hit["_id"] in query.among]
+        return among[skip : skip + limit] if limit else among[skip:]
     cursor = collections.tag_index.find(
         {"patient_id": query.patient_id, **query.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
     )
     return [hit["_id"] for hit in cursor]
+
+
+def _among(query: InstanceQuery, ids: Sequence[str]) -> Document:
+    return {"_id": {"$in": list(ids)}, "patient_id": query.patient_id, "extraction.state": "done"}
 
 
 def _iter_instances(
@@ -195,8 +229,10 @@ def _iter_instances(
     begin = 0
     while begin < len(ids):
         some = list(ids[begin : begin + at_once])
-        among = {"_id": {"$in": some}, "patient_id": query.patient_id, "extraction.state": "done"}
+        among = _among(query, some)
         found = {instance["_id"]: instance for instance in collections.instances.find(among, projection)}
+        if query.further is not None:
+            read_further(collections.instances, among, found, query.elements, query.further)
         largest = 0
         for number, each in enumerate(some, start=begin):
             if each in found:

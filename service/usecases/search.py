@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from service.dicom.catalogue import Catalogue
-from service.dicom.dictionary import may_be_large, tag_of_key
+from service.dicom.dictionary import may_be_large
 from service.dicom.matching.conditions import Condition
-from service.dicom.matching.index_filter import incomplete_filter, index_filter, needs_check
-from service.dicom.matching.on_tree import may_match, top_level_steps
-from service.dicom.paths import Step, TagPath, candidate_keys, index_key, lookup_keys
+from service.dicom.matching.index_filter import index_filter
+from service.dicom.matching.on_tree import judge, top_level_steps
+from service.dicom.paths import Step, TagPath, candidate_keys, first_keys, further_keys, index_key
 from service.dicom.private import creator_of
 from service.dicom.simplified import simplify_element
-from service.storage.search import Hits, InstanceQuery
+from service.storage.search import MAX_CHECKED, Hits, InstanceQuery
 from service.usecases.context import Context
+from service.usecases.matching import find_candidates, passed, try_trees
 
 CATALOGUE_SECONDS = 120.0
 """For all files of a patient."""
@@ -36,6 +38,8 @@ class PageRequest:
         Whether the greatest come first.
     fields : mapping of str to tuple of Step
         Paths of elements to give with each hit, by the names that the caller has for them.
+    count : bool
+        Whether all hits are counted.
     """
 
     limit: int
@@ -43,9 +47,34 @@ class PageRequest:
     order: TagPath | None
     descending: bool
     fields: Mapping[str, TagPath]
+    count: bool = False
 
 
-async def search(context: Context, patient_id: str, conditions: Sequence[Condition], page: PageRequest) -> Hits:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found.
+
+    Parameters
+    ----------
+    hits : Hits
+        The page.
+    unknown : bool
+        Whether there are files of which nobody can say whether they match.
+    unchecked : bool
+        Whether there were more candidates than one search tries.
+    """
+
+    hits: Hits
+    unknown: bool
+    unchecked: bool
+
+    @property
+    def total(self) -> int | None:
+        """How many hits there are in all; None where that is not known."""
+        return None if self.unknown or self.unchecked else self.hits.total
+
+
+async def search(context: Context, patient_id: str, conditions: Sequence[Condition], page: PageRequest) -> Found:
     """Find the instances of a patient for which all conditions hold.
 
     Raises
@@ -53,27 +82,48 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
     DatabaseUnavailable
         The database is away.
     """
-    check = partial(may_match, conditions=conditions) if needs_check(conditions) else None
+    candidates = await find_candidates(context, patient_id, conditions)
+    among, unknown = candidates.hits, False
+    if candidates.left_out:
+        hits = candidates.hits
+        if hits is None:
+            hits = await context.store.index.find_ids(patient_id, index_filter(conditions))
+        tried = set(islice(sorted(candidates.left_out), MAX_CHECKED))
+        verdicts = await try_trees(context, patient_id, tried, conditions)
+        among = (hits - tried) | passed(verdicts, hits)
+        unknown = None in verdicts.values()
+    doubts: list[bool] = []
+
+    def check(tree: Mapping[str, Any]) -> bool:
+        verdict = judge(tree, conditions)
+        if verdict is None:
+            doubts.append(True)
+        return verdict is not False
+
     steps = [path[0] for path in page.fields.values()]
-    if check is not None:
+    if candidates.check:
         steps += top_level_steps(conditions)
-    elements = dict.fromkeys(key for step in steps for key in lookup_keys(step))
     wanted = InstanceQuery(
         patient_id=patient_id,
         conditions=index_filter(conditions),
-        left_out=incomplete_filter(conditions),
+        among=among,
         order=None if page.order is None else f"tags.{index_key(page.order)}",
         descending=page.descending,
         limit=page.limit,
         offset=page.offset,
-        elements=tuple(elements),
-        check=check,
-        large=any(may_be_large(tag_of_key(key)) for key in elements),
+        elements=first_keys(steps),
+        further=lambda tree, read: further_keys(tree, steps, read),
+        check=check if candidates.check else None,
+        large=any(may_be_large(step.tag) for step in steps),
+        count=page.count,
     )
-    if not elements:
-        return await context.store.index.find_page(wanted)
-    async with context.whole_trees:  # what is shown may be as large as a tree
-        return await context.store.index.find_page(wanted)
+    if not steps:
+        found = await context.store.index.find_page(wanted)
+    else:
+        async with context.whole_trees:  # what is shown may be as large as a tree
+            found = await context.store.index.find_page(wanted)
+    unchecked = found.unchecked or len(candidates.left_out) > MAX_CHECKED
+    return Found(found, unknown or bool(doubts), unchecked)
 
 
 def show_fields(dataset: Mapping[str, Any], fields: Mapping[str, TagPath]) -> dict[str, Any]:

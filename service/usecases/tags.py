@@ -18,7 +18,7 @@ from schemas.database import ExtractionStatus
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
 from service.dicom.limits import Limits, Readable
-from service.dicom.paths import Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
+from service.dicom.paths import BelowSpilled, Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
 from service.dicom.simplified import simplify_dataset, simplify_element
 from service.dicom.source import open_source
 from service.dicom.spill import has_gap
@@ -71,7 +71,11 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
     ------
     NotFound, ExtractionPending, ExtractionFailed
         As of `read_tag`.
+    Invalid
+        Several items have it, and the path does not say which is meant.
     """
+    if any(step.item is None for step in path[:-1]):
+        return await _find_in_any_item(context, patient_id, dicom_id, path)
     parents: list[tuple[str, int]] = []
     for step in path[:-1]:
         parents.append((await _parent_key(context, patient_id, dicom_id, parents, step), step.item or 0))
@@ -83,6 +87,21 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
             raise
         return None
     return None if level["spilled"] and has_gap(found.element) else found
+
+
+async def _find_in_any_item(context: Context, patient_id: str, dicom_id: str, path: Sequence[Step]) -> Located | None:
+    """Find the element that one item of a sequence has, whichever: the sequence is read for it."""
+    async with context.whole_trees:
+        level = await _read_level(context, patient_id, dicom_id, [], path[0])
+        try:
+            found = locate(level["elements"], path)
+        except BelowSpilled:
+            return None
+        except NotFound:
+            if not level["spilled"]:
+                raise
+            return None
+        return None if level["spilled"] and has_gap(found.element) else found
 
 
 async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:

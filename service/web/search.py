@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from typing import Any
 from urllib.parse import urlencode
 
 import orjson
@@ -11,8 +11,9 @@ from aiohttp import web
 
 from schemas.http import CatalogueParameters, SearchParameters
 from service.dicom.matching.conditions import Condition, Options
-from service.dicom.matching.reading import read_conditions
-from service.dicom.paths import TagPath, parse_field_path, parse_index_path
+from service.dicom.matching.index_filter import has_block
+from service.dicom.matching.reading import naming, read_conditions, read_fields
+from service.dicom.paths import TagPath, parse_index_path, split_paths
 from service.errors import Invalid
 from service.usecases import search
 from service.web.app_keys import CALLER, CONTEXT
@@ -21,15 +22,10 @@ from service.web.instance_json import summarize
 MAX_LIMIT = 1000
 """Instances of one page at most."""
 
-MAX_FIELDS = 50
-
 SEARCH_PARAMETERS = SearchParameters()
 CATALOGUE_PARAMETERS = CatalogueParameters()
 
-# between commas; a tag may be written with one of its own
-_FIELD = re.compile(r"(?:\(?(?<![0-9A-Fa-f])[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}(?![0-9A-Fa-f])|[^,])+")
-
-LEFT_OUT = "The search may have missed files: some values are too long or too many for the index, or they are binary."
+LEFT_OUT = "Some files have bytes, or values that only the original has, at a path of the search: they may match."
 UNCHECKED = "The search has too many candidates to check them all. Make it narrower."
 
 
@@ -44,7 +40,10 @@ async def list_documents(request: web.Request) -> web.Response:
     if not conditions and not fields and asked["orderby"] is None:
         store = request.app[CONTEXT].store
         instances, more = await store.instances.list_newest(request[CALLER].patient_id, limit, offset)
-        body = orjson.dumps({"instances": [summarize(each) for each in instances]}, option=orjson.OPT_UTC_Z)
+        listed: dict[str, Any] = {"instances": [summarize(each) for each in instances]}
+        if asked["count"]:
+            listed["total"] = await store.instances.count(request[CALLER].patient_id)
+        body = orjson.dumps(listed, option=orjson.OPT_UTC_Z)
         return _page_response(request, body, limit, offset + limit if more else None)
     options = Options(
         asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
@@ -53,28 +52,31 @@ async def list_documents(request: web.Request) -> web.Response:
     page = search.PageRequest(
         limit=limit,
         offset=offset,
-        order=None if order is None else _path("orderby", order.removeprefix("-")),
+        order=None if order is None else _order(order.removeprefix("-")),
         descending=order is not None and order.startswith("-"),
         fields=fields,
+        count=asked["count"],
     )
     return await _search(request, read_conditions(conditions, options), page)
 
 
 async def _search(request: web.Request, conditions: tuple[Condition, ...], page: search.PageRequest) -> web.Response:
-    hits = await search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
+    found = await search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
 
     def encode() -> bytes:
         shown = []
-        for instance in hits.instances:
+        for instance in found.hits.instances:
             summary = summarize(instance)
             if page.fields:
                 summary["fields"] = search.show_fields(instance.get("dataset") or {}, page.fields)
             shown.append(summary)
-        answer = {"instances": shown, "incomplete": hits.left_out or hits.unchecked}
+        answer: dict[str, Any] = {"instances": shown, "incomplete": found.unknown or found.unchecked}
+        if page.count:
+            answer["total"] = found.total
         return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
 
-    response = _page_response(request, await asyncio.to_thread(encode), page.limit, hits.next_offset)
-    for told, text in ((hits.left_out, LEFT_OUT), (hits.unchecked, UNCHECKED)):
+    response = _page_response(request, await asyncio.to_thread(encode), page.limit, found.hits.next_offset)
+    for told, text in ((found.unknown, LEFT_OUT), (found.unchecked, UNCHECKED)):
         if told:
             response.headers.add("Warning", f'299 - "{text}"')
     return response
@@ -102,21 +104,13 @@ def _page_response(request: web.Request, body: bytes, limit: int, next_offset: i
 
 
 def _fields(values: list[str]) -> dict[str, TagPath]:
-    names = dict.fromkeys(name.strip(" ") for value in values for name in _FIELD.findall(value))
-    if len(names) > MAX_FIELDS:
-        raise Invalid(f"The parameter fields may name at most {MAX_FIELDS} paths.")
-    return {name: _field(name) for name in names}
+    names = dict.fromkeys(name for value in values for name in split_paths(value))
+    return dict(zip(names, read_fields("fields", list(names)), strict=True))
 
 
-def _field(name: str) -> TagPath:
-    try:
-        return parse_field_path(name)
-    except Invalid as error:
-        raise Invalid(f"Invalid fields: {error.detail}") from None
-
-
-def _path(parameter: str, text: str) -> TagPath:
-    try:
-        return parse_index_path(text)
-    except Invalid as error:
-        raise Invalid(f"Invalid {parameter}: {error.detail}") from None
+def _order(text: str) -> TagPath:
+    with naming("The parameter orderby"):
+        path = parse_index_path(text)
+        if has_block(path):
+            raise Invalid("files may differ in whose block it is: write CREATOR:ggggxxEE")
+    return path

@@ -119,7 +119,7 @@ class WorkerPool:
         queue_limit: int = 64,
         jobs_per_worker: int = 1000,
         warm: int = 1,
-        packages: tuple[str, ...] = ("service",),
+        packages: tuple[str, ...] = ("service", "schemas"),
     ) -> None:
         self.size = size or os.cpu_count() or 1
         self.queue_limit = queue_limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.dicom import paths
 from service.dicom.dictionary import KEYWORD_TAGS, element_key
-from service.dicom.paths import Step, parse_index_path, parse_tag_path, resolve
+from service.dicom.paths import Step, parse_index_path, parse_tag_path
 from service.errors import Invalid, NotFound
 
 SEQUENCE = 0x00081140
@@ -135,9 +136,60 @@ def test_what_is_no_path_is_refused(text):
         parse_tag_path(text)
 
 
-def test_a_step_without_an_item_number_is_refused_with_a_sentence_that_shows_one():
-    with pytest.raises(Invalid, match=r"Step 2 .*counted from 0, as in ReferencedImageSequence\[0\]"):
-        parse_tag_path("ReferencedImageSequence[0].ScheduledProtocolCodeSequence.CodeValue")
+def test_a_step_without_an_item_number_means_the_one_item_that_has_the_element():
+    assert paths.locate(TREE, parse_tag_path("ReferencedImageSequence.00090012"))[1]["Value"] == ["1.2/X [a]"]
+    with pytest.raises(Invalid, match=r"counted from 0, as in ReferencedImageSequence\[0\]"):
+        paths.locate(TREE, parse_tag_path("ReferencedImageSequence.ReferencedSOPInstanceUID"))
+    with pytest.raises(NotFound):
+        paths.locate(TREE, parse_tag_path("ReferencedImageSequence.Modality"))
+    with pytest.raises(paths.BelowSpilled):
+        paths.locate(TREE, parse_tag_path("PerFrameFunctionalGroupsSequence.Modality"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ReferencedImageSequence.ReferencedSOPInstanceUID",
+        "ReferencedImageSequence/ReferencedSOPInstanceUID",
+        "00081140.00081155",
+        "00081140/00081155",
+        "(0008,1140).(0008,1155)",
+        "(0008,1140)/0008,1155",
+    ],
+)
+def test_a_search_takes_every_spelling_of_a_path(text):
+    assert paths.parse_search_path(text) == (Step(SEQUENCE), Step(0x00081155))
+
+
+def test_a_search_divides_by_slashes_where_that_gives_a_path_and_else_they_are_of_a_creator():
+    assert paths.parse_search_path("ReferencedImageSequence[1]/ACME:0009xx01") == (
+        Step(SEQUENCE, None, 1),
+        Step(0x00090001, "ACME"),
+    )
+    assert paths.parse_search_path("1.2/X:0009xx01") == (Step(0x00090001, "1.2/X"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "divided"),
+    [
+        ("PatientName,ImageType", ["PatientName", "ImageType"]),
+        ("0008,0060,0010,0010", ["0008,0060", "0010,0010"]),
+        ("(0008,1140)[0].(0008,1155), Rows", ["(0008,1140)[0].(0008,1155)", "Rows"]),
+        ("00081140,00081155,,FADE,Rows", ["00081140", "00081155", "FADE", "Rows"]),
+        ("A (b,c):0009xx01,Rows", ["A (b,c):0009xx01", "Rows"]),
+        ("(0008,Rows", ["(0008", "Rows"]),
+        (" , ", []),
+    ],
+)
+def test_a_list_of_paths_is_divided_at_commas_that_are_not_of_a_tag(text, divided):
+    assert paths.split_paths(text) == divided
+
+
+@pytest.mark.parametrize("piece", ["(", "(a", "0008,", "a(,", ",", "(0008,0060)", "F", "0"])
+def test_dividing_a_list_takes_a_time_that_grows_with_its_length(piece):
+    began = time.perf_counter()
+    paths.split_paths(piece * 50_000)
+    assert time.perf_counter() - began < 1
 
 
 def test_the_last_step_has_no_item_number_because_an_item_is_no_element():
@@ -145,7 +197,7 @@ def test_the_last_step_has_no_item_number_because_an_item_is_no_element():
         parse_tag_path("ReferencedImageSequence[0]")
 
 
-@pytest.mark.parametrize("word", ["SliceThicknes", "SOPInstanceUI"])
+@pytest.mark.parametrize("word", ["SliceThicknes", "SOPInstanceUI", "Modallity"])
 def test_a_misspelled_keyword_is_repeated(word):
     with pytest.raises(Invalid, match=rf"^Unknown DICOM keyword: `{word}`\.$"):
         parse_index_path(f"ReferencedImageSequence.{word}")
@@ -180,7 +232,7 @@ def test_leading_zeros_do_not_make_an_item_number_large():
 
 def test_the_keyword_of_a_repeating_group_is_its_first_group():
     assert parse_tag_path("OverlayRows") == (Step(0x60000010),)
-    assert resolve(TREE, parse_tag_path("OverlayRows")) == (0x60000010, {"vr": "US", "Value": [64]})
+    assert paths.locate(TREE, parse_tag_path("OverlayRows"))[:2] == (0x60000010, {"vr": "US", "Value": [64]})
 
 
 def test_a_path_of_many_private_steps_that_cannot_be_read_is_refused_at_once():
@@ -195,13 +247,13 @@ def test_an_index_path_has_no_item_numbers():
 
 
 def test_an_index_key_joins_with_slashes_and_holds_nothing_that_mongodb_reads_as_syntax():
-    key = paths.index_key_of_text("00081140.$a.b/c%\0d:0009xx0a")
+    key = paths.index_key(parse_index_path("00081140.$a.b/c%\0d:0009xx0a"))
     assert key == "ReferencedImageSequence/%24a%2Eb%2Fc%25%00d:0009xx0A"
     assert paths.text_of_index_key(key) == "ReferencedImageSequence.%24a%2Eb%2Fc%25%00d:0009xx0A"
 
 
 def test_letters_beyond_ascii_are_escaped_as_utf_8():
-    assert paths.private_key("Münch", 0x00091004) == "M%C3%BCnch:0009xx04"
+    assert paths.private_element_key("Münch", 0x00091004) == "M%C3%BCnch:0009xx04"
 
 
 CREATORS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64).filter(
@@ -225,7 +277,7 @@ def test_index_key_http_text_and_path_lead_back_to_each_other(steps):
     key = paths.index_key(path)
     text = paths.text_of_index_key(key)
     assert parse_index_path(text) == path
-    assert paths.index_key_of_text(text) == key
+    assert paths.index_key(parse_index_path(text)) == key
     assert "." not in key
     assert "$" not in key
     assert "\0" not in key
@@ -254,8 +306,8 @@ def test_any_text_is_read_or_refused(text):
 
 
 def test_an_element_is_found_by_tag_and_inside_its_item():
-    assert resolve(TREE, parse_tag_path("0010,0010")) == (0x00100010, TREE["PatientName"])
-    tag, element = resolve(TREE, parse_tag_path("ReferencedImageSequence[1].ReferencedSOPInstanceUID"))
+    assert paths.locate(TREE, parse_tag_path("0010,0010"))[:2] == (0x00100010, TREE["PatientName"])
+    tag, element = paths.locate(TREE, parse_tag_path("ReferencedImageSequence[1].ReferencedSOPInstanceUID"))[:2]
     assert (tag, element["Value"]) == (0x00081155, ["1.2.4"])
 
 
@@ -265,11 +317,11 @@ def test_private_creators_are_resolved_on_each_level_anew():
         {"vr": "LO", "Value": ["first"]},
         "GEMS_IDEN_01",
     )
-    assert resolve(TREE, parse_tag_path("OTHER: ONE:0009xx04"))[0] == 0x00091104
-    tag, element = resolve(TREE, parse_tag_path("00081140[1].1%2E2%2FX %5Ba%5D:0009xx04"))
+    assert paths.locate(TREE, parse_tag_path("OTHER: ONE:0009xx04"))[0] == 0x00091104
+    tag, element = paths.locate(TREE, parse_tag_path("00081140[1].1%2E2%2FX %5Ba%5D:0009xx04"))[:2]
     assert (tag, element["Value"]) == (0x00091204, ["nested"])
     with pytest.raises(NotFound):
-        resolve(TREE, parse_tag_path("00081140[1].GEMS_IDEN_01:0009xx04"))
+        paths.locate(TREE, parse_tag_path("00081140[1].GEMS_IDEN_01:0009xx04"))
 
 
 def test_a_private_element_is_also_found_by_plain_hex_and_still_tells_its_creator():
@@ -283,12 +335,12 @@ def test_a_creator_with_two_blocks_is_found_in_the_one_that_holds_the_element():
         "00090020": {"vr": "LO", "Value": ["TWICE"]},
         "00092001": {"vr": "LO", "Value": ["here"]},
     }
-    assert resolve(tree, parse_tag_path("TWICE:0009xx01"))[0] == 0x00092001
+    assert paths.locate(tree, parse_tag_path("TWICE:0009xx01"))[0] == 0x00092001
 
 
 def test_a_creator_that_came_as_un_counts_when_it_is_ascii():
     tree = {"00090010": {"vr": "UN", "InlineBinary": b"ACME "}, "00091001": {"vr": "UN"}}
-    assert resolve(tree, parse_tag_path("ACME:0009xx01"))[0] == 0x00091001
+    assert paths.locate(tree, parse_tag_path("ACME:0009xx01"))[0] == 0x00091001
 
 
 @pytest.mark.parametrize(
@@ -306,17 +358,17 @@ def test_a_creator_that_came_as_un_counts_when_it_is_ascii():
 )
 def test_what_the_file_does_not_have_is_not_found(text):
     with pytest.raises(NotFound):
-        resolve(TREE, parse_tag_path(text))
+        paths.locate(TREE, parse_tag_path(text))
 
 
 def test_a_negative_item_number_does_not_count_from_the_end():
     with pytest.raises(NotFound):
-        resolve(TREE, (Step(SEQUENCE, None, -1), Step(0x00081155)))
+        paths.locate(TREE, (Step(SEQUENCE, None, -1), Step(0x00081155)))
 
 
 def test_a_path_below_a_spilled_sequence_says_so():
     with pytest.raises(paths.BelowSpilled):
-        resolve(TREE, parse_tag_path("PerFrameFunctionalGroupsSequence[2].Modality"))
+        paths.locate(TREE, parse_tag_path("PerFrameFunctionalGroupsSequence[2].Modality"))
 
 
 def test_a_projection_needs_one_key_for_a_public_tag():

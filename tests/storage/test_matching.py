@@ -36,14 +36,15 @@ QUERIES = {
     "Modality": ["CT", "C?", "*T", "!", "!!", '""', "*", "5", "a.b", "a?b", "*x*", "CT\\M*", "CT,MR"],
     "StudyDescription": ["ct", "*", "x*y", "line*", "line", "*k", "!", '""'],
     "PatientName": ["muller*", "MÜLLER*", "*^ann", "ct", "!", "!!"],
-    "SliceThickness": ["1", "..1.5", "1..2", "2..", "!", '""', "abc", "1.50"],
+    "SliceThickness": ["1", "..1.5", "1..2", "2..", "!", '""', '"abc"', "1.50"],
     "InstanceNumber": ["1", "-3", "..0", "0..1", "1.0"],
     "StudyDate": ["20240101", "20240101-", "-20240101", "20240101-202402", "-2024", "2024.01.01"],
-    "StudyTime": ["-11", "1130-", "12", "11-12", "11\\23", "11:59"],
-    "SOPInstanceUID": ["1.2", "1.2,1.4", "1.*"],
+    "StudyTime": ["-11", "1130-", "12", "11-12", "11\\23", "11:59", "0900-", "120000", "0900\\235959.0"],
+    "SOPInstanceUID": ["1.2", "1.2,1.4", '"1.*"'],
     "AcquisitionDateTime": ["2024", "20240101120000", "20240101-", "-20240101", "2024010112-20240102", "20240101+0000"],
     "RecommendedDisplayFrameRateInFloat": ["0.1", "..0.1", "1.5..", "NaN", "0.2..30"],
     "FrameIncrementPointer": ["0018,1063", "FrameTime", "!"],
+    "00091027": ["5", "..5", "!!", "!"],
     "ACME:0009xx27": ["5", "..5", "!!", "!"],
 }
 
@@ -79,10 +80,10 @@ def make_tree(chance):
 
 def make_query(chance):
     names = chance.choices(list(QUERIES), k=chance.randint(1, 3))
-    above = chance.choice(["", "", "ReferencedImageSequence.", DEEP])
+    above = chance.choice(["", "", "ReferencedImageSequence.", "ReferencedImageSequence[1].", DEEP])
     query = [(f"{above}{name}", chance.choice(QUERIES[name])) for name in names]
     if above and chance.random() < 0.3:
-        query.append((above.removesuffix("."), chance.choice(["!", "!!", '""', "1", "2..3"])))
+        query.append((above.removesuffix(".").removesuffix("[1]"), chance.choice(["!", "!!", '""', "1", "2..3"])))
     if chance.random() < 0.2:  # a range of moments
         query += [(f"{above}StudyDate", "20231231-20240215"), (f"{above}StudyTime", "1130-12")]
     return query
@@ -102,7 +103,8 @@ async def test_the_filter_finds_what_the_conditions_say(database, backend_uri):
         query = make_query(chance)
         if backend_uri is None and any(value == "NaN" for _, value in query):
             continue  # for the double it equals nothing below $elemMatch
-        options = Options(fuzzy=chance.random() < 0.3, multiple=chance.random() < 0.3)
+        divided = any("\\" in value for _, value in query)
+        options = Options(fuzzy=chance.random() < 0.3, multiple=divided or chance.random() < 0.3)
         conditions = read_conditions(query, options)
         hits = {
             hit["_id"]

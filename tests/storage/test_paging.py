@@ -31,7 +31,7 @@ async def pages(store, size, **options):
     found, offset = [], 0
     while offset is not None:
         wanted = {"tags.Modality": "CT"}
-        query = InstanceQuery("p-1", wanted, {"truncated": "X"}, limit=size, offset=offset, **options)
+        query = InstanceQuery("p-1", wanted, limit=size, offset=offset, **options)
         hits = await store.index.find_page(query)
         assert len(hits.instances) == size or hits.next_offset is None
         found += [hit["_id"] for hit in hits.instances]

@@ -9,11 +9,11 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from schemas.http import CatalogueParameters, PictureParameters, SearchParameters
-from service.dicom.paths import MAX_TEXT, parse_field_path, parse_index_path, parse_tag_path
+from service.dicom.paths import MAX_TEXT, parse_index_path, parse_search_path, parse_tag_path, split_paths
 from service.errors import ServiceError
 from service.web import middleware, multipart, search, tokens, uploads
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
-from service.web.dicomweb import frames, pictures, query, requests
+from service.web.dicomweb import frames, pictures, requests
 from service.web.dicomweb.media_types import accept_of
 from service.web.field_values import parse_list, parse_parameters
 from service.web.instances import content_disposition
@@ -118,7 +118,7 @@ READERS = {
     "Host of a token": tokens._host_name,
     "patient id": lambda text: check_patient_id(decode_segment(text)),
     "fields": lambda text: search._fields([text]),
-    "includefield": query._fields,
+    "includefield": split_paths,
     "frame list": frames._LIST.fullmatch,
     "window of DICOMweb": pictures._window,
     "viewport": pictures._viewport,
@@ -127,7 +127,7 @@ READERS = {
     "a name of a parameter": lambda text: CatalogueParameters().read([(text, "")]),
     "tag path": parse_tag_path,
     "index path": parse_index_path,
-    "field path": parse_field_path,
+    "search path": parse_search_path,
 }
 
 

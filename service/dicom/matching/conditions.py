@@ -1,7 +1,7 @@
-"""What a search asks, as data: a path of the index, and what must hold for the values there.
+"""What a search asks, as data: a path, and what must hold for the values there.
 
 The attribute matching of PS3.4 C.2.2.2 as QIDO-RS has it (PS3.18 8.3.4), and beyond it absent, present, numeric ranges,
-and any path. A condition becomes a filter of the index in `matching_filter`, and is tried on a tree in `matching_tree`.
+and any path. A condition becomes a filter of the index in `index_filter`, and is tried on a tree in `on_tree`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class Empty:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of the values is one of these: a single value (PS3.4 C.2.2.2.1), a list of UIDs or of values."""
+    """One of the values is one of these: a single value (PS3.4 C.2.2.2.1), a list of UIDs or of values.
+
+    Numbers are Python's own, however large: the index has those past 64 bits in a type of its own.
+    """
 
     values: tuple[Any, ...]
 
@@ -70,10 +73,13 @@ class Between:
 class During:
     """One value is a text from `low` on and before `end` (PS3.4 C.2.2.2.5).
 
+    A stored value counts as the moment at which it begins, as it does for DCMTK: 10 is 10:00:00.
+
     Parameters
     ----------
     low, end : str
-        `end` lies behind the last moment that the range still covers. An open range has the ends of all digits.
+        `low` is written as shortly as its moment can be, so that no text of the same moment sorts before it. `end` lies
+        behind the last moment that the range still covers. An open range has the ends of all digits.
     first, last : str or None
         The ends as they were asked, to be put together with those of a time.
     """
@@ -104,7 +110,14 @@ class Moment:
     end: str
 
 
-Test = Absent | Present | Empty | OneOf | Like | Word | WordLike | Between | During | Moment
+@dataclass(frozen=True, slots=True)
+class Either:
+    """All tests hold of at least one of these groups."""
+
+    groups: tuple[tuple[Test, ...], ...]
+
+
+Test = Absent | Present | Empty | OneOf | Like | Word | WordLike | Between | During | Moment | Either
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ class Condition:
     Parameters
     ----------
     path : tuple of Step
-        An index path: without item numbers.
+        A step into a sequence without the number of an item means every item.
     test : Test
         What must hold.
     """

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
-from bson.decimal128 import Decimal128
 from pydicom import datadict
 
 from service.dicom.dictionary import KEYWORD_TAGS, vr_of
@@ -19,6 +19,7 @@ from service.dicom.matching.conditions import (
     Absent,
     Between,
     During,
+    Either,
     Empty,
     Like,
     OneOf,
@@ -33,8 +34,17 @@ from service.errors import Invalid
 
 _BYTES = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN", "ox"))
 _NUMBERS = frozenset(("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"))
-_WITH_WILDCARDS = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"))
+_VRS_OF_WHOLE = frozenset(("IS", "SL", "SS", "SV", "UL", "US", "UV"))
 _MOMENTS = frozenset(("DA", "DT", "TM"))
+_TYPED = _NUMBERS | _MOMENTS | {"AS", "AT", "UI"}
+"""The VRs whose values have a form, so that a file may have something else in their place."""
+
+_LISTS = {"UI": re.compile(r"[,\\\s]+"), "CS": re.compile(r"[,\\]")}
+"""The VRs whose values hold neither comma nor backslash, so that these divide several of which one must match."""
+
+_WITHOUT_BACKSLASH = frozenset(("AE", "AS", "AT", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC")) | _NUMBERS
+_QUOTED = re.compile(r'\s*"([^"]+)"\s*')
+_OR_QUOTED = ', or in quotes the text that a file has instead: "…"'
 
 _PRESENCE: dict[str, Test] = {"!": Absent(), "!!": Present()}
 
@@ -59,7 +69,8 @@ def read_tests(step: Step, value: str, options: Options) -> tuple[Test, ...]:
         The last step of the path.
     value : str
         The text: nothing or ``*`` for everything, ``!`` absent, ``!!`` present, ``""`` empty, ``a..b`` a range of
-        numbers, ``a-b`` one of dates or times, or a value, with wildcards where its VR is one of text.
+        numbers, ``a-b`` one of dates or times, a text in quotes for what a file has in the place of a number, a date
+        and the like, or a value, with wildcards where its VR is one of text.
     options : Options
         How values are read.
 
@@ -71,7 +82,7 @@ def read_tests(step: Step, value: str, options: Options) -> tuple[Test, ...]:
     Raises
     ------
     Invalid
-        Ranges in a list of values; by the Standard alone also what is no number or date.
+        No element of this VR can have the value. The sentence says what would do.
     """
     vr = vr_of_step(step)
     if not value.strip("*"):
@@ -80,18 +91,66 @@ def read_tests(step: Step, value: str, options: Options) -> tuple[Test, ...]:
         return (Empty(sequence=vr == "SQ"),)
     if not options.standard and value in _PRESENCE:
         return (_PRESENCE[value],)
-    if vr == "UI":
-        return (OneOf(tuple(dict.fromkeys(uid for uid in re.split(r"[,\\\s]+", value) if uid)) or (value,)),)
-    parts = [value]
-    if options.multiple:
-        # A CS has no comma of its own, and clients divide modalities by it.
-        parts = re.split(r"[\\,]" if vr == "CS" else r"\\", value)
-    if options.standard:
-        for part in filter(None, parts):
-            _check_form(vr, part)
-    if len(parts) > 1:
-        return _one_of_several(vr, parts, options)
-    return _single(vr, value, options)
+    parts = _parts(vr, value, options)
+    each = [_single(step, vr, part, replace(options, fuzzy=options.fuzzy and len(parts) == 1)) for part in parts]
+    return each[0] if len(each) == 1 else either(each)
+
+
+def _parts(vr: str | None, value: str, options: Options) -> list[str]:
+    """Divide a list of values of which one must match."""
+    if vr in _TYPED and _QUOTED.fullmatch(value):
+        return [value]
+    if vr in _LISTS:
+        parts = _LISTS[vr].split(value)
+    elif options.multiple:
+        parts = value.split("\\")
+    elif vr in _WITHOUT_BACKSLASH and "\\" in value:
+        raise Invalid("a backslash is not part of a value: for one of several add multiplevaluematching=true")
+    else:
+        return [value]
+    parts = [part for part in parts if part]
+    if not parts:
+        raise Invalid("there is no value in the list")
+    return parts
+
+
+def either(groups: Sequence[tuple[Test, ...]]) -> tuple[Test, ...]:
+    """Return tests that hold where all tests of one group do (PS3.4 C.2.2.2.8), as one that the index knows if it can.
+
+    Parameters
+    ----------
+    groups : sequence of tuple of Test
+        Nothing in a group is anything.
+    """
+    if len(groups) < 2 or not all(groups):
+        return groups[0] if len(groups) == 1 else ()
+    values: list[Any] = []
+    patterns: list[str] = []
+    cases: set[bool] = set()
+    for group in groups:
+        match group:
+            case (OneOf(some),):
+                values += some
+            case (Like(pattern, ignore_case),):
+                patterns.append(pattern.removeprefix("^"))
+                cases.add(ignore_case)
+            case (During(low, end, None, None),) if end.endswith(_AFTER_DIGITS):
+                patterns.append(_pattern_of_moment(low, end.removesuffix(_AFTER_DIGITS)))
+                cases.add(False)
+            case _:
+                return (Either(tuple(dict.fromkeys(groups))),)
+    if not patterns:
+        return (OneOf(tuple(dict.fromkeys(values))),)
+    if len(cases) > 1 or not all(isinstance(value, str) for value in values):
+        return (Either(tuple(dict.fromkeys(groups))),)
+    patterns += [re.escape(value) + END for value in values]
+    return (Like("^(?:" + "|".join(dict.fromkeys(patterns)) + ")", cases.pop()),)
+
+
+def _pattern_of_moment(shortest: str, text: str) -> str:
+    """Write one moment, as exact as it is written, and the shorter texts of the same."""
+    shorter = [re.escape(text[:length]) + END for length in range(len(shortest), len(text))]
+    return "|".join([re.escape(text), *shorter])
 
 
 @lru_cache(maxsize=1024)
@@ -111,38 +170,44 @@ def vr_of_step(step: Step) -> str | None:
     return known[0] if known else None
 
 
-def _one_of_several(vr: str | None, parts: list[str], options: Options) -> tuple[Test, ...]:
-    """Any of several values (PS3.4 C.2.2.2.8)."""
-    values: list[object] = []
-    patterns: list[str] = []
-    ignore_case = False
-    for part in filter(None, parts):
-        for test in _single(vr, part, replace(options, fuzzy=False)):
-            if isinstance(test, OneOf):
-                values += test.values
-            elif isinstance(test, Like):
-                patterns.append(test.pattern.removeprefix("^"))
-                ignore_case = test.ignore_case
-            elif isinstance(test, During) and test.first is test.last is None:
-                patterns.append(re.escape(test.low))  # one moment, as exact as it is written
-            else:
-                raise Invalid("A list of values cannot have ranges in it.")
-    if not patterns:
-        return (OneOf(tuple(values)),) if values else ()
-    patterns += [re.escape(value) + END for value in values if isinstance(value, str)]
-    return (Like("^(?:" + "|".join(patterns) + ")", ignore_case),)
+def _vrs_of_step(step: Step) -> frozenset[str]:
+    """Return every VR that PS3.6 allows for a public element ("US or SS")."""
+    return frozenset((vr_of(step.tag) or "").split(" or ")) if step.creator is None else frozenset()
 
 
-def _single(vr: str | None, value: str, options: Options) -> tuple[Test, ...]:
+def _single(step: Step, vr: str | None, value: str, options: Options) -> tuple[Test, ...]:
+    """Read one value."""
     if vr == "PN":
         return _name(value, options)
+    if vr in _TYPED and (quoted := _QUOTED.fullmatch(value)):
+        return (OneOf(_raw_text(str(vr), quoted[1])),)
     if vr in _MOMENTS:
-        return (_moment(str(vr), value),)
-    if (vr is None or vr in _NUMBERS or vr == "SQ") and not options.standard and (between := _between(vr, value)):
+        return (_moment(str(vr), value, options),)
+    if vr in _NUMBERS:
+        return (
+            _range_of_numbers(step, str(vr), value, options) or OneOf(_typed_number(step, str(vr), value, options)),
+        )
+    if vr == "SQ":
+        items = None if options.standard else _between(None, value)
+        return (items or OneOf(_count_of_items(value, options)),)
+    if vr in {"AT", "UI", "AS"}:
+        return (OneOf((_CODED[str(vr)](value),)),)
+    if vr is None and not options.standard and (between := _between(None, value)):
         return (between,)
-    if (vr is None or vr in _WITH_WILDCARDS) and ("*" in value or "?" in value):
+    if "*" in value or "?" in value:
         return (Like(wildcard_pattern(value)),)
-    return (OneOf(_typed(vr, value)),)
+    if vr is None:
+        return (OneOf(tuple(dict.fromkeys((value, *_numbers(None, value))))),)
+    return (OneOf((value.strip(" ") or value,)),)
+
+
+def _raw_text(vr: str, text: str) -> tuple[Any, ...]:
+    """Return what a text in quotes means: itself, in the place of a value, and the value that it means."""
+    if vr in _NUMBERS:
+        return tuple(dict.fromkeys((text, *_numbers(vr, text))))
+    if vr in _MOMENTS:
+        return tuple(dict.fromkeys((text, str(_NORMALISED[vr](text)))))
+    return (text,)
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
@@ -178,25 +243,90 @@ def _word(word: str) -> Word | WordLike:
     return WordLike(wildcard_pattern(f"{word}*")) if "*" in word or "?" in word else Word(word)
 
 
+# --- tags, UIDs, ages -----------------------------------------------------------------------------------------------
+
+
+def _tag_value(value: str) -> str:
+    plain = value.strip("() ").replace(",", "")
+    tag = KEYWORD_TAGS.get(plain)
+    if tag is None and not re.fullmatch(r"[0-9A-Fa-f]{8}", plain):
+        raise Invalid("its value is a tag: write 00181063, (0018,1063) or FrameTime")
+    return plain.upper() if tag is None else f"{tag:08X}"
+
+
+def _uid_value(value: str) -> str:
+    if "*" in value or "?" in value:
+        raise Invalid("a UID is searched whole, without wildcards: write it, or several with commas")
+    return value.strip(" ") or value
+
+
+def _age_value(value: str) -> str:
+    if not re.fullmatch(r"[0-9]{3}[DWMY]", value.strip(" ")):
+        raise Invalid("an age is three digits and D, W, M or Y: write 030Y" + _OR_QUOTED)
+    return value.strip(" ")
+
+
+_CODED: dict[str, Callable[[str], str]] = {"AT": _tag_value, "UI": _uid_value, "AS": _age_value}
+
 # --- numbers --------------------------------------------------------------------------------------------------------
 
-
-def _typed(vr: str | None, value: str) -> tuple[object, ...]:
-    """Return a value as the index may hold it. What is no number is looked for as the raw text of an element."""
-    if vr is None:
-        return tuple(dict.fromkeys((value, *_numbers(None, value))))
-    if vr in _NUMBERS or vr == "SQ":
-        return _numbers(vr, value) or (value,)
-    if vr == "AT":
-        plain = value.strip("() ").replace(",", "")
-        tag = KEYWORD_TAGS.get(plain)
-        return (plain.upper() if tag is None else f"{tag:08X}",)
-    return (value.strip(" ") or value,)
+_BITS = {"US": (0, 16), "SS": (1, 16), "UL": (0, 32), "SL": (1, 32), "UV": (0, 64), "SV": (1, 64), "IS": (1, 64)}
+"""VRs of whole numbers: whether there is a sign, and bits. An IS has fewer, and files have more than it may."""
 
 
-def _numbers(vr: str | None, text: str) -> tuple[object, ...]:
+def _range_of_numbers(step: Step, vr: str, value: str, options: Options) -> Between | None:
+    """Read a range of numbers; None for what is none."""
+    if ".." not in value:
+        return None
+    if options.standard:
+        raise Invalid("a range of numbers is not of DICOMweb: the search at /dicom has it")
+    between = _between(vr, value)
+    if between is None:
+        raise _no_number(step, vr, options)
+    return between
+
+
+def _typed_number(step: Step, vr: str, value: str, options: Options) -> tuple[Any, ...]:
+    """Return a number as the index may hold it."""
+    found = _numbers(vr, value)
+    whole = _VRS_OF_WHOLE.issuperset(_vrs_of_step(step) & _NUMBERS)
+    if not found or (whole and vr != "IS" and not _fits_whole(step, found[0])):
+        raise _no_number(step, vr, options)
+    return found
+
+
+def _fits_whole(step: Step, number: Any) -> bool:
+    """Return whether a whole number can be in an element: 70000 is not in a US."""
+    if number != number or math.isinf(number) or number != int(number):
+        return False
+    bits = [_BITS[vr] for vr in _vrs_of_step(step) & _VRS_OF_WHOLE]
+    low = min(-(1 << length - 1) if sign else 0 for sign, length in bits)
+    high = max((1 << length - sign) - 1 for sign, length in bits)
+    return bool(low <= number <= high)
+
+
+def _no_number(step: Step, vr: str, options: Options) -> Invalid:
+    ranges = "" if options.standard else ", 1..5, 1.. or ..5"
+    if vr not in _VRS_OF_WHOLE:
+        return Invalid(f"it is a number ({vr}): write 5 or 0.5{ranges}{_OR_QUOTED}")
+    limits = ""
+    if vr != "IS":
+        bits = [_BITS[each] for each in _vrs_of_step(step) & _VRS_OF_WHOLE] or [_BITS[vr]]
+        low = min(-(1 << length - 1) if sign else 0 for sign, length in bits)
+        limits = f" from {low} to {max((1 << length - sign) - 1 for sign, length in bits)}"
+    return Invalid(f"it is a whole number ({vr}){limits}: write 5{ranges}{_OR_QUOTED}")
+
+
+def _count_of_items(value: str, options: Options) -> tuple[Any, ...]:
+    if not re.fullmatch(r"[0-9]{1,9}", value.strip(" ")):
+        also = "" if options.standard else ", or ! and !! for whether it is there"
+        raise Invalid(f"it is a sequence: name an element of its items behind it{also}")
+    return (int(value),)
+
+
+def _numbers(vr: str | None, text: str) -> tuple[Any, ...]:
     text = text.strip(" ")
-    if text in _NOT_FINITE and vr is not None:
+    if text in _NOT_FINITE and vr in {"FL", "FD"}:
         return (_NOT_FINITE[text],)
     if not _NUMBER.fullmatch(text):
         return ()
@@ -204,10 +334,12 @@ def _numbers(vr: str | None, text: str) -> tuple[object, ...]:
         whole = int(text)
     except ValueError:
         number = float(text)
+        if math.isinf(number):
+            return ()
         return tuple(dict.fromkeys((number, _single_precision(number)))) if vr in {"FL", None} else (number,)
     if abs(whole) > _MAX_INT64:
-        decimal = (Decimal128(text),) if vr in {"UV", None} and 0 < whole < 2**64 else ()
-        return (*decimal, float(whole))
+        exact = (whole,) if vr in {"UV", None} and 0 < whole < 2**64 else ()
+        return (*exact, float(whole))
     if vr in {"FL", None} and abs(whole) > 2**24:
         return tuple(dict.fromkeys((whole, _single_precision(float(whole)))))
     return (whole,)
@@ -238,52 +370,92 @@ def _between(vr: str | None, value: str) -> Between | None:
             ends.append(choose(exact, _single_precision(number)) if vr == "FL" else exact)
         else:
             return None
-    return Between(*ends)
-
-
-def _check_form(vr: str | None, value: str) -> None:
-    """Refuse what a VR cannot have (PS3.18 8.3.4.1: a bad request)."""
-    if vr in _NUMBERS and not _NUMBER.fullmatch(value.strip(" ")):
-        raise Invalid("An attribute that is a number is searched by a number.")
-    if vr == "DA" and not _WHOLE_DATES.fullmatch(value.strip(" ")):
-        raise Invalid("A date is YYYYMMDD, a range of dates YYYYMMDD-YYYYMMDD with one end or both.")
+    low, high = ends
+    if low is not None and high is not None and low > high:
+        raise Invalid("the range ends before it begins: write the smaller number first")
+    return Between(low, high)
 
 
 # --- dates and times ------------------------------------------------------------------------------------------------
 
 # A hyphen and four digits up to 1200 are an offset from UTC, and no year that anybody searches (PS3.5 6.2).
-_DATE_TIME = r"[0-9]{4,14}(?:\.[0-9]{1,6})?(?:\+[0-9]{4}|-(?:0[0-9]|1[0-2])[0-9]{2}(?![0-9]))?"
-_FORMS = {"DA": r"[0-9]{4,8}", "TM": r"[0-9]{2,6}(?:\.[0-9]{1,6})?", "DT": _DATE_TIME}
-_WHOLE_DATE = r"[0-9]{4}\.?[0-9]{2}\.?[0-9]{2}"
-_WHOLE_DATES = re.compile(rf"{_WHOLE_DATE}(?:-{_WHOLE_DATE})?|{_WHOLE_DATE}-|-{_WHOLE_DATE}")
+_OFFSET = r"(?:\+[0-9]{4}|-(?:0[0-9]|1[0-2])[0-9]{2}(?![0-9]))"
+_DATE = r"[0-9]{4}(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])?)?"
+_TIME = r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?"
+_WHOLE_DATE = r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+_FORMS = {"DA": _DATE, "TM": _TIME, "DT": rf"(?:{_WHOLE_DATE}{_TIME}|{_DATE}){_OFFSET}?"}
 _SINGLE = {vr: re.compile(form) for vr, form in _FORMS.items()}
 _RANGES = {vr: re.compile(rf"(?P<first>{form})?-(?P<last>{form})?") for vr, form in _FORMS.items()}
+_WHOLE_DATES = re.compile(rf"{_WHOLE_DATE}(?:-{_WHOLE_DATE})?|{_WHOLE_DATE}-|-{_WHOLE_DATE}")
+_OLD_DATE = re.compile(r"([0-9]{4})[./]([0-9]{2})[./]([0-9]{2})")
+_ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _NORMALISED: dict[str, Callable[[str], str | None]] = {
     "DA": normalised_date,
     "TM": normalised_time,
     "DT": normalised_date_time,
 }
+_NOTATION = {
+    "DA": "a date: write 20240131, 2024, or 20240101-20240131 with one end or both",
+    "TM": "a time: write 22, 223015 or 22:30:15, or 0900-1730 with one end or both",
+    "DT": "a moment: write 2024, 20240131223015 or 20240131223015+0100, or two of them with - between them",
+}
 
 
-def _moment(vr: str, value: str) -> Test:
+def _moment(vr: str, value: str, options: Options) -> Test:
     text = value.strip(" ")
     if vr == "DT":
         text = text.replace(" ", "+")  # as which a plus sign of a query comes
-    text = text.replace(":", "") if vr == "TM" else str(normalised_date(text)) if vr == "DA" else text
-    match = None if _SINGLE[vr].fullmatch(text) else _RANGES[vr].fullmatch(re.sub(r"\s*-\s*", "-", text))
+    elif vr == "TM":
+        text = text.replace(":", "")
+    else:
+        text = _OLD_DATE.sub(r"\1\2\3", text)
+        if not options.standard and _ISO_DATE.fullmatch(text):
+            text = text.replace("-", "")
+    text = re.sub(r"\s*-\s*", "-", text)
+    if options.standard and vr == "DA" and not _WHOLE_DATES.fullmatch(text):
+        raise Invalid("it is a date (DA): write 20240131, or 20240101-20240131 with one end or both" + _OR_QUOTED)
+    if _SINGLE[vr].fullmatch(text):
+        if vr == "DA" and len(text) == 8:
+            return OneOf((text,))
+        # A moment is as exact as it is written: 22 is any time from then to 23.
+        return During(low=_beginning_of(vr, text), end=_end_of(vr, text))
+    match = _RANGES[vr].fullmatch(text)
     if match is None or not (match["first"] or match["last"]):
-        moment = str(_NORMALISED[vr](text))
-        if vr == "DA" or not _SINGLE[vr].fullmatch(text):
-            return OneOf((moment,))
-        # A time is as exact as it is written: 22 is any time from then to 23.
-        return During(low=moment, end=_end_of(vr, text))
+        raise Invalid(f"it is {_NOTATION[vr].replace(':', f' ({vr}):', 1)}{_OR_QUOTED}")
     first, last = match["first"], match["last"]
     return During(
-        low=str(_NORMALISED[vr](first)) if first else _BEFORE_DIGITS,
+        low=_beginning_of(vr, first) if first else _BEFORE_DIGITS,
         end=_end_of(vr, last) if last else _AFTER_DIGITS,
         first=first,
         last=last,
     )
+
+
+def beginning_of_time(time: str) -> str:
+    """Return the shortest text of the moment at which a TM begins, or nothing for midnight."""
+    whole, _, fraction = time.partition(".")
+    if fraction := fraction.rstrip("0"):
+        return f"{whole}.{fraction}"
+    while whole.endswith("00") and len(whole) % 2 == 0:
+        whole = whole[:-2]
+    return whole
+
+
+def _beginning_of(vr: str, first: str) -> str:
+    """Return the shortest text of the moment at which a date or time begins.
+
+    Texts of digits are compared, and a stored 23 is the same moment as 2300: it must not sort before it.
+    """
+    text = str(_NORMALISED[vr](first))
+    if vr == "TM":
+        return beginning_of_time(text) or "00"
+    if vr == "DT":
+        date, time = text[:8], beginning_of_time(text[8:])
+        if time:
+            return date + time
+        date = date[:6] if date[6:] == "01" else date
+        return date[:4] if date[4:] == "01" else date
+    return text
 
 
 _COARSE = re.compile(r"([0-9]{4})([0-9]{2})?([0-9]{2})?([0-9]{2})?[+-][0-9]{4}")

@@ -55,7 +55,10 @@ WHERE_THERE = {
 """In the answer where they are known (PS3.18 Tables 10.6.3-3 to 10.6.3-5)."""
 
 OF_SERIES = frozenset(STUDY_KEYWORDS + SERIES_KEYWORDS)
-_EMPTY = {keyword: {"vr": vr_of(KEYWORD_TAGS[keyword]) or "UN"} for keyword in STUDY_KEYWORDS + SERIES_KEYWORDS}
+OF_LEVELS = OF_SERIES - {"ContrastBolusAgent"}
+"""What is of a patient, study, series or device (PS3.3 A.1.2): a contrast agent is shown with a series, and is of an
+image."""
+
 OF_MEMBER = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "AvailableTransferSyntaxUID")
 MADE = frozenset(
     {
@@ -233,11 +236,8 @@ def count_members(series: Iterable[FoundSeries]) -> None:
 
 
 def said_of_series(series: FoundSeries) -> Elements:
-    """Return all that a search can match of a series without looking at its instances.
-
-    What a study or series does not say is empty, as the answer has it.
-    """
-    return {**_EMPTY, **series.attributes, **series.of_study, **_of_series(series), **_ONLINE}
+    """Return all that a search can match of a series without looking at its instances."""
+    return {**series.attributes, **series.of_study, **_of_series(series), **_ONLINE}
 
 
 def _of_series(series: FoundSeries) -> Elements:

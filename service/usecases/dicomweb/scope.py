@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -79,7 +79,11 @@ async def find_one(context: Context, scope: Scope) -> Member:
 
 
 async def iter_visible(
-    context: Context, patient_id: str, members: Sequence[Member], keys: Sequence[str] = ()
+    context: Context,
+    patient_id: str,
+    members: Sequence[Member],
+    keys: Sequence[str] = (),
+    further: Callable[[Mapping[str, Any], Collection[str]], set[str]] | None = None,
 ) -> AsyncGenerator[tuple[Member, Instance], None]:
     """Return each member with its instance, and the elements of `keys`; those that are being deleted are passed over.
 
@@ -91,10 +95,14 @@ async def iter_visible(
         The instances.
     keys : sequence of str
         Keys of elements that are wanted too.
+    further : callable, optional
+        Names more of them, by what was read of a tree and the keys that were asked for.
     """
     large = any(may_be_large(tag_of_key(key)) for key in keys)
     for batch in _batches(members, LARGE_BATCH_BYTES if large else BATCH_BYTES):
-        found = await context.store.instances.find_many(patient_id, [member.dicom_id for member in batch], keys)
+        found = await context.store.instances.find_many(
+            patient_id, [member.dicom_id for member in batch], keys, further
+        )
         for member in batch:
             instance = found.get(member.dicom_id)
             if instance is not None and instance["original_id"] == member.original_id:

@@ -1,28 +1,30 @@
 """QIDO-RS (PS3.18 10.6): a patient's studies, series and instances by what they say of themselves.
 
-Studies and series are answered from the `series` documents, and counted from documents that are small. What no series
-document has is looked up in the tag index; trees are read for the instances of a page, and where the index alone does
-not say whether they match.
+Studies and series are answered from the `series` documents, and counted from documents that are small. A series
+document answers only for what is of a study or series and what it has whole; everything else is asked of the instances,
+as in the other search: a study or series matches with any of them, an instance for itself. Trees are read for the
+instances of a page, and where the index alone does not say whether they match.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
 
-from service.dicom.matching.conditions import Condition, OneOf
-from service.dicom.matching.index_filter import incomplete_filter, index_filter, needs_check
-from service.dicom.matching.on_tree import may_match, top_level_steps
-from service.dicom.paths import lookup_keys
+from service.dicom.matching.conditions import Absent, Condition, Either, Empty, OneOf
+from service.dicom.matching.on_tree import judge, may_match
+from service.dicom.paths import Step, first_keys, further_keys
 from service.usecases.context import Context
 from service.usecases.dicomweb.results import (
     INSTANCE_RETURNS,
     MADE,
+    OF_LEVELS,
     OF_MEMBER,
     OF_SERIES,
     TAG_KEYWORDS,
@@ -38,6 +40,7 @@ from service.usecases.dicomweb.results import (
     said_of_series,
 )
 from service.usecases.dicomweb.scope import Member, iter_visible
+from service.usecases.matching import find_matching
 
 MAX_PAGE_BYTES = 32 << 20
 """Where a page of instances ends early: what comes behind it is asked for with `offset`."""
@@ -53,10 +56,13 @@ class DatasetPage:
         In the DICOM JSON Model, as dicts or as JSON that is written already.
     remaining : int
         How many there are behind it.
+    unknown : bool
+        Whether there are instances of which nobody can say whether they match.
     """
 
     datasets: list[Any]
     remaining: int
+    unknown: bool = False
 
 
 async def search(context: Context, wanted: QidoQuery, root: str) -> DatasetPage:
@@ -69,9 +75,9 @@ async def search(context: Context, wanted: QidoQuery, root: str) -> DatasetPage:
     root : str
         URL of the patient's DICOMweb root.
     """
-    series = await _matching_series(context, wanted)
+    series, unknown = await _matching_series(context, wanted)
     if wanted.level == "instance":
-        return await _instances(context, wanted, series, root)
+        return replace(await _instances(context, wanted, series, root), unknown=unknown)
     groups: list[list[FoundSeries]] = [[each] for each in series]
     if wanted.level == "study":
         studies: dict[str, list[FoundSeries]] = {}
@@ -82,11 +88,14 @@ async def search(context: Context, wanted: QidoQuery, root: str) -> DatasetPage:
     extra = await _extra_elements(context, wanted, [group[0].dicom_id for group in page])
     describe = describe_study if wanted.level == "study" else describe_series
     datasets = [describe(wanted, group, extra.get(group[0].dicom_id, {}), root) for group in page]
-    return DatasetPage(datasets, max(0, len(groups) - wanted.offset - wanted.limit))
+    return DatasetPage(datasets, max(0, len(groups) - wanted.offset - wanted.limit), unknown)
 
 
-async def _matching_series(context: Context, wanted: QidoQuery) -> list[FoundSeries]:
-    """Return the series that match, newest first, each with its instances; those of whole studies at study level."""
+async def _matching_series(context: Context, wanted: QidoQuery) -> tuple[list[FoundSeries], bool]:
+    """Return the series that match, newest first, each with its instances; those of whole studies at study level.
+
+    Beside them whether there are instances of which nobody can say whether they match.
+    """
     scope, store = wanted.scope, context.store
     study = scope.study or _single_uid(wanted.conditions, "StudyInstanceUID")
     documents, members = await asyncio.gather(
@@ -105,68 +114,88 @@ async def _matching_series(context: Context, wanted: QidoQuery) -> list[FoundSer
             series.members.append(member)
     present = [series for series in found.values() if series.members]
     count_members(present)
-    on_series = [each for each in wanted.conditions if _is_of_series(each)]
-    on_instances = [each for each in wanted.conditions if not _is_of_series(each)]
-    # What a study or series does not say is empty there, as the answer has it.
-    chosen = [series for series in present if may_match(said_of_series(series), on_series)]
-    if on_instances:
-        chosen = await _keep_matching(context, wanted, chosen, on_instances)
+    chosen, unknown = await _keep_matching(context, wanted, present)
     if wanted.level != "study":
-        return chosen
+        return chosen, unknown
     studies = {series.members[0].study_instance_uid for series in chosen}
     # Counts and modalities are of the whole study, not of what matched.
-    matched = {id(series) for series in chosen}
+    matched = {series.dicom_id for series in chosen}
     whole = [series for series in present if series.members[0].study_instance_uid in studies]
-    return sorted(whole, key=lambda series: id(series) not in matched) if len(whole) != len(chosen) else whole
+    if len(whole) != len(chosen):
+        whole.sort(key=lambda series: series.dicom_id not in matched)
+    return whole, unknown
 
 
 async def _keep_matching(
-    context: Context, wanted: QidoQuery, series: Sequence[FoundSeries], conditions: Sequence[Condition]
-) -> list[FoundSeries]:
+    context: Context, wanted: QidoQuery, series: list[FoundSeries]
+) -> tuple[list[FoundSeries], bool]:
     """Keep the instances that match, and of the series those that have one; at study and series level whole."""
-    on_members = [each for each in conditions if _keyword(each) in OF_MEMBER]
-    on_trees = [each for each in conditions if _keyword(each) not in OF_MEMBER]
-    members = [member for each in series for member in each.members]
+    on_members: list[Condition] = []
+    on_instances: list[Condition] = []
+    unsettled: list[tuple[Condition, list[FoundSeries]]] = []
+    for condition in wanted.conditions:
+        keyword = _keyword(condition)
+        if keyword in MADE or (keyword in OF_LEVELS and wanted.level != "instance"):
+            verdicts = [(each, _said(each, condition)) for each in series]
+            series = [each for each, verdict in verdicts if verdict is not False]
+            if unsaid := [each for each, verdict in verdicts if verdict is None]:
+                unsettled.append((condition, unsaid))
+        elif keyword in OF_MEMBER:
+            on_members.append(condition)
+        else:
+            on_instances.append(_of_instance(condition))
+    left = {member.dicom_id for each in series for member in each.members}
+    unknown = False
+    for condition, unsaid in unsettled:
+        asked = left & {member.dicom_id for each in unsaid for member in each.members}
+        matched = await find_matching(context, wanted.scope.patient_id, [_of_instance(condition)], asked)
+        left -= asked - matched.ids
+        unknown = unknown or matched.unknown
     if on_members:
-        members = [member for member in members if may_match(elements_of_member(member), on_members)]
-    if on_trees:
-        members = await _with_matching_trees(context, wanted.scope.patient_id, members, on_trees)
-    ids = {member.dicom_id for member in members}
+        left &= {
+            member.dicom_id
+            for each in series
+            for member in each.members
+            if may_match(elements_of_member(member), on_members)
+        }
+    if on_instances and left:
+        matched = await find_matching(context, wanted.scope.patient_id, on_instances, left)
+        left, unknown = matched.ids, unknown or matched.unknown
     kept: list[FoundSeries] = []
     for each in series:
-        found = [member for member in each.members if member.dicom_id in ids]
+        found = [member for member in each.members if member.dicom_id in left]
         if found:
             kept.append(replace(each, members=found) if wanted.level == "instance" else each)
-    return kept
+    return kept, unknown
 
 
-async def _with_matching_trees(
-    context: Context, patient_id: str, members: Sequence[Member], conditions: Sequence[Condition]
-) -> list[Member]:
-    """Keep the instances that the index finds; where it cannot say it all, their trees decide."""
-    hits, left_out = await asyncio.gather(
-        context.store.index.find_ids(patient_id, index_filter(conditions)),
-        context.store.index.find_ids(patient_id, incomplete_filter(conditions)),
-    )
-    doubtful = hits | left_out if needs_check(conditions) else left_out
-    sure = hits - doubtful
-    unsure = [member for member in members if member.dicom_id in doubtful]
-    keys = dict.fromkeys(key for step in top_level_steps(conditions) for key in lookup_keys(step))
-    async with context.whole_trees:
-        async for member, instance in iter_visible(context, patient_id, unsure, list(keys)):
-            if may_match(instance.get("dataset") or {}, conditions):
-                sure.add(member.dicom_id)
-    return [member for member in members if member.dicom_id in sure]
+def _said(series: FoundSeries, condition: Condition) -> bool | None:
+    """Return whether a condition holds by what a series document says; None where only the instances know.
+
+    What it does not have is absent, or too long for it.
+    """
+    said = said_of_series(series)
+    if not all(TAG_KEYWORDS.get(path[0].tag) in said for path in condition.paths):
+        return None
+    return judge(said, [condition])
+
+
+def _of_instance(condition: Condition) -> Condition:
+    """Return a condition as it is asked of an instance: what is not said of a study or series is empty too."""
+    if isinstance(condition.test, Empty) and _keyword(condition) in OF_SERIES:
+        return replace(condition, test=Either(((Absent(),), (condition.test,))))
+    return condition
 
 
 async def _instances(context: Context, wanted: QidoQuery, series: Sequence[FoundSeries], root: str) -> DatasetPage:
     pairs = [(each, member) for each in series for member in each.members]
     page = pairs[wanted.offset : wanted.offset + wanted.limit]
-    keys = [*INSTANCE_RETURNS, *WHERE_THERE["instance"]]
-    keys += [key for step in asked_steps(wanted) for key in lookup_keys(step)]
+    steps = asked_steps(wanted)
+    keys = dict.fromkeys([*INSTANCE_RETURNS, *WHERE_THERE["instance"], *first_keys(steps)])
     of_series = {member.dicom_id: each for each, member in page}
-    visible = iter_visible(context, wanted.scope.patient_id, [member for _, member in page], list(dict.fromkeys(keys)))
-    if not wanted.everything and not asked_steps(wanted):
+    members = [member for _, member in page]
+    visible = iter_visible(context, wanted.scope.patient_id, members, list(keys), partial(_further, steps))
+    if not wanted.everything and not steps:
         datasets = [
             describe_instance(wanted, of_series[member.dicom_id], member, instance.get("dataset") or {}, root)
             async for member, instance in visible
@@ -196,20 +225,23 @@ async def _instances(context: Context, wanted: QidoQuery, series: Sequence[Found
 
 async def _extra_elements(context: Context, wanted: QidoQuery, dicom_ids: list[str]) -> dict[str, Mapping[str, Any]]:
     """Read the private elements that were asked for, from the instance that each study or series shows."""
-    keys = [key for step in asked_steps(wanted) if step.tag >> 16 & 1 for key in lookup_keys(step)]
-    if not keys:
+    steps = [step for step in asked_steps(wanted) if step.tag >> 16 & 1]
+    if not steps:
         return {}
-    found = await context.store.instances.find_many(wanted.scope.patient_id, dicom_ids, list(dict.fromkeys(keys)))
+    found = await context.store.instances.find_many(
+        wanted.scope.patient_id, dicom_ids, first_keys(steps), partial(_further, steps)
+    )
     return {dicom_id: instance.get("dataset") or {} for dicom_id, instance in found.items()}
 
 
+def _further(steps: Sequence[Step], tree: Mapping[str, Any], read: Collection[str]) -> set[str]:
+    return further_keys(tree, steps, read)
+
+
 def _keyword(condition: Condition) -> str | None:
+    """Return the keyword of an attribute that is asked for itself; None of what lies in an item, or is private."""
     step = condition.path[0]
-    return TAG_KEYWORDS.get(step.tag) if step.creator is None else None
-
-
-def _is_of_series(condition: Condition) -> bool:
-    return _keyword(condition) in OF_SERIES | MADE
+    return TAG_KEYWORDS.get(step.tag) if len(condition.path) == 1 and step.creator is None else None
 
 
 def _single_uid(conditions: Iterable[Condition], keyword: str) -> str | None:

@@ -205,12 +205,12 @@ def read_wanted(request: web.Request) -> Wanted:
     Raises
     ------
     Invalid
-        Where one is not known, or cannot be used.
+        Where one cannot be used.
     """
     given: dict[str, str] = {}
     for name, value in request.query.items():
-        if name not in KNOWN:
-            raise Invalid(f"Unknown parameter. Use: {', '.join(KNOWN)}.")
+        if name not in KNOWN:  # PS3.18 8.3: what is not supported is ignored
+            continue
         if name in given and name != "accept":
             raise Invalid(f"The parameter {name} may be given only once.")
         given[name] = value

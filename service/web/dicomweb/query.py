@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 import orjson
 from aiohttp import hdrs, web
 
 from service.dicom.matching.conditions import Options
-from service.dicom.matching.reading import read_conditions, read_path
-from service.dicom.paths import Step, parse_index_path
+from service.dicom.matching.reading import check_blocks, read_conditions, read_fields, read_path
+from service.dicom.paths import Step, split_paths
 from service.errors import Invalid
 from service.usecases.dicomweb.results import QidoQuery
 from service.usecases.dicomweb.search import search
@@ -23,6 +24,8 @@ MAX_RESULTS = 1000
 """Results of one answer, asked for or not; where there are more, a Warning says so."""
 
 MAX_PARAMETERS = 100
+
+LEFT_OUT = "Some instances have bytes, or values that only their files have, where the search looked"
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 """Is never matched (PS3.4 C.2.2.2)."""
@@ -59,7 +62,9 @@ async def _answer(request: web.Request, level: str) -> web.StreamResponse:
     if page.remaining:
         # PS3.18 8.3.4.4 has this sentence.
         sentence = f"There are {page.remaining} additional results that can be requested"
-        response.headers["Warning"] = f'299 dicomweb "{sentence}"'
+        response.headers.add(hdrs.WARNING, f'299 dicomweb "{sentence}"')
+    if page.unknown:
+        response.headers.add(hdrs.WARNING, f'299 dicomweb "{LEFT_OUT}"')
     return response
 
 
@@ -76,35 +81,29 @@ def read_search(request: web.Request, level: str) -> QidoQuery:
     options = Options(**{name: _switch(request, word) for word, name in _SWITCHES.items()}, standard=True)
     asked: list[tuple[str, str]] = []
     include: list[Step] = []
-    everything = False
+    fields: list[str] = []
     for name, value in request.query.items():
-        if name in (*_SWITCHES, "accept", "limit", "offset"):
+        if name in (*_SWITCHES, "accept", "charset", "limit", "offset"):
             continue
         if name == "includefield":
-            for part in filter(None, (part.strip() for part in _fields(value))):
-                if part.lower() == "all":
-                    everything = True
-                else:
-                    include.append(parse_index_path(part)[0])
+            fields += split_paths(value)
             continue
         path = read_path(name)
-        include.append(path[0])  # what is matched is returned too, also where any value will do
+        include.append(replace(path[0], item=None))  # what is matched is returned too, also where any value will do
         if path[0].tag != SPECIFIC_CHARACTER_SET:
             asked.append((name, value.strip(" ")))
+    named = [field for field in dict.fromkeys(fields) if field.lower() != "all"]
+    include += [path[0] for path in read_fields("includefield", named)]
+    check_blocks(include)
     return QidoQuery(
         level=level,
         scope=scope_of(request),
         conditions=read_conditions(asked, options),
-        include=tuple(include),
-        everything=everything,
+        include=tuple(dict.fromkeys(include)),
+        everything=len(named) < len(set(fields)),
         limit=min(_whole(request, "limit", MAX_RESULTS), MAX_RESULTS),
         offset=_whole(request, "offset", 0),
     )
-
-
-def _fields(value: str) -> list[str]:
-    """Divide a list of attributes at its commas, but not within `0008,0060`."""
-    return re.split(r",(?!(?<=\b[0-9A-Fa-f]{4},)[0-9A-Fa-f]{4}\b)", value)
 
 
 def _switch(request: web.Request, name: str) -> bool:

@@ -58,8 +58,8 @@ def scope_of(request: web.Request) -> Scope:
 
 
 def read_parameters(request: web.Request, schema: Parameters) -> dict[str, object]:
-    """Read the parameters of a query, `accept` left out."""
-    return schema.read((name, value) for name, value in request.query.items() if name != "accept")
+    """Read the parameters of a query that a route knows; all others are ignored (PS3.18 8.3)."""
+    return schema.read((name, value) for name, value in request.query.items() if name in schema.fields)
 
 
 def root_url(request: web.Request) -> str:

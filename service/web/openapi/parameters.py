@@ -100,7 +100,7 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
     "SearchConditions": _conditions(
         "Every other parameter is a condition: a path and the value to match. All conditions must hold. A path is a "
         "keyword, hex digits or `CREATOR:ggggxxEE`, with `.` between the steps into sequences. A value is the value "
-        'itself, `Mill*`, `20240101-20240131`, `80..100`, `!` (absent), `!!` (present) or `""` (empty).',
+        'itself, `Mill*`, `20240101-20240131`, `80..100`, `CT,MR`, `!` (absent), `!!` (present) or `""` (empty).',
         {"Modality": "CT", "StudyDate": "20040101-", "SliceThickness": "..10", "PatientName": "Comp*"},
     ),
     "Fields": {

@@ -283,7 +283,7 @@ def test_window_viewport_and_quality_shape_a_picture(stored):
         {"window": "40"}, {"window": "40,0,linear"}, {"window": "40,400,cubic"}, {"window": "a,b,linear"},
         {"viewport": "0,1"}, {"viewport": "1"}, {"viewport": "1,2,3,4,5,6,7"}, {"viewport": "9,9,a"},
         {"viewport": "9,9,128,0"}, {"viewport": "9,9,0,0,0,5"}, {"quality": "0"}, {"quality": "101"},
-        {"quality": "x"}, {"annotation": "patient"}, {"unknown": "1"},
+        {"quality": "x"}, {"annotation": "patient"},
     ):  # fmt: skip
         assert ask(**bad).status_code == 400, bad
     assert stored.get(f"{ct}/rendered", headers={"Accept": "image/gif"}).status_code == 406
