@@ -151,15 +151,15 @@ def render_tree(
     _check_request(request)
     header = read_header(tree.dataset, limits)
     check_frame_number(header, request.frame)
-    longest = max(header.rows, header.columns)
-    if request.size is not None and request.size > max(limits.max_side, longest):
-        raise Invalid(f"A picture has at most {max(limits.max_side, longest)} pixels a side.")
+    _check_size(request, max(header.rows, header.columns), limits)
     warnings = list(header.warnings)
     decoded = decode_frame(buffer, tree, header, request.frame, limits, warnings)
     image, voi = _to_picture(tree, header, decoded, request, warnings)
     if request.region is not None:
         image = _cut(image, *request.region)
     if request.size is not None:
+        # A stream may be far smaller than the dataset says, and so may the region that is shown.
+        _check_size(request, max(image.shape[:2]), limits)
         image = encode.scale_to(image, request.size)
     is_png = request.format == "png"
     return Rendition(
@@ -187,6 +187,12 @@ def _check_request(request: RenderRequest) -> None:
         raise Invalid("A picture is a png or a jpeg.")
     if not 1 <= request.quality <= 100:
         raise Invalid("The quality of a picture is from 1 to 100.")
+
+
+def _check_size(request: RenderRequest, longest: int, limits: PixelLimits) -> None:
+    """Refuse a picture that would be enlarged too far; `longest` is the longest side of what it is made of."""
+    if request.size is not None and request.size > max(limits.max_side, longest):
+        raise Invalid(f"A picture has at most {max(limits.max_side, longest)} pixels a side.")
 
 
 def _cut(image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 
 from service.dicom.extract import read_tree
 from service.dicom.limits import Limits
+from service.dicom.pixels import encode
 from service.dicom.pixels.header import read_header
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.render import RenderRequest, render
@@ -34,7 +35,7 @@ FILES = (
     "J2K_pixelrep_mismatch.dcm",
     "JPEG2000.dcm",
 )
-LIMITS = PixelLimits(max_frame_pixels=4 * 1024 * 1024)
+LIMITS = PixelLimits(max_frame_pixels=4 * 1024 * 1024, max_side=1024)
 MODELS = (
     "MONOCHROME1",
     "MONOCHROME2",
@@ -155,7 +156,7 @@ def try_attributes(seed, count):
             request["window"] = center, width
             request["function"] = chance.choice((None, "LINEAR", "LINEAR_EXACT", "SIGMOID"))
         if chance.random() < 0.2:
-            request["size"] = chance.choice((1, 2, 64, 4096, 65535))
+            request["size"] = chance.choice((1, 2, 64, 1024, 65535))
         if chance.random() < 0.2:
             request["frame"] = chance.choice((1, 2, 999, 2**31 - 2))
         drawn += draw(write(dataset), **request)
@@ -167,9 +168,9 @@ def test_attributes_that_contradict_the_pixels_are_drawn_or_refused():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(2, 12))
+@pytest.mark.parametrize("seed", range(2, 8))
 def test_many_attributes_that_contradict_the_pixels_are_drawn_or_refused(seed):
-    try_attributes(seed, count=1000)
+    try_attributes(seed, count=500)
 
 
 # --- the first of each kind ---------------------------------------------------------------------------------------
@@ -248,3 +249,14 @@ def test_a_jpeg_whose_dataset_says_single_bits_is_drawn_or_refused():
                 assert render(file, RenderRequest(format=form)).width == 20
             except Invalid as error:
                 assert error.detail
+
+
+def test_what_is_small_is_not_enlarged_to_the_side_that_the_dataset_claims(monkeypatch):
+    monkeypatch.setattr(encode, "scale_to", None)  # what were scaled would be a TypeError
+    claims = {"Rows": 65535, "Columns": 1, "syntax": "1.2.840.10008.1.2.4.50"}
+    small = build_file(GREY_8, encapsulated=fragments(stream("colour_420.jpg")), **claims)
+    with pytest.raises(Invalid, match="at most 4096"):
+        render(small, RenderRequest(size=65535))
+    long = build_file(np.zeros((65535, 1), np.uint8))
+    with pytest.raises(Invalid, match="at most 4096"):
+        render(long, RenderRequest(size=65535, region=(0, 0, 1, 1)))
