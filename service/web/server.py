@@ -46,7 +46,7 @@ LONG_HEAD = (
 )
 
 CONNECTION_BOUNDS: dict[str, Any] = {
-    "access_log": None,  # it has whole paths; `records` logs route templates
+    "access_log": None,  # it has whole paths; `access_log` writes route templates
     "auto_decompress": False,  # it would inflate on the event loop
     "read_bufsize": 1 << 16,
     "max_line_size": MAX_LINE_BYTES,
