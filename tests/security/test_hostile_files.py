@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -34,14 +36,54 @@ def upload_and_ask(service: RunningService, seed: int) -> bool:
         assert json.loads(body) == tag
     status, _, body = service.request("GET", path, Accept="image/png")
     assert status in {200, 422}, (seed, status, body[:300])
+    ask_every_route(service, seed, path)
     assert time.monotonic() - started < MAX_SECONDS, seed
     return True
 
 
-def hold(data_dir: Path, seeds: range) -> None:
-    with RunningService(data_dir) as service:
+def ask_every_route(service: RunningService, seed: int, path: str) -> None:
+    """Ask for a stored file in every way there is, searches and DICOMweb included, and delete every fifth one."""
+    instance = json.loads(service.request("GET", path, Accept="application/json")[2])
+    root = "/patient/p-1/dicomweb"
+    asked = [
+        ("GET", path, {"Range": "bytes=100-200"}),
+        ("GET", f"{path}/tags", {"Accept": "application/dicom+json"}),
+        ("GET", f"{path}/bulkdata/PixelData", {}),
+        ("GET", "/patient/p-1/dicom?limit=3&fields=PatientName,SliceThickness", {}),
+        ("GET", "/patient/p-1/tags?limit=5", {}),
+        ("GET", f"/patient/p-1/dicom?SOPInstanceUID={quote(instance['sop_instance_uid'] or '1.2.3')}", {}),
+    ]
+    uids = [instance[f"{level}_instance_uid"] for level in ("study", "series", "sop")]
+    if all(uids):
+        study, series, sop = (quote(uid, safe="") for uid in uids)
+        below = f"{root}/studies/{study}/series/{series}/instances/{sop}"
+        asked += [
+            ("GET", f"{root}/studies?StudyInstanceUID={study}", {}),
+            ("GET", f"{root}/studies/{study}/series/{series}/instances?includefield=all", {}),
+            ("GET", f"{below}/metadata", {}),
+            ("GET", below, {"Accept": "application/dicom; transfer-syntax=*"}),
+            ("GET", below, {"Accept": "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"}),
+            ("GET", f"{below}/frames/1", {}),
+            (
+                "GET",
+                f"{below}/frames/1",
+                {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'},
+            ),
+            ("GET", f"{below}/rendered", {"Accept": "image/jpeg"}),
+            ("GET", f"{below}/thumbnail", {}),
+            ("GET", f"{root}/studies/{study}/series/{series}/rendered", {}),
+        ]
+    if seed % 5 == 0:
+        asked.append(("DELETE", path, {}))
+    for method, target, headers in asked:
+        status, _, body = service.request(method, target, **headers)
+        assert status < 500 or status == 503, (seed, method, target, status, body[:300])
+
+
+def hold(data_dir: Path, seeds: range, callers: int = 1) -> None:
+    with RunningService(data_dir) as service, ThreadPoolExecutor(callers) as threads:
         before = service.memory()
-        stored = sum(upload_and_ask(service, seed) for seed in seeds)
+        stored = sum(threads.map(lambda seed: upload_and_ask(service, seed), seeds))
         assert service.memory() - before < MAX_BYTES
         assert 0 < stored < len(seeds)
         assert service.request("GET", "/readyz")[0] == 200
@@ -53,5 +95,5 @@ def test_fifty_broken_files_are_answered(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_two_thousand_broken_files_are_answered(tmp_path: Path) -> None:
-    hold(tmp_path, range(2000))
+def test_twenty_thousand_broken_files_are_answered_on_every_route(tmp_path: Path) -> None:
+    hold(tmp_path, range(20_000), callers=4)
