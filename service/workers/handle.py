@@ -19,7 +19,7 @@ from service.workers.child import LENGTH_BYTES, is_allowed
 PIPE_BYTES = 1 << 20
 COMPLAINT_BYTES = 8192  # of a crash's traceback, from its beginning
 LARGEST_ANSWER = 1 << 30
-PROJECT = str(Path(__file__).resolve().parent.parent)
+PROJECT = str(Path(__file__).resolve().parents[2])
 
 # What a worker needs of the environment. The rest, secrets among it, stays here: workers open hostile files.
 INHERITED = (
