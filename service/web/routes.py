@@ -44,12 +44,11 @@ def all_routes(settings: Settings) -> list[Route]:
     """Return the routes of a service with these settings."""
     routes = [
         Route("GET", "/", page.serve_file("index.html", "text/html"), public=True),
-        Route("GET", "/static/page.js", page.serve_file("page.js", "text/javascript"), public=True),
-        Route("GET", "/static/page.css", page.serve_file("page.css", "text/css"), public=True),
-        Route("GET", "/static/icon.svg", page.serve_file("icon.svg", "image/svg+xml"), public=True),
         Route("GET", "/docs", page.serve_file("docs.html", "text/html"), public=True),
-        Route("GET", "/static/docs.js", page.serve_file("docs.js", "text/javascript"), public=True),
-        Route("GET", "/static/docs.css", page.serve_file("docs.css", "text/css"), public=True),
+        *(
+            Route("GET", f"/static/{name}", page.serve_file(name, kind), public=True)
+            for name, kind in page.FILES.items()
+        ),
         Route("GET", "/openapi.json", give_document, public=True),
         Route("GET", "/healthz", health.is_alive, public=True),
         Route("GET", "/readyz", health.is_ready, public=True),

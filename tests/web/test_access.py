@@ -7,18 +7,15 @@ import pytest
 from aiohttp import hdrs
 
 from service.errors import ServiceError
+from service.web.page import FILES
 from service.web.problems import PROBLEMS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PUBLIC = {
     ("GET", "/"),
-    ("GET", "/static/page.js"),
-    ("GET", "/static/page.css"),
-    ("GET", "/static/icon.svg"),
     ("GET", "/docs"),
-    ("GET", "/static/docs.js"),
-    ("GET", "/static/docs.css"),
+    *(("GET", f"/static/{name}") for name in FILES),
     ("GET", "/openapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
