@@ -23,9 +23,10 @@ FLAGS = (
     "--headless=new", "--remote-debugging-port=0", "--window-size=1400,900", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
     "--disable-dev-shm-usage",
-    # WebGL without a GPU: SwiftShader computes it.
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
 )  # fmt: skip
+WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""WebGL without a GPU: SwiftShader computes it, and everything else too, which is slow."""
+
 START_SECONDS = 60
 SHIFT, CONTROL = 8, 2
 """Modifiers of keys and of the pointer, to be added."""
@@ -98,7 +99,7 @@ class Page:
         await self.call("Page.navigate", url=url)
 
     async def wait_for(self, expression: str, seconds: float = 15) -> Any:
-        """Return the value of an expression as soon as it is one that counts as true.
+        """Return the value of an expression as soon as it is one that counts as true; of an element that is true.
 
         Raises
         ------
@@ -106,7 +107,8 @@ class Page:
             It is none in time.
         """
         end = asyncio.get_running_loop().time() + seconds
-        while not (value := await self.evaluate(expression)):
+        asked = f"(value => value instanceof Node ? true : value)({expression})"
+        while not (value := await self.evaluate(asked)):
             if asyncio.get_running_loop().time() > end:
                 raise AssertionError(f"not so within {seconds} s: {expression}\n{self.complaints}")
             await asyncio.sleep(0.02)
@@ -217,13 +219,15 @@ class Browser:
 
 @asynccontextmanager
 async def running_page(session: aiohttp.ClientSession, profile: Path) -> AsyncIterator[Page]:
-    """Start a browser with one empty page; parameters and errors are those of `running_browser`."""
-    async with running_browser(session, profile) as browser, browser.open_tab() as page:
+    """Start a browser that has WebGL with one empty page; parameters and errors are those of `running_browser`."""
+    async with running_browser(session, profile, webgl=True) as browser, browser.open_tab() as page:
         yield page
 
 
 @asynccontextmanager
-async def running_browser(session: aiohttp.ClientSession, profile: Path) -> AsyncIterator[Browser]:
+async def running_browser(
+    session: aiohttp.ClientSession, profile: Path, *, webgl: bool = False
+) -> AsyncIterator[Browser]:
     """Start a browser.
 
     Parameters
@@ -232,6 +236,8 @@ async def running_browser(session: aiohttp.ClientSession, profile: Path) -> Asyn
         What it is spoken to with.
     profile : Path
         An empty folder for what it keeps.
+    webgl : bool
+        Whether it has WebGL.
 
     Raises
     ------
@@ -243,7 +249,7 @@ async def running_browser(session: aiohttp.ClientSession, profile: Path) -> Asyn
         raise SystemExit("There is no Chromium on PATH. Debian has it as `chromium`: apt-get install chromium")
     root = ("--no-sandbox",) if os.geteuid() == 0 else ()  # its sandbox does not work for root
     process = await asyncio.create_subprocess_exec(
-        program, *FLAGS, *root, f"--user-data-dir={profile}", "about:blank",
+        program, *FLAGS, *(WEBGL if webgl else ("--disable-gpu",)), *root, f"--user-data-dir={profile}", "about:blank",
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

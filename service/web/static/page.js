@@ -23,6 +23,8 @@ import { Viewer } from "./page/viewer.js";
 let service = null;
 /** @type {Place} */
 let place = { ...NOWHERE };
+/** The address as it was followed, or written, last. */
+let address = "";
 /** @type {Slice | null} */
 let current = null;
 let opening = new AbortController();
@@ -30,7 +32,7 @@ let opening = new AbortController();
 const viewer = new Viewer(onShow);
 const tags = new Tags();
 const library = new Library(tellError);
-const search = new Search((address) => go(address));
+const search = new Search(go);
 const uploads = new Uploads(refresh);
 
 // --- saying -------------------------------------------------------------------------------------------------------
@@ -92,15 +94,16 @@ async function signIn(patient, given) {
 
 // --- what the address names ---------------------------------------------------------------------------------------
 
-/** @param {string} address */
-function go(address) {
-  if (location.hash === address) telling(follow)();
-  else location.hash = address;
+/** @param {string} wanted */
+function go(wanted) {
+  if (location.hash === wanted) telling(follow)();
+  else location.hash = wanted;
 }
 
 /** Shows what the address names. */
 async function follow() {
-  const wanted = readAddress(location.hash);
+  address = location.hash;
+  const wanted = readAddress(address);
   if (!wanted.patient) {
     find("patient", HTMLInputElement).focus();
     return;
@@ -187,6 +190,7 @@ async function openSeries(wanted, before) {
 
 function renewed() {
   opening.abort();
+  current = null; // nothing more is to be written or asked of what is shown still
   opening = new AbortController();
   return opening;
 }
@@ -207,12 +211,19 @@ function forSeries(isSeries) {
   }
 }
 
+/** @param {Place} shown */
+function replacePlace(shown) {
+  place = shown;
+  history.replaceState(null, "", writeAddress(shown));
+  address = location.hash;
+}
+
 /** Writes the address of what is shown, without a step in the history for each picture. */
 const writePlace = afterPause(150, () => {
-  if (!service || !current || place.query !== null) return;
+  // Where somebody has gone to another address meanwhile, that one holds.
+  if (!service || !current || place.query !== null || location.hash !== address) return;
   const { frame, file } = current;
-  place = { ...NOWHERE, patient: service.patient, ...(current.place ?? { file }), frame };
-  history.replaceState(null, "", writeAddress(place));
+  replacePlace({ ...NOWHERE, patient: service.patient, ...(current.place ?? { file }), frame });
   library.mark(place);
 });
 
@@ -267,8 +278,7 @@ for (const button of document.querySelectorAll("[data-does]")) {
     } else if (await remove(service, target, named, tell)) {
       closePicture();
       await refresh();
-      place = { ...NOWHERE, patient: service.patient };
-      history.replaceState(null, "", writeAddress(place));
+      replacePlace({ ...NOWHERE, patient: service.patient });
     }
   }));
 }

@@ -90,9 +90,9 @@ export function listenForKeys(targets) {
     const target = /** @type {HTMLElement} */ (event.target);
     if (target.closest("input, textarea, select, [contenteditable]")) return;
     const isArrow = event.key.startsWith("Arrow");
-    // Space and Enter press the button that has the focus; arrows scroll what is no picture.
+    // Space presses the button that has the focus; arrows scroll tables.
     if (event.key === " " && target.closest("button, summary, a")) return;
-    if (isArrow && target.closest("#tree, #hits, .scrolls") && !target.closest("#viewer")) return;
+    if (isArrow && target.closest("#tags, #hits, #uploads")) return;
     const prefix = isArrow ? (event.ctrlKey ? "Control+" : event.shiftKey ? "Shift+" : "") : "";
     if (event.ctrlKey && !isArrow) return;
     const key = prefix + (event.key.length === 1 ? event.key.toLowerCase() : event.key);

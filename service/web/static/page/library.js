@@ -17,6 +17,7 @@ import { text } from "./text.js";
 const INSTANCE_FIELDS = "InstanceNumber,NumberOfFrames,Rows,Columns";
 const THUMBNAILS_AT_ONCE = 3;
 const OPEN_STUDIES = 3;
+const FILES_AT_ONCE = 100;
 
 export class Library {
   /** @type {Service | null} */
@@ -50,8 +51,8 @@ export class Library {
     if (round !== this.#round) return;
     this.studies = studiesOf(series);
     this.#list.replaceChildren(...this.studies.map((study, at) => this.#makeStudy(study, at < OPEN_STUDIES)));
-    await this.#openFiles(round);
-    find("no-files", HTMLElement).hidden = this.studies.length > 0 || !find("files-alone", HTMLElement).hidden;
+    // Those without a place are looked for while the rest is there to be used already.
+    this.#openFiles(round).catch(this.tell);
   }
 
   /**
@@ -194,7 +195,10 @@ export class Library {
     find("files", HTMLElement).replaceChildren();
     // A file without the UIDs has no such tag, or an empty one: each is asked for, and what has all three is passed over.
     this.#files = this.#filesAlone();
+    find("no-files", HTMLElement).hidden = true;
     await this.#listFiles(round);
+    if (round !== this.#round) return;
+    find("no-files", HTMLElement).hidden = this.studies.length > 0 || !find("files-alone", HTMLElement).hidden;
   }
 
   async *#filesAlone() {
@@ -213,13 +217,17 @@ export class Library {
 
   /** @param {number} [round] */
   async #listFiles(round = this.#round) {
-    const { value, done } = (await this.#files?.next()) ?? { value: undefined, done: true };
-    if (round !== this.#round) return;
-    find("more-files", HTMLButtonElement).hidden = true;
-    if (done || !value) return;
-    find("files-alone", HTMLElement).hidden = false;
-    find("files", HTMLElement).append(...value.map((summary) => this.#makeFile(summary)));
-    await this.#listFiles(round);
+    let isMore = true;
+    for (let added = 0; isMore && added < FILES_AT_ONCE; ) {
+      const next = await this.#files?.next();
+      if (round !== this.#round) return;
+      isMore = next !== undefined && !next.done;
+      if (!next || next.done) break;
+      find("files-alone", HTMLElement).hidden = false;
+      find("files", HTMLElement).append(...next.value.map((summary) => this.#makeFile(summary)));
+      added += next.value.length;
+    }
+    find("more-files", HTMLButtonElement).hidden = !isMore;
   }
 
   /** @param {Summary} summary */
