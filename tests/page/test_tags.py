@@ -50,7 +50,7 @@ async def test_a_value_finds_its_tag(stored, tab):
 async def test_uids_have_names_and_dates_are_for_people_with_the_files_own_text_on_hover(stored, tab):
     await open_tags(tab, stored)
     await found(tab, "StudyDate")
-    value = "document.querySelector('#tree .value')"
+    value = "document.querySelector('#tree .value span')"
     assert await tab.evaluate(f"[{value}.innerText, {value}.title].join('|')") == "Jan 19, 2004|20040119"
     await found(tab, "0008,0016")
     assert (await looking.text_of(tab, "#tree .value")).startswith("CT Image Storage")

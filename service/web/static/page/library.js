@@ -97,7 +97,7 @@ export class Library {
     const summary = make(
       "summary", "",
       make("span", "when", text.date(study.date) || text.undated),
-      make("span", "what", textOf(first, "StudyDescription") || text.untitledStudy),
+      named("what", textOf(first, "StudyDescription"), text.untitledStudy),
       make("span", "facts", [modalities.join(", "), text.ofStudy(study.series.length, images)].filter(Boolean).join(" · ")),
     );
     const rows = make("ul", "plain");
@@ -118,7 +118,7 @@ export class Library {
   #makeSeries(study, series) {
     const patient = this.#service?.patient ?? "";
     const uid = textOf(series, "SeriesInstanceUID");
-    const name = textOf(series, "SeriesDescription") || text.untitledSeries;
+    const description = textOf(series, "SeriesDescription");
     const images = number(series, "NumberOfSeriesRelatedInstances") ?? 0;
     const row = make("li", "series-row");
     row.dataset.series = uid;
@@ -126,16 +126,16 @@ export class Library {
     const seriesNumber = textOf(series, "SeriesNumber");
     const link = make(
       "a", "series",
-      this.#thumbnails.make({ study: study.uid, series: uid }),
+      this.#thumbnails.make({ study: study.uid, series: uid }, textOf(series, "Modality")),
       make(
         "span", "words",
-        make("span", "name", seriesNumber ? `${seriesNumber}. ${name}` : name),
+        named("name", [seriesNumber && `${seriesNumber}.`, description].filter(Boolean).join(" "), text.untitledSeries),
         make("span", "facts", make("span", "badge", textOf(series, "Modality") || "?"), ` ${text.images(images)}`),
       ),
     );
     link.href = writeAddress({ patient, study: study.uid, series: uid });
     const unfold = makeButton("fold", "", () => this.#toggle(row, unfold, study.uid, uid).catch(this.tell));
-    unfold.setAttribute("aria-label", text.unfold(name));
+    unfold.setAttribute("aria-label", text.unfold(description || seriesNumber || text.untitledSeries));
     unfold.setAttribute("aria-expanded", "false");
     row.append(link, unfold);
     return row;
@@ -271,22 +271,25 @@ class Thumbnails {
   /**
    * Makes the place of a picture.
    * @param {{study: string, series: string}} place
+   * @param {string} modality  stands there until the picture comes, and where there is none
    */
-  make(place) {
-    const image = make("img", "thumbnail");
-    image.alt = "";
-    image.width = image.height = 56;
+  make(place, modality) {
+    const box = make("span", "thumbnail", make("span", "", modality));
+    box.setAttribute("aria-hidden", "true");
     const service = this.#service;
     if (service) {
-      this.#works.set(image, async () => {
+      this.#works.set(box, async () => {
         const answer = await service.ask(`${service.place(place)}/thumbnail`, { accept: "image/jpeg" });
         const address = URL.createObjectURL(await answer.blob());
+        const image = make("img");
+        image.alt = "";
         image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
         image.src = address;
+        box.append(image);
       });
-      this.#watch.observe(image);
+      this.#watch.observe(box);
     }
-    return image;
+    return box;
   }
 
   #run() {
@@ -323,6 +326,14 @@ export function studiesOf(series) {
   }
   return found.sort((one, other) => moment(other).localeCompare(moment(one)));
 }
+
+/**
+ * Makes a name; where there is none, what is said instead looks like it.
+ * @param {string} className
+ * @param {string} name
+ * @param {string} otherwise
+ */
+const named = (className, name, otherwise) => make("span", name ? className : `${className} untitled`, name || otherwise);
 
 /** @param {Study} study */
 const moment = (study) => `${study.date}${textOf(study.series[0], "StudyTime")}`;

@@ -105,8 +105,10 @@ export class Search {
       this.#append(instances, answer);
     } catch (error) {
       if (asked !== this.#asked) return;
-      status.textContent = /** @type {Error} */ (error).message;
-      if (error instanceof Refusal && error.status < 500) await this.#blame(readQuery(typed));
+      this.#table.hidden = true;
+      const isRefused = error instanceof Refusal && error.status < 500;
+      const isBlamed = isRefused && (await this.#blame(readQuery(typed)));
+      status.textContent = isBlamed ? text.seeAbove : /** @type {Error} */ (error).message;
     }
   }
 
@@ -176,13 +178,14 @@ export class Search {
   }
 
   /**
-   * Finds out which of the words the service refuses, by asking for each alone.
+   * Finds out which of the words the service refuses, by asking for each alone, and says it there.
    * @param {import("./query.js").Condition[]} words
+   * @returns {Promise<boolean>}  whether it is one of them
    */
   async #blame(words) {
     const service = this.#service;
-    if (!service) return;
     const wrong = new Map();
+    if (!service) return false;
     await Promise.all(words.map(async ({ name, value }, at) => {
       const query = new URLSearchParams([[name, value], ["limit", "1"]]);
       await service.ask(`${service.root}/dicom?${query}`).catch((error) => {
@@ -190,6 +193,7 @@ export class Search {
       });
     }));
     this.#showConditions(words, wrong);
+    return wrong.size > 0;
   }
 
   /**

@@ -251,11 +251,11 @@ export class Tags {
     const raw = rawText(tag);
     const human = humanText(tag, this.#uidNames);
     const value = make("span", raw ? "value" : "value none");
-    mark(value, human || text.empty, words);
-    if (human !== raw) {
-      value.title = raw;
-      if (tag.vr === "UI") value.append(make("span", "facts uid", raw));
-    }
+    const shown = make("span");
+    mark(shown, human || text.empty, words);
+    value.append(shown);
+    if (human !== raw && tag.vr === "UI") value.append(make("span", "facts uid", raw));
+    else if (human !== raw) shown.title = raw;
     if (tag.problem) value.append(" ", make("span", "problem", tag.problem));
     return value;
   }

@@ -68,8 +68,8 @@ export const text = Object.freeze({
 
   // the list
   noFiles: "There are no files yet. Drop some here, or choose them.",
-  untitledStudy: "Study without a description",
-  untitledSeries: "Series without a description",
+  untitledStudy: "No description",
+  untitledSeries: "No description",
   undated: "No date",
   ofStudy: (/** @type {number} */ series, /** @type {number} */ images) =>
     `${counted(series, "series", "series")}, ${counted(images, "image")}`,
@@ -134,12 +134,12 @@ export const text = Object.freeze({
   same: "These two say the same.",
   differ: (/** @type {number} */ count) => `${counted(count, "element")} ${count === 1 ? "differs" : "differ"}`,
   element: "Element",
-  first: (/** @type {string} */ name) => name,
 
   // searching
   searchHint: "Modality=CT SliceThickness=..2 PatientName=mül*",
   noEquals: (/** @type {string} */ word) => `Write a value behind it: ${word || "Modality"}=…`,
   noName: "Write a tag before the equals sign.",
+  seeAbove: "Nothing was searched: one of the conditions cannot be used.",
   refusedCondition: "This cannot be searched.",
   hits: (/** @type {number} */ count, /** @type {boolean} */ more) => (more ? `The first ${counted(count, "file")}` : counted(count, "file")),
   noHits: "Nothing fits. Take a condition away, or make it wider.",
