@@ -23,6 +23,10 @@ import { Viewer } from "./page/viewer.js";
 let service = null;
 /** @type {Place} */
 let place = { ...NOWHERE };
+/** The list of the patient's studies, which a picture need not wait for. */
+let listed = Promise.resolve();
+/** Lets the list go on with what is not needed for the first picture. */
+let release = () => {};
 /** The address as it was followed, or written, last. */
 let address = "";
 /** @type {Slice | null} */
@@ -71,8 +75,9 @@ const telling = (work) => (...given) => {
  * Opens a patient's files, if a token for them is to be had.
  * @param {string} patient
  * @param {string} given  a token
+ * @param {boolean} isNeeded  whether the list has to be there first
  */
-async function signIn(patient, given) {
+async function signIn(patient, given, isNeeded) {
   if (patient !== patient.trim()) throw new Refusal(text.outerSpaces, 422);
   const token = given || (await askForToken(patient));
   if (!token) {
@@ -82,7 +87,12 @@ async function signIn(patient, given) {
   }
   const next = new Service(patient, token);
   closePicture();
-  await library.open(next); // refuses what the token does not allow, before anything of it is shown
+  const isQuiet = isNeeded ? Promise.resolve() : new Promise((resolve) => {
+    release = () => resolve(undefined);
+  });
+  listed = library.open(next, isQuiet);
+  if (isNeeded) await listed; // refuses what the token does not allow, before anything of it is shown
+  else listed.catch(tellError);
   service = next;
   search.open(next);
   tell("");
@@ -108,7 +118,10 @@ async function follow() {
     find("patient", HTMLInputElement).focus();
     return;
   }
-  if (service?.patient !== wanted.patient) await signIn(wanted.patient, find("token", HTMLInputElement).value.trim());
+  if (service?.patient !== wanted.patient) {
+    const isNeeded = !wanted.series && !wanted.file;
+    await signIn(wanted.patient, find("token", HTMLInputElement).value.trim(), isNeeded);
+  }
   if (!service) return;
   tell("");
   const before = place;
@@ -122,10 +135,14 @@ async function follow() {
     return;
   }
   if (wanted.study && !wanted.series) wanted.series = library.firstSeries(wanted.study);
-  library.mark(wanted);
-  if (wanted.file) await openFile(wanted);
-  else if (wanted.series) await openSeries(wanted, before);
-  else closePicture();
+  listed.then(() => library.mark(place), () => undefined);
+  try {
+    if (wanted.file) await openFile(wanted);
+    else if (wanted.series) await openSeries(wanted, before);
+    else closePicture();
+  } finally {
+    release();
+  }
 }
 
 function closePicture() {
@@ -171,15 +188,14 @@ async function openSeries(wanted, before) {
     }
   }
   const { signal } = renewed();
-  // One picture at once; the others of the series when they are known.
-  const rest = readSeries(asked, wanted, signal);
-  rest.catch(() => undefined);
+  // One picture at once, and only then what the others of the series are.
   const first = await readInstance(asked, wanted, signal);
   if (signal.aborted) return;
   forSeries(true);
   showPicture();
-  if (first.length) viewer.open(asked, first, Math.max(0, wanted.instance ? wanted.frame - 1 : 0));
-  const slices = await rest;
+  if (first.length) await viewer.open(asked, first, Math.max(0, wanted.instance ? wanted.frame - 1 : 0));
+  if (signal.aborted) return;
+  const slices = await readSeries(asked, wanted, signal);
   if (signal.aborted) return;
   if (!slices.length) throw new Refusal(text.emptySeries, 404);
   const shown = first[viewer.at];
@@ -238,6 +254,7 @@ const showTags = afterPause(180, () => {
 /** @param {Slice} slice */
 function onShow(slice) {
   current = slice;
+  release();
   writePlace();
   showTags();
 }
@@ -258,7 +275,7 @@ find("sign-in", HTMLFormElement).addEventListener("submit", (event) => {
   const token = find("token", HTMLInputElement).value.trim();
   tell("");
   telling(async () => {
-    await signIn(patient, token);
+    await signIn(patient, token, true);
     go(writeAddress({ patient }));
   })();
 });

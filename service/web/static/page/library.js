@@ -37,11 +37,12 @@ export class Library {
   /**
    * Lists what a patient has.
    * @param {Service} service
+   * @param {Promise<unknown>} [quiet]  until then nothing more than the list itself is asked for
    */
-  async open(service) {
+  async open(service, quiet = Promise.resolve()) {
     const round = (this.#round += 1);
     this.#service = service;
-    this.#thumbnails.open(service);
+    this.#thumbnails.open(service, quiet);
     /** @type {Dataset[]} */
     const series = [];
     for await (const page of service.pages("/series")) {
@@ -52,7 +53,7 @@ export class Library {
     this.studies = studiesOf(series);
     this.#list.replaceChildren(...this.studies.map((study, at) => this.#makeStudy(study, at < OPEN_STUDIES)));
     // Those without a place are looked for while the rest is there to be used already.
-    this.#openFiles(round).catch(this.tell);
+    quiet.then(() => this.#openFiles(round)).catch(this.tell);
   }
 
   /**
@@ -129,13 +130,13 @@ export class Library {
       this.#thumbnails.make({ study: study.uid, series: uid }, textOf(series, "Modality")),
       make(
         "span", "words",
-        named("name", [seriesNumber && `${seriesNumber}.`, description].filter(Boolean).join(" "), text.untitledSeries),
+        named("name", description && [seriesNumber && `${seriesNumber}.`, description].filter(Boolean).join(" "), text.untitled(seriesNumber)),
         make("span", "facts", make("span", "badge", textOf(series, "Modality") || "?"), ` ${text.images(images)}`),
       ),
     );
     link.href = writeAddress({ patient, study: study.uid, series: uid });
     const unfold = makeButton("fold", "", () => this.#toggle(row, unfold, study.uid, uid).catch(this.tell));
-    unfold.setAttribute("aria-label", text.unfold(description || seriesNumber || text.untitledSeries));
+    unfold.setAttribute("aria-label", text.unfold(description || text.untitled(seriesNumber)));
     unfold.setAttribute("aria-expanded", "false");
     row.append(link, unfold);
     return row;
@@ -250,6 +251,8 @@ class Thumbnails {
   /** @type {(() => Promise<void>)[]} */
   #waiting = [];
   #running = 0;
+  /** @type {Promise<unknown>} */
+  #quiet = Promise.resolve();
   /** @type {WeakMap<Element, () => Promise<void>>} */
   #works = new WeakMap();
   #watch = new IntersectionObserver((entries) => {
@@ -259,13 +262,17 @@ class Thumbnails {
       this.#watch.unobserve(target);
       this.#waiting.push(work);
     }
-    this.#run();
+    this.#quiet.then(() => this.#run());
   });
 
-  /** @param {Service} service */
-  open(service) {
+  /**
+   * @param {Service} service
+   * @param {Promise<unknown>} quiet  until then none is fetched
+   */
+  open(service, quiet) {
     this.#service = service;
     this.#waiting = [];
+    this.#quiet = quiet;
   }
 
   /**

@@ -69,7 +69,7 @@ export const text = Object.freeze({
   // the list
   noFiles: "There are no files yet. Drop some here, or choose them.",
   untitledStudy: "No description",
-  untitledSeries: "No description",
+  untitled: (/** @type {string} */ number) => (number ? `Series ${number}` : "Series"),
   undated: "No date",
   ofStudy: (/** @type {number} */ series, /** @type {number} */ images) =>
     `${counted(series, "series", "series")}, ${counted(images, "image")}`,

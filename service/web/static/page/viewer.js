@@ -88,7 +88,7 @@ export class Viewer {
   }
 
   /**
-   * Shows a stack.
+   * Shows a stack, and is done with its first picture.
    * @param {import("./api.js").Service} service
    * @param {Slice[]} slices
    * @param {number} at
@@ -100,7 +100,7 @@ export class Viewer {
     find("scrubber", HTMLElement).hidden = slices.length < 2;
     this.#slider.max = String(slices.length);
     this.#rate.value = String(rateOf(slices[at]?.dataset ?? {}));
-    this.go(at);
+    return this.go(at);
   }
 
   /**
