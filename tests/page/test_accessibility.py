@@ -47,7 +47,7 @@ async def see_series(tab, service):
     await tab.wait_for("document.querySelector('#tree .tag')")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 async def test_list_viewer_tags_and_search(stored, tab, shoot, scheme):
     await tab.prefer(scheme)
     await tab.open(stored.url)
@@ -75,6 +75,7 @@ async def test_list_viewer_tags_and_search(stored, tab, shoot, scheme):
     await shoot(tab, f"search-{scheme}")
 
 
+@pytest.mark.long
 async def test_menus_dialogs_completions_and_mistakes(stored, tab, shoot):
     await see_series(tab, stored)
     await tab.click("#toolbar .menu summary")

@@ -38,7 +38,7 @@ async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(servi
     assert await looking.text_of(tab, "#upload-progress") == f"{COUNT} stored"
     assert await looking.count_of(tab, "#upload-rows tr") == COUNT
     await tab.wait_for("document.querySelectorAll('.series').length === 1")
-    assert "200 images" in await looking.text_of(tab, ".series")
+    await tab.wait_for("document.querySelector('.series').textContent.includes('200 images')")
     await tab.click("#upload-close")
 
     # Position, not number, is the order: the slice with the last number lies first.

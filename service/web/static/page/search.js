@@ -44,7 +44,7 @@ export class Search {
     find("more-hits", HTMLButtonElement).addEventListener("click", () => this.#showMore());
     const column = find("column", HTMLInputElement);
     column.placeholder = text.addColumn;
-    new Completion(column, find("columns-offered", HTMLElement), async (typed) => ({
+    this.columns = new Completion(column, find("columns-offered", HTMLElement), async (typed) => ({
       offers: (await this.#rows(typed)).map((row) => ({ label: row.path, hint: text.filesOf(row.files), insert: row.path })),
       from: 0,
       to: typed.length,
@@ -292,6 +292,7 @@ export class Search {
     const column = find("column", HTMLInputElement);
     const name = column.value.trim();
     column.value = "";
+    this.columns.hide();
     if (name) this.#change("fields", [...(this.#query.get("fields") ?? "").split(",").filter(Boolean), name].join(","));
   }
 
