@@ -67,7 +67,7 @@ async def test_a_hundred_steps_of_the_wheel_paint_at_once_and_the_tab_stays_smal
     await tab.press("End")
     await tab.wait_for(f"document.querySelector('#canvas').dataset.at === '{COUNT}'")
     renderers = [
-        each.memory_info().rss
+        each.memory_full_info().uss  # its own, without the program that all tabs share
         for each in psutil.Process().children(recursive=True)
         if "--type=renderer" in " ".join(each.cmdline())
     ]

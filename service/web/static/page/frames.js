@@ -19,7 +19,7 @@ import { text } from "./text.js";
  */
 
 const STORED = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1';
-const MAX_BYTES = 160 << 20;
+const MAX_BYTES = 112 << 20;
 const AT_ONCE = 4;
 const AHEAD = 150;
 

@@ -105,7 +105,7 @@ export function readSamples(bytes, header) {
   const allocated = header.bitsAllocated || (bytes.byteLength >= 2 * count ? 16 : 8);
   const size = allocated === 1 ? Math.ceil(count / 8) : (count * allocated) / 8;
   if (bytes.byteLength >= 2 * size + 2) throw new NotShown(text.notGrey);
-  const whole = bytes.byteLength < size ? padded(bytes, size) : bytes.slice(0, size);
+  const whole = bytes.byteLength === size ? bytes : bytes.byteLength < size ? padded(bytes, size) : bytes.slice(0, size);
   if (header.isFloat) return allocated === 32 ? new Float32Array(whole) : new Float64Array(whole);
   if (allocated === 1) return unpackBits(new Uint8Array(whole), count);
   if (allocated === 64) throw new NotShown(text.notGrey); // whole numbers of 64 bits are none of JavaScript's

@@ -60,6 +60,8 @@ export class Viewer {
   #canvas = find("canvas", HTMLCanvasElement);
   #context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d", { willReadFrequently: false }));
   #bitmap = document.createElement("canvas");
+  /** @type {ImageData | null} */
+  #image = null;
   #slider = find("slice", HTMLInputElement);
   #select = find("voi", HTMLSelectElement);
   #rate = find("rate", HTMLInputElement);
@@ -423,10 +425,11 @@ export class Viewer {
         this.#bitmap.width = width;
         this.#bitmap.height = height;
       }
-      const image = context.createImageData(width, height);
+      // One is enough for all pictures of a size: made for each, they would fill the memory before they are collected.
+      if (this.#image?.width !== width || this.#image.height !== height) this.#image = new ImageData(width, height);
       shown.voi = chosenWindow(this.#choice, frame, shading);
-      paint(frame.samples, frame.ends, shading, shown.voi, this.#inverted, new Uint32Array(image.data.buffer));
-      context.putImageData(image, 0, 0);
+      paint(frame.samples, frame.ends, shading, shown.voi, this.#inverted, new Uint32Array(this.#image.data.buffer));
+      context.putImageData(this.#image, 0, 0);
     }
   }
 
