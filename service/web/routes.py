@@ -17,7 +17,7 @@ from service.web.openapi import dicomweb
 from service.web.openapi import operations as api
 from service.web.openapi.handler import get_openapi
 from service.web.route import PUBLIC, UNAUDITED, UNDESCRIBED, Route
-from service.web.static_files import serve_file
+from service.web.static_files import FILES, serve_file
 
 PATIENT = "/patient/{patient_id}"
 INSTANCE = f"{PATIENT}/dicom/{{dicom_id}}"
@@ -28,18 +28,15 @@ SERIES = f"{STUDY}/series/{{series}}"
 SOP = f"{SERIES}/instances/{{instance}}"
 FRAMES = f"{SOP}/frames/{{frames}}"
 BULK_DATA = f"{SOP}/bulkdata/{{path}}"
+OPEN_FILE = (PUBLIC, UNAUDITED, UNDESCRIBED)
 
 
 def all_routes(settings: Settings) -> list[Route]:
     """Return the routes of a service with these settings."""
     routes = [
         Route("GET", "/", serve_file("index.html", "text/html"), PUBLIC, UNAUDITED, api.GET_PAGE),
-        Route("GET", "/static/page.js", serve_file("page.js", "text/javascript"), PUBLIC, UNAUDITED, UNDESCRIBED),
-        Route("GET", "/static/page.css", serve_file("page.css", "text/css"), PUBLIC, UNAUDITED, UNDESCRIBED),
-        Route("GET", "/static/icon.svg", serve_file("icon.svg", "image/svg+xml"), PUBLIC, UNAUDITED, UNDESCRIBED),
+        *(Route("GET", f"/static/{name}", serve_file(name, kind), *OPEN_FILE) for name, kind in FILES.items()),
         Route("GET", "/docs", serve_file("docs.html", "text/html"), PUBLIC, UNAUDITED, api.GET_DOCS),
-        Route("GET", "/static/docs.js", serve_file("docs.js", "text/javascript"), PUBLIC, UNAUDITED, UNDESCRIBED),
-        Route("GET", "/static/docs.css", serve_file("docs.css", "text/css"), PUBLIC, UNAUDITED, UNDESCRIBED),
         Route("GET", "/openapi.json", get_openapi, PUBLIC, UNAUDITED, api.GET_OPENAPI),
         Route("GET", "/healthz", health.is_alive, PUBLIC, UNAUDITED, api.IS_ALIVE),
         Route("GET", "/readyz", health.is_ready, PUBLIC, UNAUDITED, api.IS_READY),

@@ -16,6 +16,44 @@ POLICY = (
 
 FOLDER = Path(__file__).parent / "static"
 
+MODULES = (
+    "actions",
+    "address",
+    "api",
+    "catalogue",
+    "completion",
+    "dicomjson",
+    "dom",
+    "elements",
+    "frames",
+    "geometry",
+    "keys",
+    "library",
+    "menus",
+    "multipart",
+    "pixels",
+    "query",
+    "search",
+    "stack",
+    "tags",
+    "text",
+    "uids",
+    "upload",
+    "viewer",
+    "windows",
+)
+"""The modules that the page's script is made of, one job each."""
+
+FILES = {
+    "page.js": "text/javascript",
+    "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    "docs.js": "text/javascript",
+    "docs.css": "text/css",
+    **{f"page/{name}.js": "text/javascript" for name in MODULES},
+}
+"""What is served below `/static/`, with its media type. Nothing else is: no path leads from a request to the disk."""
+
 
 def serve_file(name: str, content_type: str) -> Handler:
     """Make the handler of one file, which is read once.

@@ -2,14 +2,12 @@
 
 from aiohttp import hdrs
 
+from service.web.static_files import FILES
+
 PUBLIC = {
     ("GET", "/"),
-    ("GET", "/static/page.js"),
-    ("GET", "/static/page.css"),
-    ("GET", "/static/icon.svg"),
+    *(("GET", f"/static/{name}") for name in FILES),
     ("GET", "/docs"),
-    ("GET", "/static/docs.js"),
-    ("GET", "/static/docs.css"),
     ("GET", "/openapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),

@@ -3,10 +3,16 @@
 import asyncio
 import re
 import shutil
+from pathlib import Path
+from runpy import run_path
 
 import pytest
 
-from service.web.static_files import FOLDER
+from service.web.static_files import FILES, FOLDER, MODULES
+
+STATIC = [path for path in sorted(FOLDER.rglob("*")) if path.is_file()]
+SCRIPTS = [path.relative_to(FOLDER).as_posix() for path in STATIC if path.suffix == ".js"]
+MAKE_NAMES = Path(__file__).resolve().parents[2] / "scripts" / "dev" / "make_uid_names.py"
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -15,12 +21,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
     ("path", "media_type"),
     [
         ("/", "text/html"),
-        ("/static/page.js", "text/javascript"),
-        ("/static/page.css", "text/css"),
-        ("/static/icon.svg", "image/svg+xml"),
         ("/docs", "text/html"),
-        ("/static/docs.js", "text/javascript"),
-        ("/static/docs.css", "text/css"),
+        *((f"/static/{name}", kind) for name, kind in FILES.items()),
     ],
 )
 async def test_the_page_and_what_it_needs(service, path, media_type):
@@ -36,19 +38,20 @@ async def test_the_page_and_what_it_needs(service, path, media_type):
 
 
 async def test_every_file_of_the_page_is_served(service):
-    for file in FOLDER.iterdir():
-        path = {"index.html": "/", "docs.html": "/docs"}.get(file.name, f"/static/{file.name}")
+    for file in STATIC:
+        name = file.relative_to(FOLDER).as_posix()
+        path = {"index.html": "/", "docs.html": "/docs"}.get(name, f"/static/{name}")
         assert (await service.ask("GET", path)).body == file.read_bytes()
 
 
 async def test_nothing_comes_from_elsewhere():
-    for file in FOLDER.iterdir():
+    for file in STATIC:
         text = file.read_text("utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert not re.search(r"https?://|//[a-z]+\.", text), file.name
 
 
-@pytest.mark.parametrize(("page", "script"), [("index.html", "page.js"), ("docs.html", "docs.js")])
-async def test_what_comes_from_elsewhere_is_put_in_as_text(page, script):
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_what_comes_from_elsewhere_is_put_in_as_text(script):
     text = (FOLDER / script).read_text("utf-8")
     for forbidden in (
         "innerHTML",
@@ -58,17 +61,39 @@ async def test_what_comes_from_elsewhere_is_put_in_as_text(page, script):
         "eval(",
         "Function(",
         "DOMParser",
+        "localStorage",
+        "sessionStorage",
+        "document.cookie",
     ):
         assert forbidden not in text
+
+
+@pytest.mark.parametrize("page", ["index.html", "docs.html"])
+async def test_a_page_has_neither_scripts_nor_styles_within_it(page):
     markup = (FOLDER / page).read_text("utf-8")
     assert not re.search(r"\son\w+=|<script(?![^>]*src=)|style=", markup)
 
 
-@pytest.mark.parametrize(("page", "script"), [("index.html", "page.js"), ("docs.html", "docs.js")])
-async def test_the_ids_that_the_script_asks_for_are_in_the_page(page, script):
-    asked = set(re.findall(r'find\("([\w-]+)"\)', (FOLDER / script).read_text("utf-8")))
+@pytest.mark.parametrize(
+    ("page", "scripts"),
+    [("index.html", [script for script in SCRIPTS if script != "docs.js"]), ("docs.html", ["docs.js"])],
+)
+async def test_the_ids_that_the_scripts_ask_for_are_in_the_page(page, scripts):
+    text = "".join((FOLDER / script).read_text("utf-8") for script in scripts)
+    asked = set(re.findall(r'\bfind\("([\w-]+)"[,)]', text))
     assert asked
     assert asked <= set(re.findall(r'id="([\w-]+)"', (FOLDER / page).read_text("utf-8")))
+
+
+async def test_the_page_fetches_its_modules_at_once_and_not_one_after_another():
+    fetched = set(
+        re.findall(r'"modulepreload" href="/static/page/(\w+)\.js"', (FOLDER / "index.html").read_text("utf-8"))
+    )
+    assert fetched == set(MODULES) - {"uids"}  # which is asked for with the first tags
+
+
+async def test_the_names_of_uids_are_those_of_the_dictionary():
+    assert (FOLDER / "page" / "uids.js").read_text("utf-8") == run_path(str(MAKE_NAMES))["make_module"]()
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not here")

@@ -1,386 +1,369 @@
-// The page of one person's files. Everything that comes from a file is put in as text, never as markup.
+// The page of one person's files: who asks, what the address names, and what is shown of it.
 
-const PAGE_SIZE = 100;
-const SHOWN_MATCHES = 500;
+import { Refusal, Service, askForToken } from "./page/api.js";
+import { download, remove } from "./page/actions.js";
+import { NOWHERE, readAddress, writeAddress } from "./page/address.js";
+import { afterPause, find } from "./page/dom.js";
+import { listenForKeys } from "./page/keys.js";
+import { Library } from "./page/library.js";
+import { listenForMenus } from "./page/menus.js";
+import { Search } from "./page/search.js";
+import { readFile, readInstance, readSeries } from "./page/stack.js";
+import { Tags } from "./page/tags.js";
+import { text } from "./page/text.js";
+import { chosenFiles, droppedFiles, Uploads } from "./page/upload.js";
+import { Viewer } from "./page/viewer.js";
 
-const find = (id) => document.getElementById(id);
-const session = { patient: "", token: "", offset: 0, chosen: null, tags: [], flat: [], pictureUrl: null, asked: 0 };
+/**
+ * @typedef {import("./page/address.js").Place} Place
+ * @typedef {import("./page/stack.js").Slice} Slice
+ */
 
-// --- asking the service -------------------------------------------------------------------------------------------
+/** @type {Service | null} */
+let service = null;
+/** @type {Place} */
+let place = { ...NOWHERE };
+/** The list of the patient's studies, which a picture need not wait for. */
+let listed = Promise.resolve();
+/** Lets the list go on with what is not needed for the first picture. */
+let release = () => {};
+/** The address as it was followed, or written, last. */
+let address = "";
+/** @type {Slice | null} */
+let current = null;
+let opening = new AbortController();
 
-const patientPath = () => `/patient/${encodeURIComponent(session.patient)}`;
-const instancePath = (id) => `${patientPath()}/dicom/${encodeURIComponent(id)}`;
+const viewer = new Viewer(onShow);
+const tags = new Tags();
+const library = new Library(tellError);
+const search = new Search(go);
+const uploads = new Uploads(refresh);
 
-async function ask(path, options = {}) {
-  const headers = { ...options.headers };
-  if (session.token) headers["access-token"] = session.token;
-  const answer = await fetch(path, { ...options, headers, credentials: "omit", cache: "no-cache" });
-  if (!answer.ok) throw new Error(await sentenceOf(answer));
-  return answer;
-}
+// --- saying -------------------------------------------------------------------------------------------------------
 
-async function sentenceOf(answer) {
-  try {
-    return (await answer.json()).detail || answer.statusText;
-  } catch {
-    return answer.statusText || `The service responded with status ${answer.status}.`;
-  }
-}
-
-function tell(text, bad = false) {
-  const notice = find("notice");
-  notice.textContent = text;
+/**
+ * @param {string} sentence
+ * @param {boolean} [bad]
+ */
+function tell(sentence, bad = false) {
+  const notice = find("notice", HTMLElement);
+  notice.textContent = sentence;
   notice.classList.toggle("bad", bad);
-  notice.hidden = !text;
+  notice.hidden = !sentence;
 }
 
-const telling = (work) => async (...given) => {
-  try {
-    await work(...given);
-  } catch (error) {
-    tell(error.message, true);
-  }
+/** @param {unknown} error */
+function tellError(error) {
+  if (error instanceof DOMException && error.name === "AbortError") return;
+  const isOurs = error instanceof Refusal;
+  if (!isOurs) console.error(error);
+  tell(isOurs ? error.message : text.notReached, true);
+}
+
+/**
+ * @template {any[]} T
+ * @param {(...given: T) => Promise<unknown>} work
+ * @returns {(...given: T) => void}
+ */
+const telling = (work) => (...given) => {
+  work(...given).catch(tellError);
 };
-
-// --- making elements ----------------------------------------------------------------------------------------------
-
-function make(name, className, text) {
-  const element = document.createElement(name);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
-const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
-
-function bytes(count) {
-  if (count < 1024) return `${count} B`;
-  const units = ["KiB", "MiB", "GiB"];
-  let value = count;
-  let unit = -1;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
-}
 
 // --- who ----------------------------------------------------------------------------------------------------------
 
-async function signIn(event) {
-  event.preventDefault();
-  session.patient = find("patient").value;
-  session.token = find("token").value.trim();
-  tell("");
-  if (!session.token) {
-    // In dev mode the service gives a token to whoever asks; elsewhere there is no such route.
-    const answer = await fetch(`${patientPath()}/token`, { credentials: "omit" });
-    if (!answer.ok) {
-      find("token-field").hidden = false;
-      find("token").focus();
-      throw new Error(answer.status === 404 ? "This service requires a token. Paste one." : await sentenceOf(answer));
-    }
-    session.token = (await answer.json()).access_token;
+/**
+ * Opens a patient's files, if a token for them is to be had.
+ * @param {string} patient
+ * @param {string} given  a token
+ * @param {boolean} isNeeded  whether the list has to be there first
+ */
+async function signIn(patient, given, isNeeded) {
+  if (patient !== patient.trim()) throw new Refusal(text.outerSpaces, 422);
+  const token = given || (await askForToken(patient));
+  if (!token) {
+    find("token-field", HTMLElement).hidden = false;
+    find("token", HTMLInputElement).focus();
+    throw new Refusal(text.pasteToken, 401);
   }
-  forget();
-  find("workplace").hidden = true;
-  await showList(true);
-  find("welcome").hidden = true;
-  find("workplace").hidden = false;
-}
-
-// --- the list -----------------------------------------------------------------------------------------------------
-
-async function showList(fromStart) {
-  if (fromStart) session.offset = 0;
-  const answer = await ask(`${patientPath()}/dicom?limit=${PAGE_SIZE}&offset=${session.offset}`);
-  const { instances } = await answer.json();
-  const rows = instances.map(makeRow);
-  if (fromStart) find("list").replaceChildren(...rows);
-  else find("list").append(...rows);
-  session.offset += instances.length;
-  find("more").hidden = !answer.headers.has("Link");
-  if (!find("list").childElementCount) find("list").append(make("p", "hint", "No files yet."));
-}
-
-function makeRow(instance) {
-  const row = make("li");
-  row.tabIndex = 0;
-  row.dataset.id = instance.dicom_id;
-  row.append(make("span", "name", instance.file_name));
-  const facts = [new Date(instance.received_at).toLocaleString(), bytes(instance.size)];
-  if (instance.extraction.state !== "done") facts.push(instance.extraction.state);
-  if (instance.problems) facts.push(counted(instance.problems, "problem"));
-  row.append(make("span", "facts", facts.join(" · ")));
-  row.classList.toggle("chosen", instance.dicom_id === session.chosen?.dicom_id);
-  row.addEventListener("click", telling(() => choose(instance)));
-  row.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") row.click();
+  const next = new Service(patient, token);
+  closePicture();
+  const isQuiet = isNeeded ? Promise.resolve() : new Promise((resolve) => {
+    release = () => resolve(undefined);
   });
-  return row;
+  listed = library.open(next, isQuiet);
+  if (isNeeded) await listed; // refuses what the token does not allow, before anything of it is shown
+  else listed.catch(tellError);
+  service = next;
+  search.open(next);
+  tell("");
+  find("patient", HTMLInputElement).value = patient;
+  find("welcome", HTMLElement).hidden = true;
+  find("workplace", HTMLElement).hidden = false;
+  find("upload-button", HTMLElement).hidden = false;
 }
 
-async function upload(files) {
-  let last = null;
-  const refused = [];
-  for (const [number, file] of [...files].entries()) {
-    tell(`Uploading ${number + 1} of ${files.length}: ${file.name}`);
-    const form = new FormData();
-    form.append("body", new Blob([file], { type: "application/dicom" }), file.name);
-    try {
-      last = await (await ask(`${patientPath()}/dicom`, { method: "POST", body: form })).json();
-    } catch (error) {
-      refused.push(`${file.name}: ${error.message}`);
+// --- what the address names ---------------------------------------------------------------------------------------
+
+/** @param {string} wanted */
+function go(wanted) {
+  if (location.hash === wanted) telling(follow)();
+  else location.hash = wanted;
+}
+
+/** Shows what the address names. */
+async function follow() {
+  address = location.hash;
+  const wanted = readAddress(address);
+  if (!wanted.patient) {
+    find("patient", HTMLInputElement).focus();
+    return;
+  }
+  if (service?.patient !== wanted.patient) {
+    const isNeeded = !wanted.series && !wanted.file;
+    await signIn(wanted.patient, find("token", HTMLInputElement).value.trim(), isNeeded);
+  }
+  if (!service) return;
+  tell("");
+  const before = place;
+  place = wanted;
+  find("hits", HTMLElement).hidden = wanted.query === null;
+  find("looking", HTMLElement).hidden = wanted.query !== null;
+  document.body.classList.toggle("searching", wanted.query !== null);
+  if (wanted.query !== null) {
+    viewer.play(false);
+    await search.run(wanted.query);
+    return;
+  }
+  if (wanted.study && !wanted.series) wanted.series = library.firstSeries(wanted.study);
+  listed.then(() => library.mark(place), () => undefined);
+  try {
+    if (wanted.file) await openFile(wanted);
+    else if (wanted.series) await openSeries(wanted, before);
+    else closePicture();
+  } finally {
+    release();
+  }
+}
+
+function closePicture() {
+  opening.abort();
+  current = null;
+  viewer.close();
+  tags.close();
+  document.body.classList.remove("has-picture");
+  find("nothing-chosen", HTMLElement).hidden = false;
+  find("picture", HTMLElement).hidden = true;
+}
+
+function showPicture() {
+  document.body.classList.add("has-picture");
+  find("nothing-chosen", HTMLElement).hidden = true;
+  find("picture", HTMLElement).hidden = false;
+}
+
+/** @param {Place} wanted */
+async function openFile(wanted) {
+  if (!service) return;
+  const { signal } = renewed();
+  const slices = await readFile(service, wanted.file, signal);
+  if (signal.aborted) return;
+  forSeries(false);
+  showPicture();
+  viewer.open(service, slices, Math.max(0, wanted.frame - 1));
+}
+
+/**
+ * @param {Place} wanted
+ * @param {Place} before
+ */
+async function openSeries(wanted, before) {
+  if (!service) return;
+  const asked = service;
+  const isOpen = viewer.slices.length > 0 && before.query === null && before.study === wanted.study && before.series === wanted.series;
+  if (isOpen) {
+    const at = indexOf(viewer.slices, wanted);
+    if (at >= 0) {
+      await viewer.go(at);
+      return;
     }
   }
-  await showList(true);
-  [...find("list").children].find((row) => row.dataset.id === last)?.click();
-  tell(refused.join(" "), refused.length > 0);
+  const { signal } = renewed();
+  // One picture at once, and only then what the others of the series are.
+  const first = await readInstance(asked, wanted, signal);
+  if (signal.aborted) return;
+  forSeries(true);
+  showPicture();
+  if (first.length) await viewer.open(asked, first, Math.max(0, wanted.instance ? wanted.frame - 1 : 0));
+  if (signal.aborted) return;
+  const slices = await readSeries(asked, wanted, signal);
+  if (signal.aborted) return;
+  if (!slices.length) throw new Refusal(text.emptySeries, 404);
+  const shown = first[viewer.at];
+  const at = indexOf(slices, { ...NOWHERE, instance: shown?.place?.instance ?? wanted.instance, frame: shown?.frame ?? 1 });
+  if (first.length && at >= 0) viewer.extend(slices, at);
+  else viewer.open(asked, slices, 0);
 }
 
-// --- one file -----------------------------------------------------------------------------------------------------
-
-function forget() {
-  session.chosen = null;
-  session.tags = [];
-  session.flat = [];
-  find("chosen").hidden = true;
-  find("nothing-chosen").hidden = false;
-  find("search").value = "";
-  find("search").disabled = true;
-  find("count").textContent = "";
-  find("tree").replaceChildren();
+function renewed() {
+  opening.abort();
+  current = null; // nothing more is to be written or asked of what is shown still
+  opening = new AbortController();
+  return opening;
 }
 
-async function choose(instance) {
-  forget();
-  session.chosen = instance;
-  for (const row of find("list").children) row.classList.toggle("chosen", row.dataset.id === instance.dicom_id);
-  find("nothing-chosen").hidden = true;
-  find("chosen").hidden = false;
-  find("file-name").textContent = instance.file_name;
-  find("frame").value = 1;
-  find("frame").max = 1;
-  find("center").value = "";
-  find("width").value = "";
-  tell("");
-  await Promise.all([showPicture(), showTags(instance)]);
+/**
+ * @param {Slice[]} slices
+ * @param {Place} wanted
+ */
+function indexOf(slices, { instance, frame }) {
+  if (!instance) return slices.length ? 0 : -1;
+  return slices.findIndex((slice) => slice.place?.instance === instance && slice.frame === Math.max(1, frame));
 }
 
-async function showPicture() {
-  const instance = session.chosen;
-  const asked = (session.asked += 1);
-  const query = new URLSearchParams({ frame: find("frame").value });
-  const [center, width] = [find("center").value, find("width").value];
-  if (center !== "" && width !== "") query.set("window", `${center},${width}`);
-  const path = `${instancePath(instance.dicom_id)}?${query}`;
-  try {
-    const answer = await ask(path, { headers: { Accept: "image/png" } });
-    const picture = await answer.blob();
-    if (asked !== session.asked) return; // another frame was asked for meanwhile
-    if (session.pictureUrl) URL.revokeObjectURL(session.pictureUrl);
-    session.pictureUrl = URL.createObjectURL(picture);
-    find("picture").src = session.pictureUrl;
-    find("picture").hidden = false;
-    find("controls").hidden = false;
-    describePicture(answer.headers);
-  } catch (error) {
-    if (asked !== session.asked) return;
-    find("picture").hidden = true;
-    find("controls").hidden = find("frame").max === "1" && center === ""; // else the way back is there
-    find("caption").textContent = error.message;
+/** @param {boolean} isSeries */
+function forSeries(isSeries) {
+  for (const element of document.querySelectorAll("[data-level=series], [data-level=study]")) {
+    /** @type {HTMLElement} */ (element).hidden = !isSeries;
   }
 }
 
-function describePicture(headers) {
-  const frames = headers.get("Dicom-Frames") || "1";
-  const frame = headers.get("Dicom-Frame") || "1";
-  const shown = headers.get("Dicom-Window");
-  find("frame").max = frames;
-  find("frame-number").textContent = `${frame} of ${frames}`;
-  find("frame-field").hidden = frames === "1";
-  find("window-fields").hidden = headers.get("Dicom-Window-Source") === "none"; // a picture in colour has none
-  const facts = [];
-  if (shown) {
-    const [center, width] = shown.split(",");
-    find("center").placeholder = center;
-    find("width").placeholder = width;
-    facts.push(`window ${center}, ${width} (${headers.get("Dicom-Window-Source")})`);
-  }
-  if (headers.get("Warning")) facts.push(headers.get("Warning").replace(/299 - /g, ""));
-  find("caption").textContent = facts.join(" · ");
+/** @param {Place} shown */
+function replacePlace(shown) {
+  place = shown;
+  history.replaceState(null, "", writeAddress(shown));
+  address = location.hash;
 }
 
-async function download() {
-  const instance = session.chosen;
-  const answer = await ask(instancePath(instance.dicom_id), { headers: { Accept: "application/dicom" } });
-  const link = make("a");
-  link.href = URL.createObjectURL(await answer.blob());
-  link.download = instance.file_name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+/** Writes the address of what is shown, without a step in the history for each picture. */
+const writePlace = afterPause(150, () => {
+  // Where somebody has gone to another address meanwhile, that one holds.
+  if (!service || !current || place.query !== null || location.hash !== address) return;
+  const { frame, file } = current;
+  replacePlace({ ...NOWHERE, patient: service.patient, ...(current.place ?? { file }), frame });
+  library.mark(place);
+});
+
+const showTags = afterPause(180, () => {
+  if (!service || !current) return;
+  const asked = service;
+  const slice = current;
+  const name = text.sliceOf(viewer.at + 1, viewer.slices.length);
+  tags.open(asked, async (signal) => (slice.place ? (await asked.summaryOf(slice.place, signal)).dicom_id : slice.file), name);
+});
+
+/** @param {Slice} slice */
+function onShow(slice) {
+  current = slice;
+  release();
+  writePlace();
+  showTags();
 }
 
-async function remove() {
-  const instance = session.chosen;
-  if (!confirm(`Delete ${instance.file_name} permanently?`)) return;
-  await ask(instancePath(instance.dicom_id), { method: "DELETE" });
-  forget();
-  await showList(true);
-}
-
-// --- its tags -----------------------------------------------------------------------------------------------------
-
-async function showTags(instance) {
-  let tags;
-  try {
-    tags = await (await ask(`${instancePath(instance.dicom_id)}/tags`)).json();
-  } catch (error) {
-    if (instance === session.chosen) find("count").textContent = error.message;
-    return;
-  }
-  if (instance !== session.chosen) return;
-  session.tags = tags;
-  session.flat = [];
-  flatten(tags, "");
-  find("search").disabled = false;
-  showTree();
-}
-
-function flatten(tags, prefix) {
-  for (const tag of tags) {
-    const path = prefix + nameOf(tag);
-    session.flat.push({ tag, path, text: `${path} ${tag.tag} ${tag.name || ""} ${textOf(tag)}`.toLowerCase() });
-    if (tag.vr === "SQ") (tag.value || []).forEach((item, number) => flatten(item, `${path}[${number}].`));
-  }
-}
-
-// As the API takes it: a private element by its creator, whatever block the file reserved for it.
-const privateName = (tag) => `${tag.creator}:${tag.group_id}xx${tag.element_id.slice(2)}`;
-const nameOf = (tag) => tag.keyword || (tag.creator ? privateName(tag) : tag.tag);
-
-function textOf(tag) {
-  if (tag.vr === "SQ") return "";
-  if (tag.length !== undefined) return `${bytes(tag.length)} of data`;
-  if (tag.value === null) return tag.raw === undefined ? "" : String(tag.raw);
-  return Array.isArray(tag.value) ? tag.value.map((value) => value ?? "").join(" \\ ") : String(tag.value);
-}
-
-function showTree() {
-  const wanted = find("search").value.trim().toLowerCase();
-  if (!wanted) {
-    find("count").textContent = `${session.flat.length} elements`;
-    find("tree").replaceChildren(...session.tags.map((tag) => makeTag(tag)));
-    return;
-  }
-  const words = wanted.split(/\s+/);
-  const matches = session.flat.filter(({ text }) => words.every((word) => text.includes(word)));
-  const shown = matches.slice(0, SHOWN_MATCHES);
-  const more = matches.length > shown.length ? ` (showing the first ${shown.length})` : "";
-  find("count").textContent = `${matches.length} of ${session.flat.length} elements${more}`;
-  find("tree").replaceChildren(...shown.map(({ tag, path }) => makeTag(tag, path, words)));
-}
-
-function makeTag(tag, path, words = []) {
-  if (tag.vr === "SQ" && !words.length) return makeSequence(tag);
-  const row = make("div", "tag");
-  const keyword = make("span", "keyword");
-  keyword.title = tag.name || "";
-  fill(keyword, path || nameOf(tag), words);
-  const text = tag.vr === "SQ" ? counted((tag.value || []).length, "item") : textOf(tag);
-  const value = make("span", text ? "value" : "value none");
-  fill(value, text || "empty", words);
-  if (tag.problem) value.append(" ", make("span", "problem", tag.problem));
-  row.append(make("code", "", `${tag.group_id},${tag.element_id}`), make("code", "", tag.vr), keyword, value);
-  return row;
-}
-
-function makeSequence(tag) {
-  const items = tag.value || [];
-  const details = make("details");
-  const summary = make("summary");
-  summary.append(
-    make("code", "", `${tag.group_id},${tag.element_id} SQ`),
-    make("span", "keyword", nameOf(tag)),
-    make("span", "hint", counted(items.length, "item")),
-  );
-  details.append(summary);
-  // What is inside is made when it is opened: a sequence may have thousands of items.
-  details.addEventListener("toggle", () => {
-    if (details.childElementCount > 1) return;
-    items.forEach((item, number) => {
-      const group = make("div");
-      if (items.length > 1) group.append(make("div", "hint", `Item ${number}`));
-      group.append(...item.map((inner) => makeTag(inner)));
-      details.append(group);
-    });
-  });
-  return details;
-}
-
-function fill(element, text, words) {
-  const lower = text.toLowerCase();
-  const word = words.find((each) => lower.includes(each));
-  if (word === undefined || lower.length !== text.length) {
-    element.textContent = text;
-    return;
-  }
-  const start = lower.indexOf(word);
-  element.append(text.slice(0, start), make("mark", "", text.slice(start, start + word.length)), text.slice(start + word.length));
+/** Lists anew what there is, after uploads and deletes. */
+async function refresh() {
+  if (!service) return;
+  search.forget();
+  await library.open(service);
+  library.mark(place);
 }
 
 // --- what happens when --------------------------------------------------------------------------------------------
 
-let pause = 0;
-const soon = (work, milliseconds) => {
-  clearTimeout(pause);
-  pause = setTimeout(work, milliseconds);
-};
+find("sign-in", HTMLFormElement).addEventListener("submit", (event) => {
+  event.preventDefault();
+  const patient = find("patient", HTMLInputElement).value;
+  const token = find("token", HTMLInputElement).value.trim();
+  tell("");
+  telling(async () => {
+    await signIn(patient, token, true);
+    go(writeAddress({ patient }));
+  })();
+});
+addEventListener("hashchange", telling(follow));
 
-find("sign-in").addEventListener("submit", telling(signIn));
-find("chooser").addEventListener("change", telling(async (event) => {
-  await upload(event.target.files);
-  event.target.value = "";
-}));
-find("drop").addEventListener("dragover", (event) => {
-  event.preventDefault();
-  find("drop").classList.add("over");
-});
-find("drop").addEventListener("dragleave", () => find("drop").classList.remove("over"));
-find("drop").addEventListener("drop", telling(async (event) => {
-  event.preventDefault();
-  find("drop").classList.remove("over");
-  await upload(event.dataTransfer.files);
-}));
-find("drop").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" || event.key === " ") find("chooser").click();
-});
-find("more").addEventListener("click", telling(() => showList(false)));
-find("download").addEventListener("click", telling(download));
-find("delete").addEventListener("click", telling(remove));
-find("frame").addEventListener("input", () => {
-  find("frame-number").textContent = `${find("frame").value} of ${find("frame").max}`;
-  soon(showPicture, 60);
-});
-find("controls").addEventListener("submit", (event) => {
-  event.preventDefault();
-  showPicture();
-});
-find("controls").addEventListener("reset", () => {
-  const frame = find("frame").value;
-  setTimeout(() => {
-    find("frame").value = frame;
-    showPicture();
-  });
-});
-find("search").addEventListener("input", () => soon(showTree, 120));
-
-// The address may name the patient and the file: /#p-17 or /#p-17/<id>. What follows the # is never sent to a server.
-const [patient, instance] = location.hash.slice(1).split("/").map(decodeURIComponent);
-if (patient) {
-  find("patient").value = patient;
-  telling(async (event) => {
-    await signIn(event);
-    [...find("list").children].find((row) => row.dataset.id === instance)?.click();
-  })(new Event("submit"));
+for (const button of document.querySelectorAll("[data-does]")) {
+  const { does, level } = /** @type {HTMLElement} */ (button).dataset;
+  button.addEventListener("click", telling(async () => {
+    button.closest("details")?.removeAttribute("open");
+    if (!service || !current) return;
+    const target = { study: "", series: "", instance: "", ...current.place, file: current.file };
+    const named = /** @type {"image" | "series" | "study"} */ (level);
+    if (does === "download") {
+      tell(text.downloading);
+      await download(service, target, named);
+      tell("");
+    } else if (await remove(service, target, named, tell)) {
+      closePicture();
+      await refresh();
+      replacePlace({ ...NOWHERE, patient: service.patient });
+    }
+  }));
 }
+
+for (const [id, work] of /** @type {[string, () => unknown][]} */ ([
+  ["fit", () => viewer.fit()],
+  ["actual", () => viewer.actualSize()],
+  ["invert", () => viewer.invert()],
+  ["reset", () => viewer.reset()],
+  ["texts", () => viewer.toggleTexts()],
+  ["full", () => viewer.fullScreen()],
+  ["previous", () => viewer.step(-1)],
+  ["next", () => viewer.step(1)],
+  ["play", () => viewer.play(!viewer.isPlaying)],
+  ["close-hits", () => history.back()],
+])) {
+  find(id, HTMLButtonElement).addEventListener("click", work);
+}
+
+/** @param {{file: File, path: string}[]} files */
+async function upload(files) {
+  if (!service) return;
+  if (!files.length) {
+    tell(text.nothingToUpload, true);
+    return;
+  }
+  tell("");
+  await uploads.send(service, files);
+}
+
+for (const id of ["choose-files", "choose-folder"]) {
+  const field = find(id, HTMLInputElement);
+  field.addEventListener("change", telling(async () => {
+    const files = chosenFiles(field.files ?? []);
+    field.value = "";
+    find("upload-menu", HTMLDetailsElement).open = false;
+    await upload(files);
+  }));
+}
+
+const drop = find("drop", HTMLElement);
+addEventListener("dragover", (event) => {
+  if (!service || !event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  drop.hidden = false;
+});
+addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) drop.hidden = true;
+});
+addEventListener("drop", telling(async (event) => {
+  if (!service || !event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  drop.hidden = true;
+  await upload(await droppedFiles(event.dataTransfer));
+}));
+
+listenForKeys({
+  viewer,
+  search: () => search.focus(),
+  tags: () => tags.focus(),
+  upload: () => {
+    if (!service) return;
+    find("upload-menu", HTMLDetailsElement).open = true;
+    find("choose-files", HTMLInputElement).focus();
+  },
+  pin: () => tags.pin(),
+});
+listenForMenus();
+
+if (location.hash.length > 1) telling(follow)();
+else find("patient", HTMLInputElement).focus();

@@ -1,0 +1,94 @@
+// What is done with an image, a series or a study as a whole: downloading, and deleting.
+
+import { find, save } from "./dom.js";
+import { text } from "./text.js";
+
+/**
+ * @typedef {import("./api.js").Service} Service
+ * @typedef {{study: string, series: string, instance: string, file: string}} Target
+ * @typedef {"image" | "series" | "study"} Level
+ */
+
+const AT_ONCE = 4;
+
+/**
+ * Saves an image as its file, a series or study as a ZIP of its files.
+ * @param {Service} service
+ * @param {Target} target
+ * @param {Level} level
+ */
+export async function download(service, target, level) {
+  if (level === "image") {
+    const { dicom_id: id, file_name: name } = target.file
+      ? await service.describe(target.file)
+      : await service.summaryOf(target);
+    const answer = await service.ask(service.file(id), { accept: "application/dicom" });
+    save(await answer.blob(), name);
+    return;
+  }
+  const place = level === "series" ? { study: target.study, series: target.series } : { study: target.study };
+  const answer = await service.ask(service.place(place), { accept: "application/zip" });
+  save(await answer.blob(), `${level}.zip`);
+}
+
+/**
+ * Asks whether to delete, says what it means, and does it.
+ * @param {Service} service
+ * @param {Target} target
+ * @param {Level} level
+ * @param {(sentence: string) => void} tell
+ * @returns {Promise<boolean>}  whether something was deleted
+ */
+export async function remove(service, target, level, tell) {
+  const ids = await idsOf(service, target, level);
+  const what = level === "series" ? text.thisSeries : level === "study" ? text.thisStudy : target.file ? text.thisFile : text.thisImage;
+  if (!(await isSure(text.deleteTitle(what), text.deleteMeaning(ids.length)))) return false;
+  let done = 0;
+  const left = [...ids];
+  const work = async () => {
+    for (let id = left.pop(); id; id = left.pop()) {
+      await service.ask(service.file(id), { method: "DELETE" }).catch((error) => {
+        if (error.status !== 404) throw error; // somebody else deleted it
+      });
+      done += 1;
+      tell(text.deleting(done, ids.length));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  tell(text.deleted(done));
+  return true;
+}
+
+/**
+ * Returns the ids of all files of a target: of several with the same UIDs all, also those that are not shown.
+ * @param {Service} service
+ * @param {Target} target
+ * @param {Level} level
+ */
+async function idsOf(service, { study, series, instance, file }, level) {
+  if (file) return [file];
+  const query = new URLSearchParams({ StudyInstanceUID: study });
+  if (level !== "study") query.set("SeriesInstanceUID", series);
+  if (level === "image") query.set("SOPInstanceUID", instance);
+  const ids = [];
+  for await (const page of service.summaries(query)) ids.push(...page.map(({ dicom_id: id }) => id));
+  return ids;
+}
+
+/**
+ * Asks for a yes.
+ * @param {string} title
+ * @param {string} meaning
+ * @returns {Promise<boolean>}
+ */
+function isSure(title, meaning) {
+  const dialog = find("sure", HTMLDialogElement);
+  find("sure-title", HTMLElement).textContent = title;
+  find("sure-meaning", HTMLElement).textContent = meaning;
+  dialog.returnValue = "";
+  dialog.showModal();
+  find("sure-no", HTMLButtonElement).focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}

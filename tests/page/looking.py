@@ -1,0 +1,45 @@
+"""What the tests do at the page again and again."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+SHOWN = "document.querySelector('#canvas').dataset.shown"
+TWO_PAINTS = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+
+
+async def open_at(tab, service, address):
+    """Go to an address of the page."""
+    await tab.open(f"{service.url}/{address}")
+    await tab.wait_for("document.readyState === 'complete'")
+
+
+async def see(tab, instance="", frame=1):
+    """Wait until the canvas shows a frame of an instance, or anything."""
+    wanted = f" === {f'{instance}/{frame}'!r}" if instance else ""
+    await tab.wait_for(f"{SHOWN}{wanted}")
+    await tab.evaluate(TWO_PAINTS)
+
+
+async def text_of(tab, selector):
+    return await tab.evaluate(f"document.querySelector({selector!r})?.innerText ?? null")
+
+
+async def count_of(tab, selector):
+    return await tab.evaluate(f"document.querySelectorAll({selector!r}).length")
+
+
+async def apart_from(tab, expected):
+    """How far the canvas, in actual size, is from a picture: the mean and the largest difference."""
+    data = await tab.evaluate("document.querySelector('#canvas').toDataURL('image/png').split(',')[1]")
+    whole = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), np.int16)
+    parts = []
+    for shown, there in zip(whole.shape[:2], expected.shape[:2], strict=True):
+        first = int(np.floor((shown - there) / 2 + 0.5))  # of the canvas, where the picture begins
+        begin, end = max(first, 0), min(first + there, shown)
+        parts.append((slice(begin, end), slice(begin - first, end - first)))
+    (rows, own_rows), (columns, own_columns) = parts
+    apart = np.abs(whole[rows, columns] - expected[own_rows, own_columns])
+    return float(apart.mean()), int(apart.max())
