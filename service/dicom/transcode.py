@@ -46,6 +46,9 @@ NEVER_CONVERTED = frozenset(
 )
 """The transfer syntaxes of video, which is never decoded, and of pixel data that is somewhere else (JPIP)."""
 
+CONVERTER_VERSION = 1
+"""Goes up when the same file is converted to other bytes."""
+
 IMPLEMENTATION_CLASS_UID = b"2.25.284510918376592874109926145381320764512"
 """Who wrote a file meta group that named nobody (PS3.10 7.1)."""
 

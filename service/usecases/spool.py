@@ -1,19 +1,83 @@
-"""Files that live as long as a request: uploads on their way in, originals on their way to a worker."""
+"""Files that live as long as a request: uploads on their way in, originals on their way to a worker, answers."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from service.errors import Overloaded
 
 _PREFIX = "spool-"
+
+MEMORY_BYTES = 1 << 20
+"""What one answer may hold in memory; a larger one waits in a file without a name."""
+
+PIECE_BYTES = 1 << 18
+"""How much of it is read at once."""
+
+
+class Outgoing:
+    """Bytes of an answer, from when a worker makes them until its reader has taken them, however slow that is.
+
+    Parameters
+    ----------
+    directory : Path
+        Where they wait when they are many.
+    min_free_bytes : int
+        Bytes that stay free there.
+    """
+
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=str(directory))  # noqa: SIM115 - closed by `close`
+        self._lock = threading.Lock()
+
+    def write(self, start: int, piece: bytes) -> None:
+        """Take a piece for its place, in any thread; after the end of the request it is dropped.
+
+        Raises
+        ------
+        OSError
+            Where the disk is full, or nearly.
+        """
+        with self._lock:
+            if self._file.closed:
+                return
+            if start + len(piece) > MEMORY_BYTES and shutil.disk_usage(self._directory).free < self._min_free_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._file.seek(start)
+            self._file.write(piece)
+
+    async def pieces(self, start: int, size: int) -> AsyncIterator[bytes]:
+        """Return some of the bytes, in pieces."""
+        for position in range(start, start + size, PIECE_BYTES):
+            yield await asyncio.to_thread(self._read, position, min(PIECE_BYTES, start + size - position))
+
+    def clear(self) -> None:
+        """Forget the bytes: all of them are taken."""
+        with self._lock:
+            self._file.seek(0)
+            self._file.truncate()
+
+    def close(self) -> None:
+        """Forget the bytes, and take no more."""
+        with self._lock, contextlib.suppress(OSError):
+            self._file.close()
+
+    def _read(self, position: int, size: int) -> bytes:
+        with self._lock:
+            self._file.seek(position)
+            read: bytes = self._file.read(size)
+            return read
 
 
 def open_file(directory: Path) -> tuple[BinaryIO, Path]:

@@ -23,7 +23,7 @@ from service.dicom.transcode import Conversion, to_explicit_little_endian
 from service.errors import NotDicom, NotRenderable, ServiceError
 from tests.dicom.kinds import KINDS, written
 from tests.dicom.pixels.build import COLOUR, GREY_8, GREY_16, SIGNED_16, build_file, stream
-from tests.dicom.pixels.test_dcmtk_codecs import IMAGES, LOSSLESS, convert
+from tests.dicom.pixels.encoders import IMAGES, LOSSLESS, convert
 from tests.dicom.written import BIG, IMPLICIT, explicit, implicit, item, part10, plain
 
 EXPLICIT = "1.2.840.10008.1.2.1"

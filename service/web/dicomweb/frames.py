@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from aiohttp import hdrs, web
 
@@ -17,6 +18,7 @@ from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
 from service.web.negotiation import Offer, choose
 from service.web.path import path_segment
+from service.web.streams import stream
 
 MAX_FRAMES = 10_000
 """Frames that one request may name."""
@@ -43,11 +45,11 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     )
     if chosen.multipart:
         return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-    data, syntax = await anext(frames)
-    await frames.aclose()  # type: ignore[attr-defined]
-    response = web.Response(body=data, headers=HEADERS)
-    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={syntax}"
-    return response
+    async with contextlib.aclosing(frames):
+        frame = await anext(frames)
+        response = web.StreamResponse(headers=HEADERS)
+        response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={frame.syntax}"
+        return await stream(request, response, frame.size, frame.pieces)
 
 
 async def send_pixel_data(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse:
@@ -74,7 +76,7 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
         return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
     response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
     response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
-    return await send_pieces(request, response, (data async for data, _ in frames))
+    return await send_pieces(request, response, _joined(frames))
 
 
 def frame_list(request: web.Request) -> list[int]:
@@ -123,12 +125,16 @@ def choose_frames(accept: str | None, stored: str, *, single: bool, whole: bool 
 
 
 async def _parts(
-    frames: AsyncIterator[Frame], media_type: str
+    frames: AsyncGenerator[Frame, None], media_type: str
 ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
-    async for data, syntax in frames:
-        head = {"Content-Type": f"{media_type}; transfer-syntax={syntax}", "Content-Length": str(len(data))}
-        yield head, _once(data)
+    async with contextlib.aclosing(frames):
+        async for frame in frames:
+            head = {"Content-Type": f"{media_type}; transfer-syntax={frame.syntax}", "Content-Length": str(frame.size)}
+            yield head, frame.pieces
 
 
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+async def _joined(frames: AsyncGenerator[Frame, None]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(frames):
+        async for frame in frames:
+            async for piece in frame.pieces:
+                yield piece
