@@ -24,7 +24,7 @@ from service.errors import Invalid, LimitExceeded, NotRenderable
 
 Buffer = bytes | bytearray | memoryview | mmap
 
-_MAX_FRAGMENTS = 1 << 20
+MAX_FRAGMENTS = 1 << 20
 _SPARE_BYTES = 16 * 1024 * 1024
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
@@ -211,8 +211,8 @@ class EncapsulatedFrames:
         tags, begins = array("q"), array("q")
         is_jpeg_xl = False
         for part in walk_items(self._buffer, self._first, self._stop):
-            if len(tags) == _MAX_FRAGMENTS:
-                raise LimitExceeded(f"The pixel data has more than {_MAX_FRAGMENTS} fragments.")
+            if len(tags) == MAX_FRAGMENTS:
+                raise LimitExceeded(f"The pixel data has more than {MAX_FRAGMENTS} fragments.")
             head = bytes(self._buffer[part.start : min(part.start + 12, part.stop)])
             if not tags:  # the two bytes that begin a JPEG XL stream may stand anywhere in a stream of another kind
                 is_jpeg_xl = head.startswith(JPEG_XL_STARTS)

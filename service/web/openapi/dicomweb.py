@@ -15,6 +15,8 @@ PNGS = 'multipart/related; type="image/png"'
 STORE_RESPONSE: dict[str, Any] = {"$ref": "#/components/schemas/DicomJsonDataset"}
 BOTH_JSON = {DICOM_JSON_TYPE: DICOM_JSON, "application/json": DICOM_JSON}
 RENDERED_PARAMETERS = ("Accept", "Window", "Viewport", "Quality")
+VERSIONS = ("ETag", "Last-Modified", "Accept-Ranges")
+CONDITIONAL = ("Range", "IfRange", "IfNoneMatch", "IfModifiedSince")
 SAYS = {
     400: "A parameter is invalid.",
     406: "None of the media types or transfer syntaxes in `Accept` is available; `detail` lists those that are.",
@@ -79,10 +81,9 @@ def _retrieve(operation_id: str, level: str) -> Operation:
     }
     if level == "instance":
         content["application/dicom"] = BINARY
-        versions = ("ETag", "Last-Modified", "Accept-Ranges")
         responses = {
-            200: Response("The file.", content, ("Content-Disposition", *versions)),
-            206: Response("A part of the file.", {"application/dicom": BINARY}, (*versions, "Content-Range")),
+            200: Response("The file.", content, ("Content-Disposition", *VERSIONS)),
+            206: Response("A part of the file.", {"application/dicom": BINARY}, (*VERSIONS, "Content-Range")),
             304: UNCHANGED,
         }
     return Operation(
@@ -96,7 +97,7 @@ def _retrieve(operation_id: str, level: str) -> Operation:
         "`transfer-syntax=1.2.840.10008.1.2.1` asks that lossily compressed ones be converted too (PS3.18 8.7.3.4).",
         parameters=(
             "Accept",
-            *(["Range", "IfRange", "IfNoneMatch", "IfModifiedSince"] if level == "instance" else []),
+            *(CONDITIONAL if level == "instance" else ()),
         ),
         says=SAYS,
     )
@@ -168,13 +169,15 @@ GET_BULK_DATA = Operation(
     "Get the bytes of a long value",
     {
         200: Response(
-            "The bytes, little-endian.",
-            {"application/octet-stream": BINARY, OCTETS: BINARY},
-            ("Content-Disposition",),
-        )
+            "The bytes, little-endian; a video or an encapsulated document as the file that it is.",
+            {"application/octet-stream": BINARY, OCTETS: BINARY, "*/*": BINARY},
+            ("Content-Disposition", *VERSIONS),
+        ),
+        206: Response("A part of a video or document.", {"*/*": BINARY}, (*VERSIONS, "Content-Range")),
+        304: UNCHANGED,
     },
-    frozenset({400, 404, 406, 413}),
-    parameters=("Accept",),
+    frozenset({400, 404, 406, 413, 416}),
+    parameters=("Accept", *CONDITIONAL),
     says=SAYS,
 )
 GET_FRAMES = Operation(
