@@ -328,7 +328,9 @@ class Tag(Answer):
     )
     length = fields.Integer(metadata={"description": "Length in bytes of a value that is not shown."})
     spilled = fields.Boolean(
-        metadata={"description": "True if the element is too large for one document; only the original file contains it."}
+        metadata={
+            "description": "True if the element is too large for one document; only the original file contains it."
+        }
     )
     items = fields.Integer(metadata={"description": "Number of items of a sequence that is not shown."})
 

@@ -146,14 +146,16 @@ async def _fill(context: Context, source: bytes | str, outgoing: spool.Outgoing)
             refusal=NotRenderable("Converting this instance takes more time or memory than a request may."),
         )
         photometric = made.photometric
-        for piece in made.pieces:
+        if not made.pieces:
+            raise NotRenderable("The pixel data ends before its last frame.")
+        while made.pieces:
+            piece = made.pieces.pop(0)
             with spool.room():
                 await asyncio.to_thread(outgoing.write, position, piece)
             position += len(piece)
+            del piece  # it is in the file now
         if position >= made.length:
             return made.length
-        if not made.pieces:
-            raise NotRenderable("The pixel data ends before its last frame.")
 
 
 @dataclass(frozen=True, slots=True)
