@@ -338,8 +338,10 @@ class Tag(Answer):
         metadata={"description": "Present if the value, or `raw` where the value is null, is bytes in base64."},
     )
     length = fields.Integer(metadata={"description": "Length in bytes of a value that is not shown."})
-    spilled = fields.Constant(
-        True, metadata={"description": "The element is too large for one document; only the original file contains it."}
+    spilled = fields.Boolean(
+        metadata={
+            "description": "True if the element is too large for one document; only the original file contains it."
+        }
     )
     items = fields.Integer(metadata={"description": "Number of items of a sequence that is not shown."})
 

@@ -10,6 +10,7 @@ from service.dicom.charset import CharacterSet, character_set
 from service.dicom.dictionary import KEYWORD_TAGS
 from service.dicom.limits import Limits, OverBudget, Readable
 from service.dicom.parsing.framing import RawFile
+from service.dicom.parsing.implied_vr import settled_vr
 from service.dicom.parsing.raw import ENCAPSULATED, Element, Items
 from service.dicom.values import BYTE_VRS, WORDS, Cached, TypedElement, Unconvertible, converters, to_little
 from service.errors import LimitExceeded
@@ -19,8 +20,6 @@ MAX_WARNINGS = 100
 _KEYS = {tag: keyword for keyword, tag in KEYWORD_TAGS.items()}
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _CHARACTER_SET = 0x00080005
-_PIXEL_REPRESENTATION = 0x00280103
-_CURVE_DATA = 0x50003000
 _EMPTY: dict[str, TypedElement] = {}
 
 
@@ -195,7 +194,7 @@ class _Builder:
                 out[key] = self._kept(key, error.element, start, length, little)
             except KeyError:
                 # A choice of VRs, which only its surroundings settle.
-                vr = self._settled(tag, vr, elements, little)
+                vr = settled_vr(tag, vr, length, ((elements, little), *reversed(self.around)), buffer)
                 out[key] = self._settled_value(key, convert[vr], vr, start, length, little)
             except _TooManyValues:
                 out[key] = self._spilled(vr, start, length, little)
@@ -254,7 +253,7 @@ class _Builder:
 
     def _empty(self, vr: str) -> TypedElement:
         """Return the element of a VR without a value."""
-        vr = {"US or SS": "US", "OB or OW": "OW", "US or OW": "US", "US or SS or OW": "US"}.get(vr, vr)
+        vr = settled_vr(0, vr, 0, (), b"")
         return _EMPTY.setdefault(vr, {"vr": vr})
 
     def _kept(self, key: str, element: TypedElement, start: int, length: int, little: bool) -> TypedElement:
@@ -278,8 +277,7 @@ class _Builder:
         if isinstance(payload, Items):
             element = self._sequence(key, payload, elements, charset, little)
             return element | {"problem": problem} if problem else element
-        if " or " in vr:
-            vr = self._settled(tag, vr, elements, little)
+        vr = settled_vr(tag, vr, length, ((elements, little), *reversed(self.around)), self.buffer)
         if payload is ENCAPSULATED:
             element = self._by_length(vr, start, length, True)
             element["encapsulated"] = True
@@ -335,14 +333,3 @@ class _Builder:
             items[index] = []
         self.around.pop()
         return {"vr": "SQ", "Value": built}
-
-    def _settled(self, tag: int, vr: str, elements: list[Element], little: bool) -> str:
-        """Choose among the VRs that the dictionary leaves open (PS3.5 A.1, PS3.3 C.7.6.3.1)."""
-        if " or OW" in vr:
-            return "OB" if tag & 0xFF00FFFF == _CURVE_DATA else "OW"
-        for level, order in ((elements, little), *reversed(self.around)):
-            for other, _, start, size, _payload in level:
-                if other == _PIXEL_REPRESENTATION and size >= 2:
-                    signed = int.from_bytes(self.buffer[start : start + 2], "little" if order else "big") == 1
-                    return "SS" if signed else "US"
-        return "US"

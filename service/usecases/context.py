@@ -39,6 +39,8 @@ class Context:
         Set where something is left to recovery, so that it does not wait for its next round.
     renderings : dict
         The pictures that are being made for the cache, so that nobody makes one of them a second time.
+    payloads : dict
+        Where the videos and documents stand that were asked for lately, by the ids of their instances.
     metrics : Metrics
         Where it is counted and measured what happens.
     whole_trees : asyncio.Semaphore
@@ -51,6 +53,7 @@ class Context:
     clock: Callable[[], datetime]
     unfinished: asyncio.Event = field(default_factory=asyncio.Event)
     renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
+    payloads: dict[str, Any] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))
 

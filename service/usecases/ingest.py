@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from schemas.database import ExtractionStatus, State
 from service.dicom.extract import Extraction, extract, extract_packed, unpack
@@ -51,7 +52,7 @@ class Stored:
 async def store_upload(
     context: Context,
     patient_id: str,
-    file_name: str,
+    file_name: str | Callable[[Mapping[str, Any]], str | None],
     chunks: AsyncIterator[bytes],
     *,
     respond_async: bool = False,
@@ -63,8 +64,8 @@ async def store_upload(
     ----------
     patient_id : str
         Whose file it is.
-    file_name : str
-        The name the client gave it.
+    file_name : str or callable
+        The name the client gave it, or what makes one of its tree.
     chunks : async iterator of bytes
         The file as it arrives.
     respond_async : bool
@@ -102,7 +103,7 @@ def _counted(context: Context) -> Iterator[None]:
 async def _store(
     context: Context,
     patient_id: str,
-    file_name: str,
+    file_name: str | Callable[[Mapping[str, Any]], str | None],
     chunks: AsyncIterator[bytes],
     *,
     respond_async: bool,
@@ -112,7 +113,8 @@ async def _store(
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
     async with receive(chunks, *spooling) as received:
         dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)
-        instance = new_instance(dicom_id, patient_id, file_name, received.size, received.sha256, context.clock())
+        sent_name = file_name if isinstance(file_name, str) else None
+        instance = new_instance(dicom_id, patient_id, sent_name, received.size, received.sha256, context.clock())
         content = received.source if isinstance(received.source, bytes) else received.chunks()
         if not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
             present = await _find_present(context, patient_id, dicom_id)
@@ -128,6 +130,8 @@ async def _store(
         else:
             if check is not None:
                 check(extraction.identifiers)
+            if callable(file_name):
+                instance["file_name"] = file_name(extraction.dataset)
             whole = extracted(instance, extraction, context.clock())
             committed = await context.store.uploads.store(whole, extraction, content)
             stored = Stored(dicom_id, True, "done", extraction.problems, extraction.truncated_at)

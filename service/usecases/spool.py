@@ -1,4 +1,4 @@
-"""Files that live as long as a request: uploads on their way in, originals on their way to a worker."""
+"""Files that live as long as a request: uploads on their way in, originals on their way to a worker, answers."""
 
 from __future__ import annotations
 

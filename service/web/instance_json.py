@@ -1,4 +1,4 @@
-"""What the store knows of an instance, as JSON has it."""
+"""What the store knows of an instance, as JSON and the headers of its file have it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas.database import Instance
+from service.web.conditional import Validators
 
 UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax_uid")
 
@@ -35,6 +36,13 @@ def summarize(instance: Instance) -> dict[str, Any]:
 def describe(instance: Instance) -> dict[str, Any]:
     """Return all that is known of an instance (`schemas.http.InstanceSchema`), ready for orjson."""
     return {**summarize(instance), "warnings": instance.get("warnings") or []}
+
+
+def validators_of(instance: Instance, form: str = "") -> Validators:
+    """Return what tells a file from others: its digest and, where it is not sent as it is stored, in which form."""
+    received_at = aware(instance["received_at"])
+    assert received_at is not None  # noqa: S101 - every instance has it
+    return Validators(f'"{instance["sha256"]}{form}"', received_at)
 
 
 def aware(moment: datetime | None) -> datetime | None:

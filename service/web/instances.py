@@ -16,13 +16,11 @@ from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Renditi
 from service.usecases import deletion, rendered
 from service.usecases.instances import find_instance, open_original
 from service.web.access_log import entry_of
-from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT, REQUEST_ID
-from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
-from service.web.instance_json import aware, describe
+from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT
+from service.web.instance_json import describe, validators_of
 from service.web.negotiation import DICOM, JSON, PNG, accept_header, choose_document
 from service.web.path import dicom_id_of
-from service.web.problems import problem_response
-from service.web.streams import stream
+from service.web.streams import send_file, unchanged
 
 HEADERS = {
     "Cache-Control": "private, no-cache",  # a browser may keep it, and asks each time, token in hand
@@ -62,42 +60,13 @@ async def _find_instance(request: web.Request) -> Instance:
 async def _original(request: web.Request) -> web.StreamResponse:
     """Return the bytes that were uploaded, or a range of them."""
     instance = await _find_instance(request)
-    received_at = aware(instance["received_at"])
-    assert received_at is not None  # noqa: S101 - every instance has it
-    validators = Validators(f'"{instance["sha256"]}"', received_at)
-    headers = {
-        **HEADERS,
-        "ETag": validators.etag,
-        "Last-Modified": validators.last_modified,
-        "Accept-Ranges": "bytes",
-    }
-    sent = request.headers
-    if is_unchanged(validators, sent.get(hdrs.IF_NONE_MATCH), sent.get(hdrs.IF_MODIFIED_SINCE)):
-        return web.Response(status=304, headers=headers)
-    length = instance["size"]
-    wanted = sent.get(hdrs.RANGE) if request.method == hdrs.METH_GET else None
-    try:
-        part = requested_range(validators, length, wanted, sent.get(hdrs.IF_RANGE))
-    except Unsatisfiable:
-        refusal = problem_response(416, f"The file has {length} bytes.", request[REQUEST_ID])
-        refusal.headers[hdrs.CONTENT_RANGE] = f"bytes */{length}"
-        return refusal
-    start, stop = part or (0, length)
-    headers["Content-Disposition"] = content_disposition(
-        "attachment", instance["file_name"] or f"{instance['_id']}.dcm"
-    )
-    if part is not None:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{length}"
-    return await _stream(request, instance, (start, stop), 200 if part is None else 206, headers)
-
-
-async def _stream(
-    request: web.Request, instance: Instance, part: tuple[int, int], status: int, headers: Mapping[str, str]
-) -> web.StreamResponse:
+    name = instance["file_name"] or f"{instance['_id']}.dcm"
+    headers = {**HEADERS, hdrs.CONTENT_TYPE: DICOM, hdrs.CONTENT_DISPOSITION: content_disposition("attachment", name)}
+    validators = validators_of(instance)
+    if (same := unchanged(request, validators, headers)) is not None:
+        return same
     original = await open_original(request.app[CONTEXT], instance["patient_id"], instance["original_id"])
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_type = DICOM
-    return await stream(request, response, part[1] - part[0], original.iter_range(*part))
+    return await send_file(request, validators, original.length, original.iter_range, headers)
 
 
 async def _picture(request: web.Request) -> web.Response:

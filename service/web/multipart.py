@@ -23,7 +23,10 @@ MAX_PADDING = 256
 """White space that may follow a boundary, and text before the first one, in bytes."""
 
 _HEADER_NAME = re.compile(TOKEN)
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+MAX_BOUNDARY = 200
+"""Characters of a boundary: RFC 2046 has 70, and Orthanc sends 73."""
+
+_BOUNDARY = re.compile(rf"[0-9A-Za-z'()+_,./:=? -]{{0,{MAX_BOUNDARY - 1}}}[0-9A-Za-z'()+_,./:=?-]")
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -36,7 +39,7 @@ def boundary_of(content_type: str) -> bytes:
     """
     boundary = parse_parameters(content_type)[1].get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
-        raise Invalid("The Content-Type of a multipart body must name a boundary of 1 to 70 characters.")
+        raise Invalid(f"The Content-Type of a multipart body must name a boundary of 1 to {MAX_BOUNDARY} characters.")
     return boundary.encode("ascii")
 
 

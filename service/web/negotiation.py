@@ -89,7 +89,7 @@ class Offer:
         elif self.multipart:
             return False
         kind, _, subtype = inner.partition("/")
-        offered_kind, _, offered_subtype = self.media_type.partition("/")
+        offered_kind, _, offered_subtype = self.media_type.lower().partition("/")
         if kind not in (ANY, offered_kind) or subtype not in (ANY, "", offered_subtype):
             return False
         syntax = wanted.parameters.get("transfer-syntax")

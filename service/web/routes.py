@@ -66,6 +66,7 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", f"{SOP}/metadata", get_metadata, READ, "read_tags", dicomweb.GET_INSTANCE_METADATA),
         Route("GET", BULK_DATA, metadata.get_bulk_data, READ, "read_bulk_data", dicomweb.GET_BULK_DATA),
         Route("GET", FRAMES, frames.get_frames, READ, "read_frames", dicomweb.GET_FRAMES),
+        Route("GET", f"{STUDY}/rendered", get_rendered, READ, "read_picture", dicomweb.GET_RENDERED_STUDY),
         Route("GET", f"{SERIES}/rendered", get_rendered, READ, "read_picture", dicomweb.GET_RENDERED_SERIES),
         Route("GET", f"{SOP}/rendered", get_rendered, READ, "read_picture", dicomweb.GET_RENDERED_INSTANCE),
         Route("GET", f"{FRAMES}/rendered", get_rendered, READ, "read_picture", dicomweb.GET_RENDERED_FRAMES),

@@ -76,7 +76,7 @@ def native_frame(
     """
     bits = header.frame_samples * header.bits_allocated
     first, last = frame * bits // 8, -(-(frame + 1) * bits // 8)
-    word = _word_bytes(header, element)
+    word = word_bytes(header, element)
     start, stop = first // word * word, -(-last // word) * word
     offset, length = element.get("offset"), int(element.get("length") or 0)
     if offset is None:
@@ -93,7 +93,7 @@ def native_frame(
     return data[first - start : last - start], frame * bits % 8
 
 
-def _word_bytes(header: ImageHeader, element: Mapping[str, Any]) -> int:
+def word_bytes(header: ImageHeader, element: Mapping[str, Any]) -> int:
     """Return the bytes of a big-endian word of the pixels as the file has them; 1 where there is nothing to swap."""
     if not header.is_big_endian:
         return 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from service.dicom.pixels.attributes import integer, text
+from service.dicom.uids import identifiers_of, is_uid
 from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, TooLarge, Unavailable
 from service.usecases import ingest
 from service.usecases.context import Context
@@ -20,6 +23,9 @@ CANNOT_UNDERSTAND = 0xC000
 
 WARNING_REASON = "00081196"
 DATASET_DOES_NOT_MATCH_SOP_CLASS = 0xB007
+
+
+_MODALITY = re.compile(r"[A-Z0-9_]{1,16}", re.ASCII)
 
 
 class Refused(ServiceError):
@@ -55,6 +61,8 @@ class StowOutcome:
         Of what was stored.
     dicom_ids : list of str
         The ids of what was stored, also of what the response has to call a failure.
+    pending : bool
+        Whether a file is kept whose tags will be there later: the response has to call it a failure too.
     """
 
     stored: list[dict[str, Any]] = field(default_factory=list)
@@ -62,11 +70,17 @@ class StowOutcome:
     others: list[dict[str, Any]] = field(default_factory=list)
     studies: set[str] = field(default_factory=set)
     dicom_ids: list[str] = field(default_factory=list)
+    pending: bool = False
+
+    @property
+    def keeps_something(self) -> bool:
+        """Whether the store has something of this request, so that no answer may say that it failed as a whole."""
+        return bool(self.stored) or self.pending
 
     @property
     def status(self) -> int:
         """The HTTP status (PS3.18 Table 10.5.3-1): 200 all stored, 202 with failures or warnings, 409 none stored."""
-        if not self.stored:
+        if not self.keeps_something:
             return 409
         warned = any(WARNING_REASON in item for item in self.stored)
         return 202 if self.failed or self.others or warned else 200
@@ -119,6 +133,8 @@ async def store_part(
     ------
     Unavailable
         Nothing can be stored now, and nothing of this request was.
+    Invalid
+        The body ends within the file, or is no such body.
     """
 
     def check(identifiers: Mapping[str, str | None]) -> None:
@@ -128,7 +144,7 @@ async def store_part(
             raise Refused(DOES_NOT_MATCH, identifiers)
 
     try:
-        stored = await ingest.store_upload(context, patient_id, "stow.dcm", chunks, check=check)
+        stored = await ingest.store_upload(context, patient_id, file_name_of, chunks, check=check)
         outcome.dicom_ids.append(stored.dicom_id)
         instance: Mapping[str, Any] | None = await context.store.instances.find(patient_id, stored.dicom_id)
         if instance is None:  # deleted a moment ago
@@ -143,15 +159,16 @@ async def store_part(
     except TooLarge:
         outcome.fail(OUT_OF_RESOURCES)
     except Unavailable:
-        if not outcome.stored:
+        if not outcome.keeps_something:
             raise
         outcome.fail(OUT_OF_RESOURCES)
-    except Invalid:
+    except Invalid:  # the body around the file
         raise
     except ServiceError:
         outcome.fail(PROCESSING_FAILURE)
     else:
         if stored.state != "done":  # the file is kept; what it is will be known later
+            outcome.pending = True
             outcome.fail(PROCESSING_FAILURE)
             return
         item = _reference(instance)
@@ -160,6 +177,23 @@ async def store_part(
             item[WARNING_REASON] = {"vr": "US", "Value": [DATASET_DOES_NOT_MATCH_SOP_CLASS]}
         outcome.stored.append(item)
         outcome.studies.add(instance["study_instance_uid"])
+
+
+def file_name_of(dataset: Mapping[str, Any]) -> str | None:
+    """Return a name for a file that came without one; None where nothing in it makes one.
+
+    Parameters
+    ----------
+    dataset : mapping
+        The tree. Modality, series number and instance number make a name such as ``CT-2-15.dcm``, and where one of them
+        is missing the SOP Instance UID does.
+    """
+    modality = text(dataset, "Modality")
+    numbers = [integer(dataset, keyword) for keyword in ("SeriesNumber", "InstanceNumber")]
+    if _MODALITY.fullmatch(modality) and None not in numbers:
+        return f"{modality}-{numbers[0]}-{numbers[1]}.dcm"
+    uid = identifiers_of(dataset)["sop_instance_uid"]
+    return f"{uid}.dcm" if uid and is_uid(uid) else None
 
 
 def _reference(identifiers: Mapping[str, Any]) -> dict[str, Any]:

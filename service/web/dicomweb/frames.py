@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from aiohttp import hdrs, web
 
@@ -18,6 +18,7 @@ from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
 from service.web.negotiation import Offer, choose
 from service.web.path import path_segment
+from service.web.streams import stream
 
 MAX_FRAMES = 10_000
 """Frames that one request may name."""
@@ -42,14 +43,13 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     frames = iter_frames(
         context, scope.patient_id, member.dicom_id, [number - 1 for number in numbers], decoded=decoded
     )
+    if chosen.multipart:
+        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
     async with contextlib.aclosing(frames):
-        if chosen.multipart:
-            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
         frame = await anext(frames)
         response = web.StreamResponse(headers=HEADERS)
-        response.content_length = frame.size
         response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={frame.syntax}"
-        return await send_pieces(request, response, frame.pieces)
+        return await stream(request, response, frame.size, frame.pieces)
 
 
 async def send_pixel_data(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse:
@@ -72,12 +72,11 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     if count > MAX_FRAMES:
         raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
     frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
-    async with contextlib.aclosing(frames):
-        if chosen.multipart:
-            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-        response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
-        response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
-        return await send_pieces(request, response, (piece async for frame in frames async for piece in frame.pieces))
+    if chosen.multipart:
+        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+    response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
+    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
+    return await send_pieces(request, response, _joined(frames))
 
 
 def frame_list(request: web.Request) -> list[int]:
@@ -126,8 +125,16 @@ def choose_frames(accept: str | None, stored: str, *, single: bool, whole: bool 
 
 
 async def _parts(
-    frames: AsyncIterator[Frame], media_type: str
+    frames: AsyncGenerator[Frame, None], media_type: str
 ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
-    async for frame in frames:
-        head = {"Content-Type": f"{media_type}; transfer-syntax={frame.syntax}", "Content-Length": str(frame.size)}
-        yield head, frame.pieces
+    async with contextlib.aclosing(frames):
+        async for frame in frames:
+            head = {"Content-Type": f"{media_type}; transfer-syntax={frame.syntax}", "Content-Length": str(frame.size)}
+            yield head, frame.pieces
+
+
+async def _joined(frames: AsyncGenerator[Frame, None]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(frames):
+        async for frame in frames:
+            async for piece in frame.pieces:
+                yield piece

@@ -10,6 +10,8 @@ from service.web.negotiation import accept_header
 
 OCTETS = "application/octet-stream"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+NOT_FOR_WEB = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
+"""The transfer syntaxes that nobody may ask a web service for (PS3.18 8.7.3)."""
 
 IMAGE_TYPES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("50", "51", "57", "70"), ("image/jpeg",)),

@@ -10,25 +10,30 @@ from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
 from service.dicom.paths import parse_tag_path
+from service.dicom.payloads import VIDEO_TYPES
 from service.errors import NotFound
 from service.usecases import tags
 from service.usecases.bulkdata import read_bulk_data
 from service.usecases.context import Context
+from service.usecases.dicomweb.payloads import open_payload
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, member_url
+from service.usecases.instances import find_instance
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import send_pixel_data
 from service.web.dicomweb.media_types import OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
+from service.web.instance_json import validators_of
 from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
 from service.web.path import path_segment
-from service.web.streams import stream
+from service.web.streams import send_file, stream
 
 AHEAD = 4
 """Trees that are read and encoded at once."""
 
 NO_PARAMETERS = NoParameters()
 PIXEL_DATA = parse_tag_path("PixelData")
+DOCUMENT = parse_tag_path("EncapsulatedDocument")
 
 
 @answers
@@ -86,9 +91,13 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     member = await find_one(context, scope)
     request[DICOM_IDS] = (member.dicom_id,)
     path = path_segment(request, "path")
-    if parse_tag_path(path) == PIXEL_DATA and image_types(member.transfer_syntax_uid or ""):
+    tag = parse_tag_path(path)
+    carried = PIXEL_DATA if member.transfer_syntax_uid in VIDEO_TYPES else DOCUMENT
+    if tag == carried and (answer := await _send_payload(request, scope, member)) is not None:
+        return answer
+    if tag == PIXEL_DATA and image_types(member.transfer_syntax_uid or ""):
         return await send_pixel_data(request, scope, member)
-    # Bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
+    # The bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
     chosen = choose(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
     value = await read_bulk_data(context, scope.patient_id, member.dicom_id, path)
     if chosen.multipart:
@@ -100,3 +109,30 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
     response.content_type = OCTETS
     return await stream(request, response, value.length, value.pieces)
+
+
+async def _send_payload(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse | None:
+    """Return a video or a document as a file of its own kind; None where it is neither, or is asked for as bytes."""
+    context = request.app[CONTEXT]
+    instance = await find_instance(context, scope.patient_id, member.dicom_id)
+    payload = await open_payload(context, instance)
+    if payload is None:
+        return None
+    syntax = member.transfer_syntax_uid or ""
+    is_video = syntax in VIDEO_TYPES
+    named = frozenset({syntax}) if is_video else None
+    kinds = [payload.media_type] if payload.media_type == OCTETS else [payload.media_type, OCTETS]
+    offers = [Offer(kind, multipart, named) for kind in kinds for multipart in (False, True)]
+    chosen = choose(accept_of(request), offers)
+    if chosen.media_type == OCTETS and not is_video:
+        return None  # the value of the element, its padding too
+    if chosen.multipart:
+        kind = f"{chosen.media_type}; transfer-syntax={syntax}" if is_video else chosen.media_type
+        pieces = payload.read(0, payload.length)
+
+        async def parts() -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+            yield {"Content-Type": kind, "Content-Length": str(payload.length)}, pieces
+
+        return await send_parts(request, parts(), chosen.media_type, HEADERS)
+    headers = {**HEADERS, hdrs.CONTENT_TYPE: chosen.media_type, hdrs.CONTENT_DISPOSITION: "attachment"}
+    return await send_file(request, validators_of(instance, "-payload"), payload.length, payload.read, headers)

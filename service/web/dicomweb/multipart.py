@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import hdrs, web
 
-from service.web.streams import write
+from service.web.streams import closing, write
 
 Parts = AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]
 
 
 async def send_parts(
-    request: web.Request, parts: Parts, media_type: str, headers: Mapping[str, str]
+    request: web.Request, parts: Parts, media_type: str, headers: Mapping[str, str], status: int = 200
 ) -> web.StreamResponse:
     """Send parts as they come; the first bytes are read before anything is sent, so that failing can still be said.
 
@@ -27,9 +27,11 @@ async def send_parts(
         Of the parts.
     headers : mapping
         Of the answer.
+    status : int
+        Of the answer; 206 where something that was asked for is missing.
     """
     boundary = secrets.token_hex(16)
-    response = web.StreamResponse(headers=headers)
+    response = web.StreamResponse(status=status, headers=headers)
     response.headers[hdrs.CONTENT_TYPE] = f'multipart/related; type="{media_type}"; boundary={boundary}'
     return await send_pieces(request, response, _pieces(parts, boundary))
 
@@ -38,30 +40,33 @@ async def send_pieces(
     request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]
 ) -> web.StreamResponse:
     """Send a body whose length is not known before its end; a HEAD gets the headers."""
-    first = await anext(pieces, b"")
-    await response.prepare(request)
-    if request.method == hdrs.METH_HEAD:
-        return response
-    await write(response, first)
-    async for piece in pieces:
-        await write(response, piece)
+    async with closing(pieces):
+        first = await anext(pieces, b"")
+        await response.prepare(request)
+        if request.method == hdrs.METH_HEAD:
+            return response
+        await write(response, first)
+        del first  # or it would be held for as long as the next one takes
+        async for piece in pieces:
+            await write(response, piece)
     await response.write_eof()
     return response
 
 
 async def _pieces(parts: Parts, boundary: str) -> AsyncIterator[bytes]:
     begun = False
-    async for headers, content in parts:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = _head(boundary, lines, begun=begun)
-        # The first bytes of its content are read before, so that what cannot be read fails before its head is sent.
-        first = await anext(content, b"")
-        yield head
-        yield first
-        del first  # or it would be held for as long as the next piece takes
-        begun = True
-        async for piece in content:
-            yield piece
+    async with closing(parts):
+        async for headers, content in parts:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            # The first bytes of a part are read before its head is sent, so that failing can still be said.
+            async with closing(content):
+                first = await anext(content, b"")
+                yield _head(boundary, lines, begun=begun)
+                begun = True
+                yield first
+                del first
+                async for piece in content:
+                    yield piece
     yield f"\r\n--{boundary}--\r\n".encode("ascii")
 
 

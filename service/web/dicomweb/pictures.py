@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,22 +15,28 @@ from aiohttp import hdrs, web
 from schemas.http import DECIMAL
 from service.dicom.pixels.render import RenderRequest, Rendition
 from service.dicom.pixels.voi import FUNCTIONS
-from service.errors import Invalid, NotFound, NotRenderable, TooLarge
+from service.dicom.transcode import NEVER_CONVERTED
+from service.errors import Invalid, LimitExceeded, NotFound, NotRenderable, TooLarge
 from service.usecases import rendered
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
+from service.usecases.spool import Outgoing, room
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import frame_list
 from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.multipart import send_parts
 from service.web.dicomweb.requests import HEADERS, answers, scope_of
 from service.web.negotiation import Offer, choose
+from service.web.streams import once, stream
 
 JPEG, PNG = "image/jpeg", "image/png"
 THUMBNAIL_SIZE = 128
 MAX_SIDE = 8192
 MAX_PICTURES = 100
 """Frames that one request may have rendered."""
+
+MAX_TRIES = 8
+"""Frames that are tried for one picture: what cannot be drawn may take its time."""
 
 _DECIMAL = re.compile(DECIMAL)
 _NUMBER = re.compile(r"(-?[0-9]{1,6}(\.[0-9]{0,6})?)?", re.ASCII)
@@ -57,34 +65,30 @@ class Wanted:
 
 @answers
 async def get_rendered(request: web.Request) -> web.StreamResponse:
-    """Return the listed frames, or an instance or a series: as one picture that stands for it, or as all in parts."""
+    """Return the listed frames, or what else the path names: as one picture that stands for it, or as all in parts."""
     wanted = read_wanted(request)
     context, scope = request.app[CONTEXT], scope_of(request)
     numbers = frame_list(request) if "frames" in request.match_info else None
     if numbers and len(numbers) > MAX_PICTURES:
         raise Invalid(f"One request may render at most {MAX_PICTURES} frames.")
-    member = await _shown(context, scope)
-    request[DICOM_IDS] = (member.dicom_id,)
     offers = [Offer(kind, multipart=True) for kind in (JPEG, PNG)]
     if numbers is None or len(numbers) == 1:
         offers = [Offer(JPEG), Offer(PNG), *offers]
+    if scope.instance is not None:
+        await find_one(context, scope)  # before the media type: what is not there is 404
     chosen = choose(accept_of(request), offers)
     if not chosen.multipart:
-        number = (numbers or [1])[0]
-        fitted = await _fit(context, scope, member, wanted, [number])
-        return _picture(await _render(context, scope, member, fitted, number, chosen.media_type))
-    shown = [(member, numbers)] if numbers else await _all_frames(context, scope)
+        return await _send_one(request, scope, wanted, numbers, chosen.media_type)
+    shown = [(await find_one(context, scope), numbers)] if numbers else await _all_frames(context, scope)
     request[DICOM_IDS] = [each.dicom_id for each, _ in shown]
-    # Looked at before the first is rendered: an answer that has begun cannot be taken back.
-    fittings = [(each, await _fit(context, scope, each, wanted, listed), listed) for each, listed in shown]
-
-    async def parts() -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
-        for each, fitted, listed in fittings:
-            for number in listed:
-                made = await _render(context, scope, each, fitted, number, chosen.media_type)
-                yield {"Content-Type": made.media_type, "Content-Length": str(len(made.data))}, _once(made.data)
-
-    return await send_parts(request, parts(), chosen.media_type, HEADERS)
+    outgoing = Outgoing(context.settings.spool_dir, context.settings.min_free_bytes)
+    try:
+        # All is drawn before anything is sent: an answer that has begun cannot say any more that something is missing.
+        drawn, complete = await _draw_all(context, scope, wanted, shown, chosen.media_type, outgoing)
+        parts = _parts(drawn, chosen.media_type, outgoing)
+        return await send_parts(request, parts, chosen.media_type, HEADERS, 200 if complete else 206)
+    finally:
+        await asyncio.to_thread(outgoing.close)
 
 
 @answers
@@ -92,52 +96,136 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     """Return a small picture of a study, a series, an instance or a frame."""
     wanted = read_wanted(request)
     chosen = choose(accept_of(request), (Offer(JPEG), Offer(PNG)))
-    context, scope = request.app[CONTEXT], scope_of(request)
-    numbers = frame_list(request) if "frames" in request.match_info else [1]
-    member = await _shown(context, scope)
-    request[DICOM_IDS] = (member.dicom_id,)
+    numbers = frame_list(request) if "frames" in request.match_info else None
     small = replace(wanted, viewport=wanted.viewport or (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-    small = await _fit(context, scope, member, small, numbers[:1])
-    return _picture(await _render(context, scope, member, small, numbers[0], chosen.media_type))
+    return await _send_one(request, scope_of(request), small, numbers, chosen.media_type)
 
 
-async def _shown(context: Context, scope: Scope) -> Member:
-    """Return the instance that stands for what the path names: the one in the middle, or else the first with pixels."""
+async def _send_one(
+    request: web.Request, scope: Scope, wanted: Wanted, numbers: Sequence[int] | None, media_type: str
+) -> web.StreamResponse:
+    """Return the picture that stands for what the path names: of its candidates the first that can be drawn.
+
+    Raises
+    ------
+    NotRenderable, LimitExceeded
+        None of them can be.
+    """
+    context = request.app[CONTEXT]
+    refusal: Invalid | None = None
+    for member, number in await _candidates(context, scope, numbers):
+        request[DICOM_IDS] = (member.dicom_id,)
+        fitted = await _fit(context, scope, member, wanted, [number])
+        try:
+            made = await _render(context, scope, member, fitted, number, media_type)
+        except (NotRenderable, LimitExceeded) as error:
+            refusal = refusal or error
+            continue
+        response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "inline"})
+        response.content_type = made.media_type
+        return await stream(request, response, len(made.data), once(made.data))
+    raise refusal or NotRenderable("None of these instances has pixel data.")
+
+
+async def _candidates(context: Context, scope: Scope, numbers: Sequence[int] | None) -> list[tuple[Member, int]]:
+    """Return the frames that may stand for what a path names, the best first, and no more than are tried.
+
+    A named frame stands for itself. An instance is shown by its first frame, a series or a study by the instance in the
+    middle; where that has no picture, by another one.
+    """
     if scope.instance is not None:
-        return await find_one(context, scope)
+        member = await find_one(context, scope)
+        if numbers:
+            return [(member, numbers[0])]
+        frames = await _frames_of(context, scope, [member])
+        return [(member, number) for number in range(1, max(dict(frames).get(member, 1), 1) + 1)][:MAX_TRIES]
     members = await find_members(context, scope)
-    middle = members[len(members) // 2]
-    for candidates in ([middle], members):
-        async for member, instance in iter_visible(context, scope.patient_id, candidates, ("Rows",)):
-            if _number(instance.get("dataset") or {}, "Rows"):
-                return member
-    return middle
+    middle = len(members) // 2
+    found = await _frames_of(context, scope, [members[middle], *members[:middle], *members[middle + 1 :]], MAX_TRIES)
+    return [(member, 1) for member, _ in found]
+
+
+async def _frames_of(
+    context: Context, scope: Scope, members: Sequence[Member], most: int | None = None
+) -> list[tuple[Member, int]]:
+    """Return the instances that have pixels which can be drawn, each with its number of frames; at most so many."""
+    found: list[tuple[Member, int]] = []
+    visible = iter_visible(context, scope.patient_id, members, ("Rows", "NumberOfFrames"))
+    async with contextlib.aclosing(visible):
+        async for member, instance in visible:
+            elements = instance.get("dataset") or {}
+            if _number(elements, "Rows") and member.transfer_syntax_uid not in NEVER_CONVERTED:
+                found.append((member, max(_number(elements, "NumberOfFrames"), 1)))
+                if len(found) == most:
+                    break
+    return found
 
 
 async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, Sequence[int]]]:
-    """Return the instances of a path that have pixels, each with the numbers of its frames.
+    """Return the instances of a path that have pixels, each with the numbers of its frames; a video has none.
 
     Raises
     ------
     NotRenderable
-        None has pixels.
+        None has pixels that can be drawn.
     TooLarge
         They have more frames than one request may have rendered.
     """
-    found: list[tuple[Member, Sequence[int]]] = []
-    left = MAX_PICTURES
     members = await find_members(context, scope)
-    async for member, instance in iter_visible(context, scope.patient_id, members, ("Rows", "NumberOfFrames")):
-        elements = instance.get("dataset") or {}
-        if _number(elements, "Rows"):
-            frames = max(_number(elements, "NumberOfFrames"), 1)
-            left -= frames
-            if left < 0:
-                raise TooLarge(f"One request may render at most {MAX_PICTURES} frames.")
-            found.append((member, range(1, frames + 1)))
-    if not found:
-        raise NotRenderable("None of these instances has pixel data.")
-    return found
+    frames = dict(await _frames_of(context, scope, members))
+    if sum(frames.values()) > MAX_PICTURES:
+        raise TooLarge(f"One request may render at most {MAX_PICTURES} frames.")
+    if not frames:
+        raise NotRenderable("None of these instances has pixel data that can be rendered.")
+    return [
+        (member, range(1, frames[member] + 1) if member in frames else ())
+        for member in members
+        if member in frames or member.transfer_syntax_uid in NEVER_CONVERTED
+    ]
+
+
+async def _draw_all(
+    context: Context,
+    scope: Scope,
+    wanted: Wanted,
+    shown: Sequence[tuple[Member, Sequence[int]]],
+    media_type: str,
+    outgoing: Outgoing,
+) -> tuple[list[tuple[int, int]], bool]:
+    """Draw what can be drawn into what waits to be sent; return where each picture stands, and whether all are there.
+
+    Raises
+    ------
+    NotFound, Invalid
+        As `_fit`, before anything is drawn.
+    NotRenderable, LimitExceeded
+        Nothing can be drawn.
+    """
+    fittings = [(each, await _fit(context, scope, each, wanted, listed), listed) for each, listed in shown if listed]
+    drawn: list[tuple[int, int]] = []
+    refusal: Invalid | None = None
+    end = 0
+    for member, fitted, listed in fittings:
+        for number in listed:
+            try:
+                made = await _render(context, scope, member, fitted, number, media_type)
+            except (NotRenderable, LimitExceeded) as error:
+                refusal = refusal or error
+                continue
+            with room():
+                await asyncio.to_thread(outgoing.write, end, made.data)
+            drawn.append((end, len(made.data)))
+            end += len(made.data)
+    if refusal is not None and not drawn:
+        raise refusal
+    return drawn, refusal is None and len(fittings) == len(shown)
+
+
+async def _parts(
+    drawn: Sequence[tuple[int, int]], media_type: str, outgoing: Outgoing
+) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+    for start, size in drawn:
+        yield {"Content-Type": media_type, "Content-Length": str(size)}, outgoing.pieces(start, size)
 
 
 async def _fit(context: Context, scope: Scope, member: Member, wanted: Wanted, numbers: Sequence[int]) -> Wanted:
@@ -187,16 +275,6 @@ async def _render(
 def _number(elements: Mapping[str, Any], keyword: str) -> int:
     values = elements.get(keyword, {}).get("Value") or [0]
     return values[0] if isinstance(values[0], int) else 0
-
-
-def _picture(made: Rendition) -> web.Response:
-    response = web.Response(body=made.data, content_type=made.media_type, headers=HEADERS)
-    response.headers[hdrs.CONTENT_DISPOSITION] = "inline"
-    return response
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def read_wanted(request: web.Request) -> Wanted:

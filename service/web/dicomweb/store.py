@@ -6,8 +6,10 @@ import orjson
 from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
-from service.errors import Invalid, UnsupportedMediaType
-from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, StowOutcome, store_part
+from service.errors import Invalid, ServiceError, TooLarge, UnsupportedMediaType
+from service.usecases.context import Context
+from service.usecases.dicomweb.scope import Scope
+from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, StowOutcome, store_part
 from service.web import bodies
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import accept_of
@@ -34,18 +36,39 @@ async def store(request: web.Request) -> web.StreamResponse:
     settings = context.settings
     # Each file in the body has the bound of an upload; nothing of the body is held.
     body = bodies.iter_body(request, settings.max_store_bytes, settings.body_timeout, settings.min_rate)
-    if media_type == DICOM:
-        await store_part(context, scope.patient_id, scope.study, body, outcome, root)
-    else:
-        parts = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]), settings.max_store_parts)
-        while (part := await parts.next_part()) is not None:
-            if part.content_type not in (None, DICOM):
-                outcome.fail(CANNOT_UNDERSTAND)
-                continue
-            await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
-        if not (outcome.stored or outcome.failed or outcome.others):
-            raise Invalid("The body has no parts. There is nothing to store.")
+    complete = True
+    try:
+        if media_type == DICOM:
+            await store_part(context, scope.patient_id, scope.study, body, outcome, root)
+        else:
+            parts = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]), settings.max_store_parts)
+            await _store_parts(context, scope, parts, outcome, root)
+    except (ServiceError, web.HTTPRequestTimeout) as error:
+        # What is kept already has to be told, whatever became of the rest of the body.
+        if not outcome.keeps_something:
+            raise
+        outcome.fail(OUT_OF_RESOURCES if isinstance(error, TooLarge) else CANNOT_UNDERSTAND)
+        complete = False
     response = web.Response(status=outcome.status, body=orjson.dumps(outcome.response(root)))
     # Exactly this: some clients do not take a charset after it.
     response.headers[hdrs.CONTENT_TYPE] = DICOM_JSON
+    if not complete:
+        response.force_close()
     return response
+
+
+async def _store_parts(context: Context, scope: Scope, parts: MultipartParser, outcome: StowOutcome, root: str) -> None:
+    """Store the files of a multipart body.
+
+    Raises
+    ------
+    Invalid
+        It is no such body, has no parts, or ends too early.
+    """
+    while (part := await parts.next_part()) is not None:
+        if part.content_type not in (None, DICOM):
+            outcome.fail(CANNOT_UNDERSTAND)
+            continue
+        await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
+    if not (outcome.stored or outcome.failed or outcome.others):
+        raise Invalid("The body has no parts. There is nothing to store.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.web.openapi.operation import BINARY, DICOM_JSON, Body, Operation, Response
+from service.web.openapi.operation import BINARY, DICOM_JSON, UNCHANGED, Body, Operation, Response
 
 DICOM_JSON_TYPE = "application/dicom+json"
 FILES = 'multipart/related; type="application/dicom"'
@@ -15,6 +15,8 @@ PNGS = 'multipart/related; type="image/png"'
 STORE_RESPONSE: dict[str, Any] = {"$ref": "#/components/schemas/DicomJsonDataset"}
 BOTH_JSON = {DICOM_JSON_TYPE: DICOM_JSON, "application/json": DICOM_JSON}
 RENDERED_PARAMETERS = ("Accept", "Window", "Viewport", "Quality")
+VERSIONS = ("ETag", "Last-Modified", "Accept-Ranges")
+CONDITIONAL = ("Range", "IfRange", "IfNoneMatch", "IfModifiedSince")
 SAYS = {
     400: "A parameter is invalid.",
     406: "None of the media types or transfer syntaxes in `Accept` is available; `detail` lists those that are.",
@@ -73,15 +75,30 @@ def _search(operation_id: str, level: str, within: str) -> Operation:
 
 def _retrieve(operation_id: str, level: str) -> Operation:
     content = {FILES: BINARY, "application/zip": BINARY}
+    responses = {
+        200: Response("The files.", content, ("Content-Disposition",)),
+        206: Response("Only the files that can have the transfer syntax in `Accept`.", content),
+    }
     if level == "instance":
         content["application/dicom"] = BINARY
+        responses = {
+            200: Response("The file.", content, ("Content-Disposition", *VERSIONS)),
+            206: Response("A part of the file.", {"application/dicom": BINARY}, (*VERSIONS, "Content-Range")),
+            304: UNCHANGED,
+        }
     return Operation(
         operation_id,
         "WADO-RS",
         f"Get the files of a{'n' if level == 'instance' else ''} {level}",
-        {200: Response("The original files.", content, ("Content-Disposition",))},
-        frozenset({400, 404, 406}),
-        parameters=("Accept",),
+        responses,
+        frozenset({400, 404, 406, *([416] if level == "instance" else [])}),
+        "Files come in Explicit VR Little Endian, except those that are lossily compressed or cannot be converted. In "
+        "`Accept`, the parameter `transfer-syntax=*` requests the stored files, and "
+        "`transfer-syntax=1.2.840.10008.1.2.1` asks that lossily compressed ones be converted too (PS3.18 8.7.3.4).",
+        parameters=(
+            "Accept",
+            *(CONDITIONAL if level == "instance" else ()),
+        ),
         says=SAYS,
     )
 
@@ -109,7 +126,10 @@ def _rendered(operation_id: str, what: str) -> Operation:
                 "One image, or every frame of the resource as the parts of a multipart body.",
                 content,
                 ("Content-Disposition",),
-            )
+            ),
+            206: Response(
+                "Only the frames that can be rendered, because others cannot.", {JPEGS: BINARY, PNGS: BINARY}
+            ),
         },
         frozenset({400, 404, 406, 413}),
         parameters=RENDERED_PARAMETERS,
@@ -149,13 +169,15 @@ GET_BULK_DATA = Operation(
     "Get the bytes of a long value",
     {
         200: Response(
-            "The bytes, little-endian.",
-            {"application/octet-stream": BINARY, OCTETS: BINARY},
-            ("Content-Disposition",),
-        )
+            "The bytes, little-endian; a video or an encapsulated document as the file that it is.",
+            {"application/octet-stream": BINARY, OCTETS: BINARY, "*/*": BINARY},
+            ("Content-Disposition", *VERSIONS),
+        ),
+        206: Response("A part of a video or document.", {"*/*": BINARY}, (*VERSIONS, "Content-Range")),
+        304: UNCHANGED,
     },
-    frozenset({400, 404, 406, 413}),
-    parameters=("Accept",),
+    frozenset({400, 404, 406, 413, 416}),
+    parameters=("Accept", *CONDITIONAL),
     says=SAYS,
 )
 GET_FRAMES = Operation(
@@ -174,6 +196,7 @@ GET_FRAMES = Operation(
     parameters=("Accept",),
     says=SAYS,
 )
+GET_RENDERED_STUDY = _rendered("getRenderedStudy", "a representative instance of a study")
 GET_RENDERED_SERIES = _rendered("getRenderedSeries", "a representative instance of a series")
 GET_RENDERED_INSTANCE = _rendered("getRenderedInstance", "the first frame of an instance")
 GET_RENDERED_FRAMES = _rendered("getRenderedFrames", "frames")

@@ -67,6 +67,9 @@ class Response:
     links: tuple[str, ...] = ()
 
 
+UNCHANGED = Response("The caller already has the current version.", {}, ("ETag",))
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """The body of a request.

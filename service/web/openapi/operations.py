@@ -15,7 +15,7 @@ from schemas.http import (
     Tag,
     Token,
 )
-from service.web.openapi.operation import BINARY, DICOM_JSON, ID, Body, Operation, Response
+from service.web.openapi.operation import BINARY, DICOM_JSON, ID, UNCHANGED, Body, Operation, Response
 from service.web.openapi.parameters import TAG_EXAMPLES
 
 HTML: dict[str, Any] = {"type": "string"}
@@ -48,7 +48,6 @@ UPLOAD_FORM: dict[str, Any] = {
 }
 UPLOADED = ("Location", "Warning")
 OF_INSTANCE = ("getInstance", "getTag", "getTags", "getBulkData", "deleteInstance")
-UNCHANGED = Response("The caller already has the current version.", {}, ("ETag",))
 PAGED = ("Link", "Warning")
 
 GET_PAGE = Operation(

@@ -168,7 +168,7 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
         "A type in `Accept` takes precedence.",
         "image/png",
     ),
-    "Range": _header("Range", "One byte range of the original.", "bytes=0-131"),
+    "Range": _header("Range", "One byte range of the file.", "bytes=0-131"),
     "IfNoneMatch": _header(
         "If-None-Match", "`ETag` that the caller already has; the response is 304 if it is still current.", '""'
     ),

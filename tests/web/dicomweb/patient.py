@@ -8,6 +8,7 @@ import pydicom
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 
 from tests.running_service import RunningService
 
@@ -21,6 +22,7 @@ FILES = (
     "rtplan.dcm",
     "waveform_ecg.dcm",
 )
+STREAM = b"\0\0\0\x18ftypmp42" + bytes(range(100))
 ORIGIN = "https://viewer.example"
 
 
@@ -59,4 +61,15 @@ def numbered(content: bytes, series: int, instance: int, **values) -> bytes:
         setattr(dataset, keyword, value)
     target = pydicom.filebase.DicomBytesIO()
     dataset.save_as(target)
+    return target.getvalue()
+
+
+def video() -> bytes:
+    """A clip of MPEG-4 AVC in two fragments; what is in the stream does not matter here."""
+    clip = pydicom.dcmread(str(get_testdata_file("SC_rgb_rle_2frame.dcm", download=False)))
+    clip.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+    clip.PixelData = encapsulate([STREAM[:40], STREAM[40:]], has_bot=False)
+    clip.NumberOfFrames = 25
+    target = pydicom.filebase.DicomBytesIO()
+    clip.save_as(target)
     return target.getvalue()

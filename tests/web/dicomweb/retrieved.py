@@ -1,5 +1,8 @@
 """What is asked for by its UIDs, and the parts of the answer."""
 
+import numpy as np
+
+EXPLICIT = "1.2.840.10008.1.2.1"
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -26,3 +29,15 @@ def parts_of(response):
         assert int(headers["Content-Length"]) == len(content)
         found.append((headers, content))
     return found
+
+
+def assert_same(dataset, got):
+    """What was retrieved says and shows what was stored; compressed pixel data may have been decoded."""
+    compressed = dataset.file_meta.TransferSyntaxUID != got.file_meta.TransferSyntaxUID
+    words = [0x7FE00010] if compressed else []  # pydicom keeps them in the order of the file
+    for element in dataset:
+        if element.tag not in words and element.tag.element:
+            assert got[element.tag] == element, element.tag
+    assert {element.tag for element in got} == {element.tag for element in dataset if element.tag.element}
+    if "PixelData" in dataset:
+        assert np.array_equal(got.pixel_array, dataset.pixel_array)

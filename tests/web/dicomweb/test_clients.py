@@ -12,6 +12,7 @@ from dicomtrolley.wado_rs import WadoRS, WadoRSMetaData
 from PIL import Image
 
 from tests.web.dicomweb.patient import FILES, content_of
+from tests.web.dicomweb.retrieved import assert_same
 
 # Some of the files have UIDs that pydicom warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
@@ -34,13 +35,18 @@ def test_what_dicomweb_client_stores_it_gets_back_by_every_way(patient):
     assert len(stored.ReferencedSOPSequence) == len(FILES)
     for name, dataset in datasets.items():
         study, series, instance = uids(dataset)
-        for got in (
-            patient.client.retrieve_instance(study, series, instance),
-            *(each for each in patient.client.retrieve_series(study, series) if each.SOPInstanceUID == instance),
-            *(each for each in patient.client.iter_study(study) if each.SOPInstanceUID == instance),
-        ):
-            assert got == dataset, name
-            assert got.file_meta == dataset.file_meta, name
+        for stored_form in (True, False):
+            kinds = {"media_types": (("application/dicom", "*"),)} if stored_form else {}
+            for got in (
+                patient.client.retrieve_instance(study, series, instance, **kinds),
+                *(each for each in patient.client.retrieve_series(study, series, **kinds) if uids(each)[2] == instance),
+                *(each for each in patient.client.iter_study(study, **kinds) if uids(each)[2] == instance),
+            ):
+                if stored_form:
+                    assert got == dataset, name
+                    assert got.file_meta == dataset.file_meta, name
+                else:
+                    assert_same(dataset, got)
         (metadata,) = (
             each for each in patient.client.retrieve_study_metadata(study) if each["00080018"]["Value"] == [instance]
         )
@@ -144,7 +150,8 @@ def test_dicomtrolley_downloads_studies_series_and_instances_as_they_were_stored
     for dataset in stored.datasets.values():
         study, series, instance = uids(dataset)
         reference = InstanceReference(study_uid=study, series_uid=series, instance_uid=instance)
-        assert list(trolley(stored, WadoRS).fetch_all_datasets([reference])) == [dataset]
+        (got,) = trolley(stored, WadoRS).fetch_all_datasets([reference])
+        assert_same(dataset, got)
         (metadata,) = trolley(stored, WadoRSMetaData).fetch_all_datasets([reference])
         assert uids(metadata) == (study, series, instance)
 

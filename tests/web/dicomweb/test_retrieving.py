@@ -10,38 +10,159 @@ import pydicom
 import pytest
 from PIL import Image
 
-from tests.web.dicomweb.patient import FILES, numbered
-from tests.web.dicomweb.retrieved import parts_of, path, uids
+from tests.web.dicomweb.patient import FILES, content_of, numbered, video
+from tests.web.dicomweb.retrieved import EXPLICIT, assert_same, parts_of, path, uids
 
 # Some of the files have UIDs that pydicom warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
+
+LOSSY = "JPEG2000.dcm"
+MULTIPART = 'multipart/related; type="application/dicom"'
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
     "accept",
     [
-        None,
-        "*/*",
-        'multipart/related; type="application/dicom"',
         "multipart/related; type=application/dicom; transfer-syntax=*",
         'multipart/related;type="application/dicom";transfer-syntax="*"',
-        "application/dicom",
+        "application/dicom; transfer-syntax=*",
     ],
 )
-def test_an_instance_comes_back_byte_for_byte(stored, name, accept):
+def test_an_instance_as_it_is_stored_comes_back_byte_for_byte(stored, name, accept):
     answer = stored.get(path(stored.datasets[name]), headers={"Accept": accept})
     assert answer.status_code == 200
-    if accept == "application/dicom":
+    if accept.startswith("application/dicom"):
         assert answer.content == stored.files[name]
         assert answer.headers["Content-Type"] == "application/dicom"
     else:
         assert [content for _, content in parts_of(answer)] == [stored.files[name]]
 
 
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "accept",
+    [None, "*/*", 'multipart/related; type="application/dicom"', "application/dicom", "application/zip"],
+)
+def test_where_no_transfer_syntax_is_named_it_is_explicit_vr_little_endian_unless_it_is_lossy(stored, name, accept):
+    dataset = stored.datasets[name]
+    answer = stored.get(path(dataset), headers={"Accept": accept})
+    assert answer.status_code == 200
+    if answer.headers["Content-Type"] == "application/zip":
+        archive = zipfile.ZipFile(io.BytesIO(answer.content))
+        (content,) = (archive.read(entry) for entry in archive.namelist())
+    elif answer.headers["Content-Type"] == "application/dicom":
+        content = answer.content
+    else:
+        ((headers, content),) = parts_of(answer)
+        syntax = dataset.file_meta.TransferSyntaxUID if name == LOSSY else EXPLICIT
+        assert headers["Content-Type"] == f"application/dicom; transfer-syntax={syntax}"
+    if name == LOSSY or dataset.file_meta.TransferSyntaxUID == EXPLICIT:
+        assert content == stored.files[name]
+    else:
+        assert_same(dataset, pydicom.dcmread(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_instance_is_given_in_explicit_vr_little_endian_where_that_is_named(stored, name):
+    dataset = stored.datasets[name]
+    for accept in (f"application/dicom; transfer-syntax={EXPLICIT}", f'{MULTIPART}; transfer-syntax="{EXPLICIT}"'):
+        answer = stored.get(path(dataset), headers={"Accept": accept})
+        assert answer.status_code == 200
+        content = answer.content if accept.startswith("application") else parts_of(answer)[0][1]
+        assert_same(dataset, pydicom.dcmread(io.BytesIO(content)))
+
+
+def test_nobody_gets_implicit_vr_or_big_endian_by_its_name(stored):
+    for name in ("MR_small_bigendian.dcm", "rtplan.dcm"):
+        dataset = stored.datasets[name]
+        accept = f"application/dicom; transfer-syntax={dataset.file_meta.TransferSyntaxUID}"
+        refused = stored.get(path(dataset), headers={"Accept": accept})
+        assert refused.status_code == 406
+        assert EXPLICIT in refused.json()["detail"]
+
+
+def test_each_form_has_its_own_entity_tag_and_ranges(stored):
+    dataset = stored.datasets["SC_rgb_rle_2frame.dcm"]
+    forms = {}
+    for syntax in ("*", EXPLICIT):
+        accept = {"Accept": f"application/dicom; transfer-syntax={syntax}"}
+        whole = stored.get(path(dataset), headers=accept)
+        forms[whole.headers["ETag"]] = whole.content
+        assert whole.headers["Accept-Ranges"] == "bytes"
+        for start, stop in ((0, 132), (1000, len(whole.content) - 7), (len(whole.content) - 5, len(whole.content))):
+            part = stored.get(path(dataset), headers={**accept, "Range": f"bytes={start}-{stop - 1}"})
+            assert part.status_code == 206
+            assert part.content == whole.content[start:stop]
+            assert part.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(whole.content)}"
+            assert part.headers["ETag"] == whole.headers["ETag"]
+        same = stored.get(path(dataset), headers={**accept, "If-None-Match": whole.headers["ETag"]})
+        assert (same.status_code, same.content) == (304, b"")
+        beyond = stored.get(path(dataset), headers={**accept, "Range": "bytes=9999999-"})
+        assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{len(whole.content)}")
+        head = stored.session.head(f"{stored.root}{path(dataset)}", headers=accept, timeout=30)
+        assert head.headers["Content-Length"] == str(len(whole.content))
+    assert len(forms) == 2
+    assert stored.files["SC_rgb_rle_2frame.dcm"] in forms.values()
+    other = next(tag for tag, content in forms.items() if content == stored.files["SC_rgb_rle_2frame.dcm"])
+    accept = f"application/dicom; transfer-syntax={EXPLICIT}"
+    assert stored.get(path(dataset), headers={"Accept": accept, "If-None-Match": other}).status_code == 200
+
+
+def test_the_native_route_gives_the_uploaded_bytes_whatever_their_transfer_syntax(patient):
+    for name in FILES:
+        content = content_of(name)
+        there = f"/patient/{patient.name}/dicom/{patient.upload(content)}"
+        for accept in ("application/dicom", "*/*", f"application/dicom; transfer-syntax={EXPLICIT}"):
+            status, _, body = patient.service.request("GET", there, patient=patient.name, accept=accept)
+            assert (status, body) == (200, content)
+
+
+def test_what_cannot_be_decoded_comes_as_it_is_stored_or_is_refused_and_no_answer_is_cut(patient, ct):
+    broken = pydicom.dcmread(io.BytesIO(content_of("SC_rgb_rle_2frame.dcm")))
+    frames = list(pydicom.encaps.generate_frames(broken.PixelData, number_of_frames=2))
+    broken.PixelData = pydicom.encaps.encapsulate([frames[0], frames[1][:70]])
+    target = io.BytesIO()
+    broken.save_as(target)
+    good, bad = numbered(content_of("SC_rgb_rle.dcm"), 1, 1), numbered(target.getvalue(), 1, 2)
+    for content in (good, bad, numbered(ct, 1, 3)):
+        patient.upload(content)
+    study = "/studies/1.2.826.0.1.3680043.9.1.0"
+    alone = f"{study}/series/1.2.826.0.1.3680043.9.2.1/instances/1.2.826.0.1.3680043.9.3.1.2"
+    for accept in (None, f'{MULTIPART}; transfer-syntax="{EXPLICIT}"'):
+        parts = parts_of(patient.get(study, headers={"Accept": accept}))
+        rle = "1.2.840.10008.1.2.5"
+        assert [headers["Content-Type"].partition("=")[2] for headers, _ in parts] == [EXPLICIT, rle, EXPLICIT]
+        assert parts[1][1] == bad
+        assert parts[0][1] != good
+    assert patient.get(alone, headers={"Accept": "application/dicom"}).content == bad
+    refused = patient.get(alone, headers={"Accept": f"application/dicom; transfer-syntax={EXPLICIT}"})
+    assert refused.status_code == 406
+    assert "Frame 2" in refused.json()["detail"]
+
+
+def test_what_has_no_such_form_is_left_out_and_the_rest_is_206(patient, ct):
+    still = patient.upload(numbered(ct, 1, 1))
+    assert still
+    patient.upload(numbered(video(), 1, 2))
+    series = "/studies/1.2.826.0.1.3680043.9.1.0/series/1.2.826.0.1.3680043.9.2.1"
+    answer = patient.get(series, headers={"Accept": f'{MULTIPART}; transfer-syntax="{EXPLICIT}"'})
+    assert answer.status_code == 206
+    assert [content for _, content in parts_of(answer)] == [numbered(ct, 1, 1)]
+    whole = patient.get(series)
+    assert whole.status_code == 200
+    assert [content for _, content in parts_of(whole)] == [numbered(ct, 1, 1), numbered(video(), 1, 2)]
+    clip = patient.get(
+        f"{series}/instances/1.2.826.0.1.3680043.9.3.1.2",
+        headers={"Accept": f"application/dicom; transfer-syntax={EXPLICIT}"},
+    )
+    assert clip.status_code == 406
+
+
 def test_dicomweb_client_reads_each_instance_as_pydicom_reads_the_file(stored):
     for name in FILES:
-        got = stored.client.retrieve_instance(*uids(stored.datasets[name]))
+        assert_same(stored.datasets[name], stored.client.retrieve_instance(*uids(stored.datasets[name])))
+        got = stored.client.retrieve_instance(*uids(stored.datasets[name]), media_types=(("application/dicom", "*"),))
         assert got == stored.datasets[name], name
 
 

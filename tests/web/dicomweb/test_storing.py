@@ -1,5 +1,7 @@
 """STOW-RS: every file of a request is stored or refused for itself."""
 
+import json
+
 import pydicom
 import pytest
 
@@ -33,7 +35,8 @@ def test_dicomweb_client_stores_instances_that_are_the_same_afterwards(patient):
     for dataset, item in zip(datasets, answer.ReferencedSOPSequence, strict=True):
         assert item.ReferencedSOPInstanceUID == dataset.SOPInstanceUID
         assert item.ReferencedSOPClassUID == dataset.SOPClassUID
-        got = patient.session.get(item.RetrieveURL, headers={"Accept": "application/dicom"}, timeout=30)
+        stored = {"Accept": "application/dicom; transfer-syntax=*"}
+        got = patient.session.get(item.RetrieveURL, headers=stored, timeout=30)
         assert pydicom.dcmread(pydicom.filebase.DicomBytesIO(got.content)) == dataset
 
 
@@ -112,6 +115,68 @@ def test_what_is_no_such_request_is_refused(patient, ct, headers, status):
 def test_a_body_that_is_cut_or_empty_is_a_bad_request(patient, ct):
     assert post(patient, body_of(numbered(ct, 1, 1))[:-2000]).status_code == 400
     assert post(patient, b"--b0undary--\r\n").status_code == 400
+
+
+def names_of(patient):
+    status, _, listed = patient.service.request("GET", f"/patient/{patient.name}/dicom", patient=patient.name)
+    assert status == 200
+    return [each["file_name"] for each in json.loads(listed)["instances"]]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda body: body[:-2000],
+        lambda body: body.removesuffix(b"--\r\n"),
+        lambda body: body.removesuffix(b"\r\n--b0undary--\r\n"),
+        lambda body: body.removesuffix(b"--\r\n") + b"\r\nnot a header",
+        lambda body: body.removesuffix(b"--\r\n") + b"\r\nno header\r\n\r\n",
+        lambda body: body.removesuffix(b"--\r\n") + b" and more text on this line\r\n",
+    ],
+    ids=["within a file", "last dashes", "last boundary", "within headers", "bad headers", "text behind a boundary"],
+)
+def test_a_body_that_is_cut_after_something_was_stored_is_202_and_says_so(patient, ct, end):
+    body = end(body_of(numbered(ct, 1, 1), numbered(ct, 1, 2)))
+    answer = post(patient, body)
+    assert answer.status_code == 202
+    assert answer.headers["Content-Type"] == "application/dicom+json"
+    dataset = answer.json()
+    stored = [item["00081155"]["Value"][0] for item in dataset["00081199"]["Value"]]
+    assert reasons(dataset, "0008119A") == [0xC000]
+    found = patient.client.search_for_instances()
+    assert sorted(each["00080018"]["Value"][0] for each in found) == sorted(stored)
+    assert stored[0] == "1.2.826.0.1.3680043.9.3.1.1"
+
+
+def test_what_is_cut_before_anything_was_stored_is_400_and_nothing_is_kept(patient, ct):
+    for body in (body_of(numbered(ct, 1, 1))[:-2000], body_of(b"no DICOM", numbered(ct, 1, 1))[:-3000]):
+        assert post(patient, body).status_code == 400
+        assert names_of(patient) == []
+
+
+def test_a_file_that_comes_without_a_name_is_named_by_modality_series_and_instance(patient, ct):
+    plan = numbered(content_of("rtplan.dcm"), 1, 3)
+    odd = numbered(ct, 1, 4, Modality="C T/..")
+    assert post(patient, body_of(numbered(ct, 1, 1), numbered(ct, 1, 12), plan, odd)).status_code == 200
+    nameless = pydicom.dcmread(pydicom.filebase.DicomBytesIO(numbered(ct, 1, 5)))
+    del nameless.InstanceNumber
+    target = pydicom.filebase.DicomBytesIO()
+    nameless.save_as(target)
+    assert post(patient, target.getvalue(), **{"Content-Type": "application/dicom"}).status_code == 200
+    assert sorted(names_of(patient)) == sorted(
+        ["CT-1-1.dcm", "CT-1-12.dcm", "RTPLAN-1-3.dcm"]
+        + [f"1.2.826.0.1.3680043.9.3.1.{number}.dcm" for number in (4, 5)]
+    )
+
+
+@pytest.mark.parametrize("length", [70, 73, 200])
+def test_boundaries_of_up_to_200_characters_are_taken(patient, ct, length):
+    boundary = "a-boundary-of-" + "x" * (length - 14)
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    answer = post(patient, body_of(numbered(ct, 1, 1), boundary=boundary), **{"Content-Type": kind})
+    assert answer.status_code == 200
+    refused = kind + "x" * (201 - length)
+    assert post(patient, body_of(numbered(ct, 1, 1)), **{"Content-Type": refused}).status_code == 400
 
 
 def test_media_types_may_be_quoted_or_not_and_have_parameters_and_capitals(patient, ct):
