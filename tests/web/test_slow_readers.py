@@ -102,7 +102,7 @@ async def test_what_nobody_takes_waits_in_a_file_and_is_gone_with_its_reader(lar
                 break
         assert waiting_files(large) == 0
         after, _ = tracemalloc.get_traced_memory()
-        assert after - before < 4 << 20
+        assert after - before < FRAME_BYTES // 2
     finally:
         tracemalloc.stop()
         gc.enable()
