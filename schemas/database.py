@@ -254,11 +254,19 @@ AUDIT = {
     "additionalProperties": False,
 }
 
+USAGE = {
+    "bsonType": "object",
+    "required": ["_id", "bytes", "changed_at"],
+    "properties": {"_id": PATIENT, "bytes": INTEGER, "changed_at": DATE, "counted_at": DATE},
+    "additionalProperties": False,
+}
+
 VALIDATORS: Mapping[str, Mapping[str, Any]] = {
     "instances": {"$jsonSchema": INSTANCE},
     "tag_index": {"$jsonSchema": TAG_INDEX},
     "series": {"$jsonSchema": SERIES},
     "meta": {"$jsonSchema": META},
     "audit": {"$jsonSchema": AUDIT},
+    "usage": {"$jsonSchema": USAGE},
 }
 """The validator of each collection by the collection's name."""

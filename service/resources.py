@@ -56,6 +56,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             now,
             queue=settings.max_storage_queue,
             max_rendered_bytes=settings.max_rendered_bytes,
+            max_patient_bytes=settings.max_patient_bytes,
         )
         stack.callback(store.close)
         await store.prepare()

@@ -257,6 +257,11 @@ class Settings:
     max_rendered_bytes: int = _setting(
         2 * GIB, "bytes of cached pictures; the oldest are removed beyond it, 0 caches none", parse=_whole
     )
+    max_patient_bytes: int = _setting(
+        256 * GIB,
+        "bytes of files that are kept for one patient; more are refused with 507, 0 sets no bound",
+        parse=_whole,
+    )
     pool_memory_bytes: int = _setting(
         2 * GIB, "address space that one worker process may take, in bytes", parse=_positive
     )

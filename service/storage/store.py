@@ -23,6 +23,7 @@ from service.storage.studies import Studies
 from service.storage.sweep import Leftovers
 from service.storage.threads import Threads
 from service.storage.uploads import Uploads
+from service.storage.usage import Usage
 
 PREPARING_SECONDS = 600.0
 
@@ -43,6 +44,8 @@ class Store:
         How many calls may wait for a thread.
     max_rendered_bytes : int, optional
         What the cached pictures may take.
+    max_patient_bytes : int, optional
+        What the originals of one patient may take; 0: there is no bound.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Store:
         *,
         queue: int = 256,
         max_rendered_bytes: int = 2 << 30,
+        max_patient_bytes: int = 0,
     ) -> None:
         self._database = database
         self._collections = collections = open_collections(database.delegate)
@@ -62,9 +66,10 @@ class Store:
         self.instances = Instances(database, collections, threads)
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
-        self.originals = Originals(database, collections.originals, threads)
+        self.usage = Usage(collections, threads, max_patient_bytes)
+        self.originals = Originals(database, collections, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
-        self.uploads = Uploads(collections, threads, self.originals)
+        self.uploads = Uploads(collections, threads, self.originals, self.usage)
         self.deletion = Deletion(collections, threads)
         self.leases = Leases(collections, threads)
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)

@@ -48,6 +48,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotRenderable: Problem(422, "not-renderable"),
     errors.ExtractionFailed: Problem(422, "extraction-failed"),
     errors.TooLarge: Problem(413, "too-large"),
+    errors.StorageFull: Problem(507, "storage-full"),
     errors.TooManyRequests: Problem(429, "too-many-requests"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type"),
     errors.NotAcceptable: Problem(406, "not-acceptable"),

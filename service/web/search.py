@@ -43,8 +43,11 @@ async def list_documents(request: web.Request) -> web.Response:
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     if not conditions and not fields and asked["orderby"] is None:
         store = request.app[CONTEXT].store
-        instances, more = await store.instances.list_newest(request[CALLER].patient_id, limit, offset)
-        body = orjson.dumps({"instances": [summarize(each) for each in instances]}, option=orjson.OPT_UTC_Z)
+        patient_id = request[CALLER].patient_id
+        newest = store.instances.list_newest(patient_id, limit, offset)
+        (instances, more), storage = await asyncio.gather(newest, _storage(request))
+        answer = {"instances": [summarize(each) for each in instances], "storage": storage}
+        body = orjson.dumps(answer, option=orjson.OPT_UTC_Z)
         return _page_response(request, body, limit, offset + limit if more else None)
     options = Options(
         asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
@@ -61,7 +64,8 @@ async def list_documents(request: web.Request) -> web.Response:
 
 
 async def _search(request: web.Request, conditions: tuple[Condition, ...], page: search.PageRequest) -> web.Response:
-    hits = await search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
+    searching = search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
+    hits, storage = await asyncio.gather(searching, _storage(request))
 
     def encode() -> bytes:
         shown = []
@@ -70,7 +74,7 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
             if page.fields:
                 summary["fields"] = search.show_fields(instance.get("dataset") or {}, page.fields)
             shown.append(summary)
-        answer = {"instances": shown, "incomplete": hits.left_out or hits.unchecked}
+        answer = {"instances": shown, "storage": storage, "incomplete": hits.left_out or hits.unchecked}
         return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
 
     response = _page_response(request, await asyncio.to_thread(encode), page.limit, hits.next_offset)
@@ -90,6 +94,13 @@ async def list_tags(request: web.Request) -> web.Response:
     rows, more = catalogue.rows(limit, offset)
     body = await asyncio.to_thread(orjson.dumps, {"tags": rows, "incomplete": not catalogue.complete})
     return _page_response(request, body, limit, offset + limit if more else None)
+
+
+async def _storage(request: web.Request) -> dict[str, int | None]:
+    """Return how much the patient's files take and may take."""
+    context = request.app[CONTEXT]
+    used = await context.store.usage.read(request[CALLER].patient_id)
+    return {"used_bytes": max(used, 0), "allowed_bytes": context.settings.max_patient_bytes or None}
 
 
 def _page_response(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, TooLarge, Unavailable
+from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, StorageFull, TooLarge, Unavailable
 from service.usecases import ingest
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import UIDS, instance_url
@@ -55,6 +55,8 @@ class StowOutcome:
         Of what was stored.
     dicom_ids : list of str
         The ids of what was stored, also of what the response has to call a failure.
+    full : StorageFull or None
+        Why files had no room.
     """
 
     stored: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +64,7 @@ class StowOutcome:
     others: list[dict[str, Any]] = field(default_factory=list)
     studies: set[str] = field(default_factory=set)
     dicom_ids: list[str] = field(default_factory=list)
+    full: StorageFull | None = None
 
     @property
     def status(self) -> int:
@@ -70,6 +73,17 @@ class StowOutcome:
             return 409
         warned = any(WARNING_REASON in item for item in self.stored)
         return 202 if self.failed or self.others or warned else 200
+
+    def check_room(self) -> None:
+        """Do nothing if the response's dataset says it best, as it does where anything was stored.
+
+        Raises
+        ------
+        StorageFull
+            Nothing was stored, and the patient has no room.
+        """
+        if self.full is not None and not self.stored:
+            raise self.full
 
     def fail(self, reason: int, identifiers: Mapping[str, str | None] | None = None) -> None:
         """Note that a file was not stored."""
@@ -120,8 +134,10 @@ async def store_part(
     Unavailable
         Nothing can be stored now, and nothing of this request was.
     """
+    said: dict[str, str | None] = {}
 
     def check(identifiers: Mapping[str, str | None]) -> None:
+        said.update((name, identifiers.get(name)) for name in ("sop_class_uid", "sop_instance_uid"))
         if not all(identifiers.get(name) for name in UIDS):
             raise Refused(CANNOT_UNDERSTAND, identifiers)
         if study is not None and identifiers["study_instance_uid"] != study:
@@ -142,6 +158,9 @@ async def store_part(
         outcome.fail(CANNOT_UNDERSTAND)
     except TooLarge:
         outcome.fail(OUT_OF_RESOURCES)
+    except StorageFull as error:
+        outcome.full = error
+        outcome.fail(OUT_OF_RESOURCES, said)
     except Unavailable:
         if not outcome.stored:
             raise

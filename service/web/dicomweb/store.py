@@ -45,6 +45,7 @@ async def store(request: web.Request) -> web.StreamResponse:
             await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
         if not (outcome.stored or outcome.failed or outcome.others):
             raise Invalid("The body has no parts. There is nothing to store.")
+    outcome.check_room()
     response = web.Response(status=outcome.status, body=orjson.dumps(outcome.response(root)))
     # Exactly this: some clients do not take a charset after it.
     response.headers[hdrs.CONTENT_TYPE] = DICOM_JSON

@@ -32,6 +32,7 @@ REFUSALS: Mapping[int, str] = {
     429: "This patient has too many requests in progress; `Retry-After` says when to try again.",
     431: "The request target or a header exceeds 8,190 bytes, or the headers together exceed 32 KiB.",
     503: "The service is temporarily unavailable; `Retry-After` says when to try again.",
+    507: "The patient's files take as many bytes as they may; `detail` says how many they take, and may take.",
 }
 """What each error means, where an operation does not say otherwise."""
 
