@@ -232,7 +232,9 @@ class Settings:
         10.0, "seconds that a request waits for others of its patient, then 429", parse=_seconds
     )
     min_free_bytes: int = _setting(
-        256 * MIB, "bytes left on the spool directory's disk under which uploads are refused with 503", parse=_whole
+        256 * MIB,
+        "bytes left on the disks of spool files and of the local database under which uploads are refused with 503",
+        parse=_whole,
     )
     max_inflated_bytes: int = _setting(256 * MIB, "the most bytes that a deflated file may inflate to", parse=_positive)
     max_frame_pixels: int = _setting(

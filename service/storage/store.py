@@ -86,7 +86,7 @@ class Store:
         UnknownLayout
             If the database was written by a version with another layout.
         """
-        await self.ping()  # a database that is away is told of soon, however long the indexes may take
+        await self.check()  # a database that is away is told of soon, however long the indexes may take
         prepare = partial(layout.prepare, self._database.delegate, self._collections, self._clock())
         prepared = await self._threads.run(prepare, PREPARING_SECONDS)
         await self.namespaces.read()
@@ -100,10 +100,10 @@ class Store:
             self._missing_indexes = tuple(f"{index.collection}.{index.name}" for index in missing)
         return self._missing_indexes
 
-    async def ping(self) -> None:
-        """Ask the database for a sign of life."""
+    async def check(self) -> None:
+        """Read one small document. A database whose disk is full may answer a ping and read nothing."""
         with answering():
-            await self._database.command("ping")
+            await self._database["meta"].find_one({"_id": "store"}, {"layout": 1})
 
     def close(self) -> None:
         """Let go of the threads. The client belongs to who made it."""
