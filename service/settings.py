@@ -259,6 +259,11 @@ class Settings:
     max_rendered_bytes: int = _setting(
         2 * GIB, "bytes of cached pictures; the oldest are removed beyond it, 0 caches none", parse=_whole
     )
+    max_outgoing_bytes: int = _setting(
+        512 * MIB,
+        "bytes of frames that may wait to be sent, half of them of one patient; more wait, then 429 or 503",
+        parse=_positive,
+    )
     max_patient_bytes: int = _setting(
         256 * GIB,
         "bytes of files that are kept for one patient; more are refused with 507, 0 sets no bound",

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
 from service.errors import Invalid, TooLarge
-from service.usecases.dicomweb.frames import Frame, iter_frames
+from service.usecases.dicomweb.frames import Frame, hold_frames, iter_frames
 from service.usecases.dicomweb.scope import Member, Scope, find_one
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, OCTETS, accept_of, image_types
@@ -17,6 +17,7 @@ from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
 from service.web.negotiation import Offer, choose
 from service.web.path import path_segment
+from service.web.streams import stream
 
 MAX_FRAMES = 10_000
 """Frames that one request may name."""
@@ -38,16 +39,17 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     request[DICOM_IDS] = (member.dicom_id,)
     stored = member.transfer_syntax_uid or EXPLICIT_LITTLE_ENDIAN
     chosen, decoded = choose_frames(accept_of(request), stored, single=len(numbers) == 1)
-    frames = iter_frames(
-        context, scope.patient_id, member.dicom_id, [number - 1 for number in numbers], decoded=decoded
-    )
-    if chosen.multipart:
-        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-    data, syntax = await anext(frames)
-    await frames.aclose()  # type: ignore[attr-defined]
-    response = web.Response(body=data, headers=HEADERS)
-    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={syntax}"
-    return response
+    async with hold_frames(context, scope.patient_id, member, len(numbers), decoded=decoded):
+        frames = iter_frames(
+            context, scope.patient_id, member.dicom_id, [number - 1 for number in numbers], decoded=decoded
+        )
+        if chosen.multipart:
+            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+        data, syntax = await anext(frames)
+        await frames.aclose()  # type: ignore[attr-defined]
+        response = web.StreamResponse(headers=HEADERS)
+        response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={syntax}"
+        return await stream(request, response, len(data), _once(data))
 
 
 async def send_pixel_data(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse:
@@ -69,12 +71,13 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     count = values[0] if isinstance(values[0], int) and values[0] > 0 else 1
     if count > MAX_FRAMES:
         raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
-    frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
-    if chosen.multipart:
-        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-    response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
-    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
-    return await send_pieces(request, response, (data async for data, _ in frames))
+    async with hold_frames(context, scope.patient_id, member, count, decoded=decoded):
+        frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
+        if chosen.multipart:
+            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+        response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
+        response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
+        return await send_pieces(request, response, (data async for data, _ in frames))
 
 
 def frame_list(request: web.Request) -> list[int]:
