@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from service.dicom.extract import read_tree
@@ -30,8 +30,10 @@ Frame = tuple[bytes, str]
 
 async def iter_frames(
     context: Context, patient_id: str, dicom_id: str, numbers: Sequence[int], *, decoded: bool
-) -> AsyncIterator[Frame]:
+) -> AsyncGenerator[Frame, None]:
     """Return frames one after another, a few megabytes at a time.
+
+    Close the iterator where it is not used to its end: it keeps a file until then.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
@@ -39,14 +40,14 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     request[DICOM_IDS] = (member.dicom_id,)
     stored = member.transfer_syntax_uid or EXPLICIT_LITTLE_ENDIAN
     chosen, decoded = choose_frames(accept_of(request), stored, single=len(numbers) == 1)
-    async with hold_frames(context, scope.patient_id, member, len(numbers), decoded=decoded):
-        frames = iter_frames(
-            context, scope.patient_id, member.dicom_id, [number - 1 for number in numbers], decoded=decoded
-        )
+    indexes = [number - 1 for number in numbers]
+    async with (
+        hold_frames(context, scope.patient_id, member, len(numbers), decoded=decoded),
+        aclosing(iter_frames(context, scope.patient_id, member.dicom_id, indexes, decoded=decoded)) as frames,
+    ):
         if chosen.multipart:
             return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
         data, syntax = await anext(frames)
-        await frames.aclose()  # type: ignore[attr-defined]
         response = web.StreamResponse(headers=HEADERS)
         response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={syntax}"
         return await stream(request, response, len(data), _once(data))
@@ -71,8 +72,10 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     count = values[0] if isinstance(values[0], int) and values[0] > 0 else 1
     if count > MAX_FRAMES:
         raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
-    async with hold_frames(context, scope.patient_id, member, count, decoded=decoded):
-        frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
+    async with (
+        hold_frames(context, scope.patient_id, member, count, decoded=decoded),
+        aclosing(iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)) as frames,
+    ):
         if chosen.multipart:
             return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
         response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
