@@ -98,6 +98,12 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _public(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s?#@*]+(/[!-~]*)?", text) or re.search(r"[?#<>\"\\]", text):
+        raise ValueError("is not an address such as https://images.example/store")
+    return text.rstrip("/")
+
+
 def _jwks(text: str) -> str:
     if "://" not in text:
         return text
@@ -195,6 +201,12 @@ class Settings:
     jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
     token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_lifetime)
 
+    public_url: str | None = _setting(
+        None,
+        "address at which callers reach the service, with the path below which a proxy has it; links begin with it; "
+        "unset: the request's own host",
+        parse=_public,
+    )
     cors_origins: tuple[str, ...] = _setting(
         (), "origins whose pages may use the service, such as https://viewer.example, with commas", parse=_origins
     )

@@ -17,6 +17,7 @@ from service.errors import Invalid
 from service.usecases import search
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.instance_json import summarize
+from service.web.links import reference
 
 MAX_LIMIT = 1000
 """Instances of one page at most."""
@@ -108,7 +109,7 @@ def _page_response(request: web.Request, body: bytes, limit: int, next_offset: i
     if next_offset is not None:
         query = [(name, value) for name, value in request.query.items() if name not in {"limit", "offset"}]
         query += [("limit", str(limit)), ("offset", str(next_offset))]
-        response.headers["Link"] = f'<{request.rel_url.raw_path}?{urlencode(query)}>; rel="next"'
+        response.headers["Link"] = f'<{reference(request, request.rel_url.raw_path)}?{urlencode(query)}>; rel="next"'
     return response
 
 
