@@ -199,6 +199,11 @@ class Settings:
     )
     jwt_issuer: str | None = _setting(None, "the 'iss' that tokens must have; unset: not checked")
     jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
+    jwt_max_lifetime: int = _setting(
+        365 * 86_400,
+        "seconds ahead at which a token may expire at most; one that expires later is refused",
+        parse=_lifetime,
+    )
     token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_lifetime)
 
     public_url: str | None = _setting(
@@ -373,6 +378,8 @@ def _check(settings: Settings) -> None:
         )
     if settings.jwt_jwks is not None:
         _check_jwks(settings)
+    if settings.token_lifetime > settings.jwt_max_lifetime:
+        raise SettingsError("TOKEN_LIFETIME is over JWT_MAX_LIFETIME: no token of that life would be taken.")
     if settings.dev_mode:
         if not is_loopback(settings.host):
             raise SettingsError(dev_mode_refusal(settings.host))

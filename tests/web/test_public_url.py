@@ -31,8 +31,9 @@ async def links_of(service, patient, ct, headers=None):
     web = f"/patient/{patient}/dicomweb"
     stored = await service.ask("POST", f"{web}/studies", patient=patient, data=ct, headers={**(headers or {}), **STOW})
     found = await service.ask("GET", f"{web}/studies", patient=patient, headers=headers)
+    plain = {**(headers or {}), "Accept-Encoding": "identity"}
     metadata = await service.ask(
-        "GET", f"{web}/studies/{found.json()[0]['0020000D']['Value'][0]}/metadata", patient=patient, headers=headers
+        "GET", f"{web}/studies/{found.json()[0]['0020000D']['Value'][0]}/metadata", patient=patient, headers=plain
     )
     return {
         "Location": uploaded.headers["Location"],
