@@ -34,6 +34,8 @@ class ExtractionStatus(TypedDict):
         Why it failed.
     retry_at : datetime or None
         When it is tried again: the end of the lease of whoever works on it, or of a pause.
+    holder : str or None
+        The process that has the lease: its machine, process id and time of start.
     """
 
     state: State
@@ -42,6 +44,7 @@ class ExtractionStatus(TypedDict):
     attempts: int
     error: str | None
     retry_at: NotRequired[datetime | None]
+    holder: NotRequired[str | None]
 
 
 class Instance(TypedDict):
@@ -120,6 +123,7 @@ EXTRACTION = {
         "attempts": COUNT,
         "error": OPTIONAL_TEXT,
         "retry_at": {"bsonType": ["date", "null"]},
+        "holder": OPTIONAL_TEXT,
     },
     "additionalProperties": False,
 }
@@ -254,11 +258,19 @@ AUDIT = {
     "additionalProperties": False,
 }
 
+USAGE = {
+    "bsonType": "object",
+    "required": ["_id", "bytes", "changed_at"],
+    "properties": {"_id": PATIENT, "bytes": INTEGER, "changed_at": DATE, "counted_at": DATE},
+    "additionalProperties": False,
+}
+
 VALIDATORS: Mapping[str, Mapping[str, Any]] = {
     "instances": {"$jsonSchema": INSTANCE},
     "tag_index": {"$jsonSchema": TAG_INDEX},
     "series": {"$jsonSchema": SERIES},
     "meta": {"$jsonSchema": META},
     "audit": {"$jsonSchema": AUDIT},
+    "usage": {"$jsonSchema": USAGE},
 }
 """The validator of each collection by the collection's name."""

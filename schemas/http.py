@@ -255,10 +255,22 @@ class InstanceSchema(InstanceSummary):
     warnings = fields.List(fields.Nested(Warning_), required=True)
 
 
+class StorageUse(Answer):
+    """How much a patient's files take."""
+
+    used_bytes = fields.Integer(required=True, validate=validate.Range(min=0))
+    allowed_bytes = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What all files of a patient may take (`MAX_PATIENT_BYTES`); null without a limit."},
+    )
+
+
 class InstanceList(Answer):
     """A page of a patient's instances, newest first."""
 
     instances = fields.List(fields.Nested(InstanceSummary), required=True)
+    storage = fields.Nested(StorageUse, required=True)
     total = fields.Integer(metadata={"description": "How many there are on all pages, with `count=true`."})
 
 
@@ -274,6 +286,7 @@ class HitList(Answer):
     """A page of search results."""
 
     instances = fields.List(fields.Nested(SearchHit), required=True)
+    storage = fields.Nested(StorageUse, required=True)
     incomplete = fields.Boolean(required=True)
     total = fields.Integer(
         allow_none=True,

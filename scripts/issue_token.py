@@ -15,7 +15,7 @@ from service.errors import Invalid
 from service.settings import Settings, SettingsError
 from service.web.path import check_patient_id
 
-USED = ("DATA_DIR", "JWT_SECRET", "JWT_SECRET_FILE", "JWT_ISSUER", "JWT_AUDIENCE", "TOKEN_LIFETIME")
+USED = ("DATA_DIR", "JWT_SECRET", "JWT_SECRET_FILE", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_MAX_LIFETIME", "TOKEN_LIFETIME")
 
 
 class Refused(Exception):

@@ -57,7 +57,9 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     app[SETTINGS] = settings
     app[ADMISSIONS] = open_admissions(settings)
     keys = find_keys(settings)
-    app[AUTHENTICATOR] = Authenticator(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    app[AUTHENTICATOR] = Authenticator(
+        keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience, max_lifetime=settings.jwt_max_lifetime
+    )
     routes = all_routes(settings)
     app[ROUTES] = add_routes(app.router, routes)
     app[API_DOCUMENT] = encode(create_document(routes))

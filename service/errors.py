@@ -15,6 +15,7 @@
     │   ├── NotRenderable        no picture can be given
     │   └── ExtractionFailed     the stored file could not be extracted, for good
     ├── TooLarge                 more bytes than the service accepts
+    ├── StorageFull              more bytes than are kept for one patient
     ├── TooManyRequests          one patient has too many requests in progress
     ├── UnsupportedMediaType
     ├── NotAcceptable
@@ -130,6 +131,24 @@ class ExtractionFailed(Invalid):
 
 class TooLarge(ServiceError):
     """More bytes than the service accepts."""
+
+
+class StorageFull(ServiceError):
+    """A patient's files take as many bytes as they may.
+
+    Parameters
+    ----------
+    used, allowed : int
+        Bytes of the patient's files, and how many they may be.
+    size : int
+        Bytes of the one that has no room.
+    """
+
+    def __init__(self, used: int, allowed: int, size: int) -> None:
+        super().__init__(
+            f"This patient's files take {used} of the {allowed} bytes allowed, and this file has {size}. "
+            "Delete files to make room."
+        )
 
 
 class TooManyRequests(ServiceError):

@@ -15,6 +15,7 @@ from service.storage.local.lock import LocalDatabaseError
 from service.storage.store import Store
 from service.usecases import spool
 from service.usecases.context import Context
+from service.usecases.outgoing import OutgoingBudget
 from service.workers.pool import WorkerPool
 
 WORKER_MODULES = ("service.dicom.extract", "service.dicom.pixels.render")
@@ -56,6 +57,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             now,
             queue=settings.max_storage_queue,
             max_rendered_bytes=settings.max_rendered_bytes,
+            max_patient_bytes=settings.max_patient_bytes,
         )
         stack.callback(store.close)
         await store.prepare()
@@ -158,4 +160,5 @@ async def open_context(settings: Settings, store: Store | None = None) -> AsyncI
         # The workers first: they come up while the database does.
         workers = await stack.enter_async_context(open_workers(settings))
         opened = store if store is not None else await stack.enter_async_context(open_store(settings))
-        yield Context(opened, workers, settings, now)
+        outgoing = OutgoingBudget(settings.max_outgoing_bytes, settings.request_wait)
+        yield Context(opened, workers, settings, now, outgoing=outgoing)

@@ -100,6 +100,12 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _public(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s?#@*]+(/[!-~]*)?", text) or re.search(r"[?#<>\"\\]", text):
+        raise ValueError("is not an address such as https://images.example/store")
+    return text.rstrip("/")
+
+
 def _jwks(text: str) -> str:
     if "://" not in text:
         return text
@@ -195,8 +201,19 @@ class Settings:
     )
     jwt_issuer: str | None = _setting(None, "the 'iss' that tokens must have; unset: not checked")
     jwt_audience: str | None = _setting(None, "the 'aud' that tokens must have; unset: not checked")
+    jwt_max_lifetime: int = _setting(
+        365 * 86_400,
+        "seconds ahead at which a token may expire at most; one that expires later is refused",
+        parse=_lifetime,
+    )
     token_lifetime: int = _setting(3600, "seconds for which a token of the dev route is good", parse=_lifetime)
 
+    public_url: str | None = _setting(
+        None,
+        "address at which callers reach the service, with the path below which a proxy has it; links begin with it; "
+        "unset: the request's own host",
+        parse=_public,
+    )
     cors_origins: tuple[str, ...] = _setting(
         (), "origins whose pages may use the service, such as https://viewer.example, with commas", parse=_origins
     )
@@ -234,7 +251,9 @@ class Settings:
         10.0, "seconds that a request waits for others of its patient, then 429", parse=_seconds
     )
     min_free_bytes: int = _setting(
-        256 * MIB, "bytes left on the spool directory's disk under which uploads are refused with 503", parse=_whole
+        256 * MIB,
+        "bytes left on the disks of spool files and of the local database under which uploads are refused with 503",
+        parse=_whole,
     )
     max_inflated_bytes: int = _setting(256 * MIB, "the most bytes that a deflated file may inflate to", parse=_positive)
     max_frame_pixels: int = _setting(
@@ -258,6 +277,16 @@ class Settings:
     )
     max_rendered_bytes: int = _setting(
         2 * GIB, "bytes of cached pictures; the oldest are removed beyond it, 0 caches none", parse=_whole
+    )
+    max_outgoing_bytes: int = _setting(
+        512 * MIB,
+        "bytes of frames that may wait to be sent, half of them of one patient; more wait, then 429 or 503",
+        parse=_positive,
+    )
+    max_patient_bytes: int = _setting(
+        256 * GIB,
+        "bytes of files that are kept for one patient; more are refused with 507, 0 sets no bound",
+        parse=_whole,
     )
     pool_memory_bytes: int = _setting(
         2 * GIB, "address space that one worker process may take, in bytes", parse=_positive
@@ -380,6 +409,8 @@ def _check(settings: Settings) -> None:
         )
     if settings.jwt_jwks is not None:
         _check_jwks(settings)
+    if settings.token_lifetime > settings.jwt_max_lifetime:
+        raise SettingsError("TOKEN_LIFETIME is over JWT_MAX_LIFETIME: no token of that life would be taken.")
     if settings.dev_mode:
         if not is_loopback(settings.host):
             raise SettingsError(dev_mode_refusal(settings.host))

@@ -107,6 +107,8 @@ class Authenticator:
         What signatures are verified with: keys that stay, or those of an issuer, who changes them.
     issuer, audience : str or None
         What ``iss`` and ``aud`` must be; None: not checked.
+    max_lifetime : float
+        Seconds that a token may still be good for when it is seen first.
     clock : callable
         Gives the time in seconds since 1970.
     """
@@ -117,11 +119,13 @@ class Authenticator:
         *,
         issuer: str | None = None,
         audience: str | None = None,
+        max_lifetime: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
+        self._max_lifetime = max_lifetime
         self._clock = clock
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
@@ -238,9 +242,12 @@ class Authenticator:
             raise Unauthorized("The token names no patient.")
         if "iat" in payload and _time(payload["iat"]) > self._clock() + LEEWAY:
             raise Unauthorized("The token is not valid yet.")
+        expires_at = _time(payload.get("exp"))
+        if expires_at - self._clock() > self._max_lifetime + LEEWAY:
+            raise Unauthorized("The token expires later than a token may.")
         return Claims(
             patient_id=patient_id,
-            expires_at=_time(payload.get("exp")),
+            expires_at=expires_at,
             not_before=_time(payload["nbf"]) if "nbf" in payload else -math.inf,
             subject=_text(payload, "sub"),
             token_id=_text(payload, "jti"),
@@ -373,27 +380,36 @@ def keep_dev_secret(data_dir: Path) -> str:
     ----------
     data_dir : Path
         The data directory; made where it is missing.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read or written.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / DEV_SECRET_FILE
-    fresh = data_dir / f".{DEV_SECRET_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
-    try:
-        kept = path.read_text("ascii").strip()
-    except FileNotFoundError:
-        kept = ""
-    if len(kept) >= 32:
+    there = path.exists()
+    if there and (kept := _read_secret(path)):
+        path.chmod(0o600)
         return kept
     # Written aside, then put in place: a process that starts at the same time sees a whole secret or none.
+    fresh = data_dir / f".{DEV_SECRET_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_urlsafe(48))
     try:
-        if kept:
+        if there:
             fresh.replace(path)
         else:
             path.hardlink_to(fresh)
-    except FileExistsError:
+    except FileExistsError:  # another process was faster
         pass
     finally:
         fresh.unlink(missing_ok=True)
-    return path.read_text("ascii").strip()
+    return _read_secret(path)
+
+
+def _read_secret(path: Path) -> str:
+    """Return the secret in a file; empty where there is none that can be used, as in a file that was cut off."""
+    text = path.read_bytes().strip()
+    return text.decode("ascii") if text.isascii() and len(text) >= 32 else ""

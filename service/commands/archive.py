@@ -99,6 +99,13 @@ def read_entry(line: bytes) -> ArchiveEntry:
     return ArchiveEntry(dicom_id, patient_id, name, received_at, sha256, size)
 
 
+def make_private(directory: Path) -> None:
+    """Make a directory, and those above it that are not there, for their owner alone."""
+    if not directory.is_dir():
+        make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+
+
 class DirectorySink:
     """An archive as a directory, which an export goes on with where one was stopped."""
 
@@ -108,7 +115,7 @@ class DirectorySink:
     def write_part(self, name: str, content: bytes) -> None:
         """Write a part of the manifest, whole or not at all."""
         path = self._directory / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(content)
@@ -136,7 +143,7 @@ class DirectorySink:
             If the bytes are not the ones of the entry; nothing is left then.
         """
         path = self._directory / entry.path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         digest = hashlib.sha256()
         try:

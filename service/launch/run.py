@@ -20,6 +20,7 @@ from service.launch.supervisor import GaveUp
 from service.settings import Settings, SettingsError
 from service.storage.local.database import find_running
 from service.telemetry import logs
+from service.web.connections import FullHouse
 from service.web.server import DiscreetRunner
 
 log = logging.getLogger("service")
@@ -39,6 +40,7 @@ async def run(settings: Settings, listener: socket.socket, ready: Callable[[], N
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(FullHouse())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runner = DiscreetRunner(create_app(settings), shutdown_timeout=settings.shutdown_grace)

@@ -46,6 +46,7 @@ class Collections:
     series: Collection[Document]
     meta: Collection[Document]
     audit: Collection[Document]
+    usage: Collection[Document]
     originals: Bucket
     rendered: Bucket
 
@@ -58,6 +59,7 @@ def open_collections(database: Database[Document]) -> Collections:
         series=database["series"],
         meta=database["meta"],
         audit=database["audit"],
+        usage=database["usage"],
         originals=open_bucket(database, "originals"),
         rendered=open_bucket(database, "rendered"),
     )

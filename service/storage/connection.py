@@ -34,9 +34,10 @@ DURABLE = WriteConcern(w="majority", j=True)
 CODEC = CodecOptions[dict[str, Any]](tz_aware=True)
 
 # Codes of a server that is there and cannot answer now: host unreachable or not found, time-outs, shutting down,
-# stepping down, not primary, too few members for the write concern, no disk left.
+# stepping down, not primary, too few members for the write concern, no disk left; and an error of its own: so the local
+# database says that its files cannot be written or read any more.
 _PASSING_CODES = frozenset(
-    {6, 7, 24, 50, 64, 89, 91, 100, 189, 202, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031}
+    {1, 6, 7, 24, 50, 64, 89, 91, 100, 189, 202, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031}
 )
 
 

@@ -11,10 +11,10 @@ from functools import partial
 
 from schemas.database import Instance
 from service.storage.collections import SMALL_FIELDS, Collections, same_upload, visible
-from service.storage.gridfs_documents import remove_some
 from service.storage.renditions import remove_matching
 from service.storage.series import retire_from_series
 from service.storage.threads import Threads
+from service.storage.usage import remove_original
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def next_step(collections: Collections, instance: Instance) -> bool:
     collections.tag_index.delete_one(same_upload(instance))
     retire_from_series(collections, instance)
     remove_matching(collections, {"metadata.dicom_id": instance["_id"], "metadata.patient_id": instance["patient_id"]})
-    if remove_some(collections.originals, instance["original_id"]):
+    if remove_original(collections, instance["original_id"]):
         return True
     collections.instances.delete_one({**same_upload(instance), "extraction.state": "deleting"})
     return False

@@ -76,6 +76,11 @@ def remove_some(bucket: Bucket, file_id: ObjectId) -> bool:
     that are left are always those from 0 on.
     """
     bucket.files.delete_one({"_id": file_id})
+    return remove_chunks(bucket, file_id)
+
+
+def remove_chunks(bucket: Bucket, file_id: ObjectId) -> bool:
+    """Take away the last chunks of a file whose document is gone; called again while it says that there are more."""
     last = bucket.chunks.find_one({"files_id": file_id}, {"n": 1}, sort=[("n", -1)])
     if last is None:
         return False

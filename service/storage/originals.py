@@ -12,7 +12,7 @@ from bson import ObjectId
 
 from schemas.database import Instance
 from service.errors import NoSuchInstance, ServiceError, Unavailable
-from service.storage.collections import Document
+from service.storage.collections import Collections, Document
 from service.storage.connection import Database, answering
 from service.storage.gridfs_documents import (
     CHUNK_BYTES,
@@ -21,9 +21,9 @@ from service.storage.gridfs_documents import (
     insert_chunk,
     insert_chunks,
     insert_file,
-    remove_some,
 )
 from service.storage.threads import Threads
+from service.storage.usage import remove_original
 
 IDENTIFIERS = (
     "study_instance_uid",
@@ -97,14 +97,16 @@ class Originals:
 
     Parameters
     ----------
-    bucket : Bucket
+    database : motor database
+        From which they are read.
+    collections : Collections
         Into which they are written.
     threads : Threads
         Where commands run that write.
     """
 
     database: Database
-    bucket: Bucket
+    collections: Collections
     threads: Threads
 
     async def open(self, patient_id: str, original_id: ObjectId) -> StoredOriginal | None:
@@ -128,9 +130,9 @@ class Originals:
             All of it, in one hop; or parts of any size, of which one chunk at a time is held in memory.
         """
         if isinstance(content, Buffer):
-            await self.threads.run(partial(put_original, self.bucket, instance, content))
+            await self.threads.run(partial(put_original, self.collections.originals, instance, content))
             return
-        original_id = instance["original_id"]
+        bucket, original_id = self.collections.originals, instance["original_id"]
         held = bytearray()
         number = 0
         length = 0
@@ -140,12 +142,12 @@ class Originals:
                 length += len(part)
                 while len(held) >= CHUNK_BYTES:
                     chunk = bytes(held[:CHUNK_BYTES])
-                    await self.threads.run(partial(insert_chunk, self.bucket, original_id, number, chunk))
+                    await self.threads.run(partial(insert_chunk, bucket, original_id, number, chunk))
                     del held[:CHUNK_BYTES]
                     number += 1
             if held:
-                await self.threads.run(partial(insert_chunk, self.bucket, original_id, number, bytes(held)))
-            await self.threads.run(partial(_put_file, self.bucket, instance, length))
+                await self.threads.run(partial(insert_chunk, bucket, original_id, number, bytes(held)))
+            await self.threads.run(partial(_put_file, bucket, instance, length))
         except Unavailable:
             raise  # at once: another wait would make the refusal late, and the sweep finds what was written
         except BaseException:
@@ -155,7 +157,8 @@ class Originals:
 
     async def remove(self, original_id: ObjectId) -> None:
         """Remove an original that no instance names. Never after a commit that raised: it may have landed."""
-        await remove_whole(self.threads, self.bucket, original_id)
+        while await self.threads.run(partial(remove_original, self.collections, original_id)):
+            pass
 
 
 def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
@@ -176,9 +179,3 @@ def original_metadata(instance: Instance) -> Document:
     """
     kept = {"patient_id": instance["patient_id"], "dicom_id": instance["_id"], "sha256": instance["sha256"]}
     return kept | {name: uid for name in IDENTIFIERS if (uid := instance.get(name))}
-
-
-async def remove_whole(threads: Threads, bucket: Bucket, file_id: ObjectId) -> None:
-    """Remove a file and its chunks, in as many steps as its size needs."""
-    while await threads.run(partial(remove_some, bucket, file_id)):
-        pass

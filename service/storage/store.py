@@ -23,6 +23,7 @@ from service.storage.studies import Studies
 from service.storage.sweep import Leftovers
 from service.storage.threads import Threads
 from service.storage.uploads import Uploads
+from service.storage.usage import Usage
 
 PREPARING_SECONDS = 600.0
 
@@ -46,6 +47,8 @@ class Store:
         How many calls may wait for a thread.
     max_rendered_bytes : int, optional
         What the cached pictures may take.
+    max_patient_bytes : int, optional
+        What the originals of one patient may take; 0: there is no bound.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Store:
         *,
         queue: int = 256,
         max_rendered_bytes: int = 2 << 30,
+        max_patient_bytes: int = 0,
     ) -> None:
         self._database = database
         self._collections = collections = open_collections(database.delegate)
@@ -65,9 +69,10 @@ class Store:
         self.instances = Instances(database, collections, threads)
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
-        self.originals = Originals(database, collections.originals, threads)
+        self.usage = Usage(collections, threads, max_patient_bytes)
+        self.originals = Originals(database, collections, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
-        self.uploads = Uploads(collections, threads, self.originals)
+        self.uploads = Uploads(collections, threads, self.originals, self.usage)
         self.deletion = Deletion(collections, threads)
         self.leases = Leases(collections, threads)
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)
@@ -84,7 +89,7 @@ class Store:
         UnknownLayout
             If the database was written by a version with another layout.
         """
-        await self.ping()  # a database that is away is told of soon, however long the indexes may take
+        await self.check()  # a database that is away is told of soon, however long the indexes may take
         prepare = partial(layout.prepare, self._database.delegate, self._collections, self._clock())
         prepared = await self._threads.run(prepare, PREPARING_SECONDS)
         await self.namespaces.read()
@@ -98,10 +103,10 @@ class Store:
             self._missing_indexes = tuple(f"{index.collection}.{index.name}" for index in missing)
         return self._missing_indexes
 
-    async def ping(self) -> None:
-        """Ask the database for a sign of life."""
+    async def check(self) -> None:
+        """Read one small document. A database whose disk is full may answer a ping and read nothing."""
         with answering():
-            await self._database.command("ping")
+            await self._database["meta"].find_one({"_id": "store"}, {"layout": 1})
 
     def close(self) -> None:
         """Let go of the threads. The client belongs to who made it."""

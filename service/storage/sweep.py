@@ -25,10 +25,10 @@ from pymongo.collection import Collection
 
 from service.storage import renditions
 from service.storage.collections import Collections, Document
-from service.storage.gridfs_documents import Bucket
-from service.storage.originals import remove_whole
+from service.storage.gridfs_documents import Bucket, remove_some
 from service.storage.series import retire_from_series
 from service.storage.threads import Threads
+from service.storage.usage import remove_original, set_right
 
 BATCH = 200
 """How many documents one step looks at."""
@@ -42,6 +42,7 @@ PAUSE_SECONDS = 0.01
 """Between two steps."""
 
 Unnamed = Callable[[Collections, list[ObjectId]], list[ObjectId]]
+RemoveSome = Callable[[ObjectId], bool]
 
 SERIES_FIELDS = ("patient_id", "study_instance_uid", "series_instance_uid", "received_at", "original_id")
 
@@ -95,7 +96,7 @@ class Leftovers:
     async def sweep(self, older_than: timedelta) -> Swept:
         """Remove originals, index documents, series and pictures without an instance; and the oldest pictures.
 
-        It can be stopped anywhere.
+        What patients' originals take is counted anew afterwards, where it has changed. It can be stopped anywhere.
 
         Parameters
         ----------
@@ -110,17 +111,29 @@ class Leftovers:
         async for batch in _steps(threads, partial(walk, collections.series, *SERIES_FIELDS)):
             series += await threads.run(partial(sweep_series, collections, batch, horizon))
         began = await threads.run(partial(begin, collections))
-        originals = await self._sweep_bucket(collections.originals, unnamed_originals, SweepWindow(began), horizon)
-        pictures = await self._sweep_bucket(collections.rendered, unnamed_renditions, SweepWindow(began), horizon)
+        take_original = partial(remove_original, collections)
+        originals = await self._sweep_bucket(
+            collections.originals, unnamed_originals, take_original, SweepWindow(began), horizon
+        )
+        take_picture = partial(remove_some, collections.rendered)
+        pictures = await self._sweep_bucket(
+            collections.rendered, unnamed_renditions, take_picture, SweepWindow(began), horizon
+        )
         await threads.run(partial(end, collections, horizon))
         await self._trim_renditions()
+        async for batch in _steps(threads, partial(walk, collections.usage, "bytes", "changed_at", "counted_at")):
+            for counter in batch:
+                await threads.run(partial(set_right, collections, counter, horizon.generation_time))
         return Swept(originals, indexes, series, pictures)
 
-    async def _sweep_bucket(self, bucket: Bucket, unnamed: Unnamed, window: SweepWindow, horizon: ObjectId) -> int:
+    async def _sweep_bucket(
+        self, bucket: Bucket, unnamed: Unnamed, remove: RemoveSome, window: SweepWindow, horizon: ObjectId
+    ) -> int:
         removed = 0
         while (ids := await self.threads.run(partial(next_files, bucket, window, horizon))) is not None:
             for file_id in await self.threads.run(partial(unnamed, self.collections, ids)):
-                await remove_whole(self.threads, bucket, file_id)
+                while await self.threads.run(partial(remove, file_id)):
+                    pass
                 removed += 1
             await asyncio.sleep(PAUSE_SECONDS)
         return removed

@@ -18,13 +18,14 @@ from functools import partial
 from pymongo.errors import DuplicateKeyError
 
 from schemas.database import Instance
-from service.errors import DatabaseUnavailable
+from service.errors import DatabaseUnavailable, StorageFull
 from service.storage.collections import SMALL_FIELDS, Collections, Document, Extracted, same_upload, visible
 from service.storage.deletion import finish_at_once
-from service.storage.gridfs_documents import Buffer, remove_some
+from service.storage.gridfs_documents import Buffer
 from service.storage.originals import Originals, original_metadata, put_original
 from service.storage.series import put_series, retire_from_series, series_key
 from service.storage.threads import Threads, one_hop
+from service.storage.usage import Usage, give_back, remove_original
 
 ATTEMPTS = 5
 
@@ -55,11 +56,14 @@ class Uploads:
     ----------
     originals : Originals
         Where the bytes are kept.
+    usage : Usage
+        What each patient may keep.
     """
 
     collections: Collections
     threads: Threads
     originals: Originals
+    usage: Usage
 
     async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
         """Store an upload whole: original, index, series, instance.
@@ -77,16 +81,38 @@ class Uploads:
         -------
         bool
             False when the instance was there already; nothing of this upload is left then.
+
+        Raises
+        ------
+        StorageFull
+            The patient has no room for it.
         """
         if isinstance(content, Buffer):
-            return await self.threads.run(partial(_store_whole, self.collections, instance, extracted, content))
-        await self.originals.write(instance, content)
-        return await self._keep_if(instance, self.commit(instance, extracted))
+            return await self.threads.run(partial(self._store_whole, instance, extracted, content))
+        return await self._write_original(instance, content) and await self._keep_if(
+            instance, self.commit(instance, extracted)
+        )
 
     async def store_pending(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
-        """Store an upload whose tree comes later, or never. False as of :meth:`store`."""
+        """Store an upload whose tree comes later, or never. Returns and raises what :meth:`store` does."""
+        return await self._write_original(instance, content) and await self._keep_if(
+            instance, self._insert_pending(instance)
+        )
+
+    async def _write_original(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+        """Write the original if there is room for it; False as of :meth:`_reserve`."""
+        if isinstance(content, Buffer):
+            return await self.threads.run(partial(self._put_original, instance, content))
+        if not await self.threads.run(partial(self._reserve, instance)):
+            return False
         await self.originals.write(instance, content)
-        return await self._keep_if(instance, self._insert_pending(instance))
+        return True
+
+    def _put_original(self, instance: Instance, content: Buffer) -> bool:
+        if not self._reserve(instance):
+            return False
+        put_original(self.collections.originals, instance, content)
+        return True
 
     async def _keep_if(self, instance: Instance, committing: Awaitable[bool]) -> bool:
         """Remove the original again where its instance is not there."""
@@ -112,6 +138,19 @@ class Uploads:
         if outcome is not IndexWrite.WRITTEN:
             return outcome is IndexWrite.COMMITTED
         return _commit(self.collections, instance, extracted)
+
+    def _reserve(self, instance: Instance) -> bool:
+        """Take room for an upload; False when the same bytes are there already and there is none for them twice."""
+        try:
+            self.usage.reserve(instance)
+        except StorageFull:
+            if _find_rival(self.collections, instance) is None:
+                raise
+            return False
+        return True
+
+    def _store_whole(self, instance: Instance, extracted: Extracted, content: Buffer) -> bool:
+        return self._reserve(instance) and _store_whole(self.collections, instance, extracted, content)
 
     @one_hop
     def _insert_pending(self, instance: Instance) -> bool:
@@ -168,11 +207,17 @@ class Uploads:
 
 
 def _store_whole(collections: Collections, instance: Instance, extracted: Extracted, content: Buffer) -> bool:
-    """Store a small upload: index, original, series, instance, in five commands.
+    """Store a small upload that has its room: index, original, series, instance, in five commands.
 
     The index comes first, because its key tells at once that the same bytes are there already.
     """
-    outcome = _put_index(collections, instance, extracted)
+    try:
+        outcome = _put_index(collections, instance, extracted)
+    except WriteContention:
+        give_back(collections, instance["patient_id"], instance["size"])
+        raise
+    if outcome is IndexWrite.TAKEN:
+        give_back(collections, instance["patient_id"], instance["size"])
     if outcome is not IndexWrite.WRITTEN:
         return outcome is IndexWrite.COMMITTED
     put_original(collections.originals, instance, content)
@@ -257,5 +302,5 @@ def _index_document(instance: Instance, extracted: Extracted) -> Document:
 
 
 def _remove_original(collections: Collections, instance: Instance) -> None:
-    while remove_some(collections.originals, instance["original_id"]):
+    while remove_original(collections, instance["original_id"]):
         pass

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from service.dicom.limits import Limits
 from service.dicom.pixels.limits import PixelLimits
 from service.telemetry.metrics import Metrics
+from service.usecases.outgoing import OutgoingBudget
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -43,6 +44,8 @@ class Context:
         Where the videos and documents stand that were asked for lately, by the ids of their instances.
     metrics : Metrics
         Where it is counted and measured what happens.
+    outgoing : OutgoingBudget
+        What frames that wait to be sent may take of the memory.
     whole_trees : asyncio.Semaphore
         Held while a whole tree is in memory: one may take a hundred times the bytes that it has in the database.
     """
@@ -55,6 +58,7 @@ class Context:
     renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
     payloads: dict[str, Any] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
+    outgoing: OutgoingBudget = field(default_factory=OutgoingBudget)
     whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))
 
     @property

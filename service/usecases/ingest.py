@@ -16,6 +16,7 @@ from schemas.database import ExtractionStatus, State
 from service.dicom.extract import Extraction, extract, extract_packed, unpack
 from service.dicom.limits import OverBudget
 from service.errors import LimitExceeded, ServiceError, Unavailable, WorkerLost
+from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.instances import extracted, new_instance
 from service.usecases.receiving import Received, receive
@@ -110,6 +111,8 @@ async def _store(
     check: Callable[[Mapping[str, str | None]], None] | None,
 ) -> Stored:
     settings = context.settings
+    if settings.mongodb_uri is None:  # the local database does not survive a full disk without a restart
+        spool.check_room(settings.data_dir, settings.min_free_bytes)
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
     async with receive(chunks, *spooling) as received:
         dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)

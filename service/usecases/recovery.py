@@ -54,7 +54,9 @@ async def keep_sweeping(context: Context) -> None:
 
 
 async def keep_recovering(context: Context) -> None:
-    """Finish what is unfinished, for as long as the service runs."""
+    """Finish what is unfinished, for as long as the service runs; first what a crash has left."""
+    with contextlib.suppress(Unavailable):
+        await context.store.leases.release_lost(context.clock())
     while True:
         context.unfinished.clear()
         try:
@@ -137,5 +139,5 @@ async def _finish_extraction(context: Context, instance: Instance) -> None:
 
 async def _set(context: Context, instance: Instance, **changes: Any) -> None:
     """Change what is known of an extraction, and let go of the lease unless there is a time for the next try."""
-    known = {**instance["extraction"], "at": context.clock(), "retry_at": None, **changes}
+    known = {**instance["extraction"], "at": context.clock(), "retry_at": None, "holder": None, **changes}
     await context.store.instances.set_extraction(instance, cast("ExtractionStatus", known))

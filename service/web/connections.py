@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 import uuid
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from service.settings import Settings
 from service.web.middleware import SAFE_HEADERS
-from service.web.problems import CONTENT_TYPE, problem_body
+from service.web.problems import CONTENT_TYPE, EXHAUSTED, problem_body
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ LOOK_SECONDS = 1.0
 
 MAX_UNTAKEN_BYTES = 256 << 20
 """What all connections together may hold of answers that nobody takes."""
+
+TELL_SECONDS = 60.0
+"""Between two lines of the log that say that no connection can be accepted."""
 
 STALLED_SECONDS = 2.0
 """After so long an answer may be given up where too much is not taken."""
@@ -153,6 +157,25 @@ class StalledAnswers:
 def _abort(transport: asyncio.Transport) -> None:
     log.info("gave up an answer that its caller did not take")
     transport.abort()
+
+
+class FullHouse:
+    """Handles the errors of an event loop, and tells at most once in a while that no connection can be accepted.
+
+    Where file descriptors are used up, asyncio reports that a thousand times a second, each time with a traceback.
+    """
+
+    def __init__(self) -> None:
+        self._told_at = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle an error that nobody else has handled."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in EXHAUSTED and "accept" in context.get("message", "")):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._told_at >= TELL_SECONDS:
+            self._told_at = loop.time()
+            log.error("new connections have to wait: %s", error.strerror)
 
 
 def written_problem(status: int, detail: str, *, retry_after: int | None = None) -> bytes:

@@ -15,10 +15,10 @@ async def is_alive(_request: web.Request) -> web.Response:
 
 
 async def is_ready(request: web.Request) -> web.Response:
-    """Return 200 where the database answers too and there are keys to verify tokens with, else 503."""
+    """Return 200 where the database can be read too and there are keys to verify tokens with, else 503."""
     request.app[AUTHENTICATOR].check_keys()
     store = request.app[CONTEXT].store
-    await store.ping()
+    await store.check()
     missing = await store.find_missing_indexes()
     if missing:  # it answers, and slowly; scripts/migrate.py builds them
         return web.json_response({"status": "ok", "missing_indexes": missing})

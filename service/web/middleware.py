@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Mapping
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
@@ -32,11 +32,14 @@ from service.web.route import PUBLIC
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+VERSIONS = (HttpVersion10, HttpVersion11)
+
 SAFE_HEADERS: Mapping[str, str] = {
     "Cache-Control": "private, no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-origin",  # pages of other origins come by CORS, which this leaves alone
     "Referrer-Policy": "no-referrer",
+    "Server": "dicom-document-store",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -62,7 +65,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             log_unknown(error, request[REQUEST_ID])
             raise ConnectionAbortedError from None
         response = translate(error, request[REQUEST_ID])
-        if not request.content.is_eof():  # what is left of a refused upload is not worth its bytes
+        if (
+            response.status == 505 or not request.content.is_eof()
+        ):  # what is left of a refused upload is not worth its bytes
             response.force_close()
         return response
 
@@ -70,7 +75,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let nobody in without a token for the patient of the path; only what is listed as public is open."""
-    if not _HOST.fullmatch(request.headers.get(hdrs.HOST, "")):  # RFC 9112, 3.2; answers have links with it
+    if request.version not in VERSIONS:  # the parser takes HTTP/0.9 and HTTP/2.0 for the same
+        raise web.HTTPVersionNotSupported
+    host = request.headers.get(hdrs.HOST)
+    if not _HOST.fullmatch(host or "") or host == "":  # RFC 9112, 3.2; answers have links with it
         raise BadParameter("The Host header is invalid.")
     resource = request.match_info.route.resource
     if resource is None:  # the router's own 404 or 405
@@ -133,7 +141,7 @@ def find_token(request: web.BaseRequest) -> str:
 
 async def mark_response(request: web.Request, response: web.StreamResponse) -> None:
     """Add the request id to an answer, and keep browsers and shared caches from guessing."""
-    response.headers[hdrs.SERVER] = "dicom-document-store"
+    response.headers[hdrs.SERVER] = SAFE_HEADERS[hdrs.SERVER]  # aiohttp has set its own
     for name, value in SAFE_HEADERS.items():
         response.headers.setdefault(name, value)
     if REQUEST_ID in request:

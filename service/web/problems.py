@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NotRenderable: Problem(422, "not-renderable"),
     errors.ExtractionFailed: Problem(422, "extraction-failed"),
     errors.TooLarge: Problem(413, "too-large"),
+    errors.StorageFull: Problem(507, "storage-full"),
     errors.TooManyRequests: Problem(429, "too-many-requests"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type"),
     errors.NotAcceptable: Problem(406, "not-acceptable"),
@@ -61,6 +63,11 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
 }
 """Every error of the domain, and what it is at HTTP; one that is not named stands with its nearest parent."""
 
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What the system says where it has no file descriptor or no memory for a request at the moment."""
+
+RETRY_SECONDS = 2
+
 CHALLENGE = 'Bearer realm="dicom"'
 """What a caller without a good token is told of the scheme (RFC 6750, 3)."""
 
@@ -68,6 +75,7 @@ SENTENCES = {
     404: "Nothing exists at this path.",
     405: "This path does not support this method.",
     500: "An unexpected error occurred. The log has details under the request id.",
+    505: "This service speaks HTTP/1.1.",
 }
 
 
@@ -133,6 +141,12 @@ def translate(error: Exception, request_id: str) -> web.Response:
         return problem_response(error.status, detail, request_id, headers=kept)
     if isinstance(error, RequestPayloadError):
         return problem_response(400, "The body of the request does not match its headers.", request_id)
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        log.warning("a request was refused: %s", error.strerror)
+        headers = {"Retry-After": str(RETRY_SECONDS)}
+        return problem_response(
+            503, "The service is busy. Try again later.", request_id, code="overloaded", headers=headers
+        )
     log_unknown(error, request_id)
     return problem_response(500, SENTENCES[500], request_id)
 

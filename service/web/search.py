@@ -18,6 +18,7 @@ from service.errors import Invalid
 from service.usecases import search
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.instance_json import summarize
+from service.web.links import reference
 
 MAX_LIMIT = 1000
 """Instances of one page at most."""
@@ -39,10 +40,12 @@ async def list_documents(request: web.Request) -> web.Response:
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     if not conditions and not fields and asked["orderby"] is None:
         store = request.app[CONTEXT].store
-        instances, more = await store.instances.list_newest(request[CALLER].patient_id, limit, offset)
-        listed: dict[str, Any] = {"instances": [summarize(each) for each in instances]}
+        patient_id = request[CALLER].patient_id
+        newest = store.instances.list_newest(patient_id, limit, offset)
+        (instances, more), storage = await asyncio.gather(newest, _storage(request))
+        listed: dict[str, Any] = {"instances": [summarize(each) for each in instances], "storage": storage}
         if asked["count"]:
-            listed["total"] = await store.instances.count(request[CALLER].patient_id)
+            listed["total"] = await store.instances.count(patient_id)
         body = orjson.dumps(listed, option=orjson.OPT_UTC_Z)
         return _page_response(request, body, limit, offset + limit if more else None)
     options = Options(
@@ -61,7 +64,8 @@ async def list_documents(request: web.Request) -> web.Response:
 
 
 async def _search(request: web.Request, conditions: tuple[Condition, ...], page: search.PageRequest) -> web.Response:
-    found = await search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
+    searching = search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
+    found, storage = await asyncio.gather(searching, _storage(request))
 
     def encode() -> bytes:
         shown = []
@@ -70,7 +74,11 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
             if page.fields:
                 summary["fields"] = search.show_fields(instance.get("dataset") or {}, page.fields)
             shown.append(summary)
-        answer: dict[str, Any] = {"instances": shown, "incomplete": found.unknown or found.unchecked}
+        answer: dict[str, Any] = {
+            "instances": shown,
+            "storage": storage,
+            "incomplete": found.unknown or found.unchecked,
+        }
         if page.count:
             answer["total"] = found.total
         return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
@@ -94,12 +102,19 @@ async def list_tags(request: web.Request) -> web.Response:
     return _page_response(request, body, limit, offset + limit if more else None)
 
 
+async def _storage(request: web.Request) -> dict[str, int | None]:
+    """Return how much the patient's files take and may take."""
+    context = request.app[CONTEXT]
+    used = await context.store.usage.read(request[CALLER].patient_id)
+    return {"used_bytes": max(used, 0), "allowed_bytes": context.settings.max_patient_bytes or None}
+
+
 def _page_response(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:
     response = web.Response(body=body, content_type="application/json")
     if next_offset is not None:
         query = [(name, value) for name, value in request.query.items() if name not in {"limit", "offset"}]
         query += [("limit", str(limit)), ("offset", str(next_offset))]
-        response.headers["Link"] = f'<{request.rel_url.raw_path}?{urlencode(query)}>; rel="next"'
+        response.headers["Link"] = f'<{reference(request, request.rel_url.raw_path)}?{urlencode(query)}>; rel="next"'
     return response
 
 

@@ -35,22 +35,24 @@ from service.web.problems import SENTENCES, log_unknown, problem_response
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 8190
-"""The longest request target, and the longest header, in bytes."""
+"""The longest request target in bytes."""
+
+MAX_FIELD_BYTES = MAX_LINE_BYTES + 2
+"""The longest header in bytes. Another number than the target's: it is how the parser says which one was too long."""
 
 MAX_HEAD_BYTES = 1 << 15
 """A request's headers all together, in bytes. Each connection may have some requests waiting."""
 
-LONG_HEAD = (
-    f"The request's target or one of its headers is over {MAX_LINE_BYTES} bytes, or all of them are over "
-    f"{MAX_HEAD_BYTES}."
-)
+LONG_TARGET = f"The request's target is over {MAX_LINE_BYTES} bytes."
+LONG_HEAD = f"One of the request's headers is over {MAX_FIELD_BYTES} bytes, or all of them are over {MAX_HEAD_BYTES}."
+NO_REQUEST = "This is not a request as HTTP/1.1 has it."
 
 CONNECTION_BOUNDS: dict[str, Any] = {
     "access_log": None,  # it has whole paths; `access_log` writes route templates
     "auto_decompress": False,  # it would inflate on the event loop
     "read_bufsize": 1 << 16,
     "max_line_size": MAX_LINE_BYTES,
-    "max_field_size": MAX_LINE_BYTES,
+    "max_field_size": MAX_FIELD_BYTES,
     "lingering_time": 5.0,  # how long a refused upload is read and dropped, so that its sender sees the answer
 }
 
@@ -166,7 +168,7 @@ class DiscreetRequestHandler(web.RequestHandler):
                 raise ConnectionAbortedError
             response = problem_response(500, SENTENCES[500], request_id)
         else:
-            response = problem_response(400, "This is not a request as HTTP/1.1 has it.", request_id)
+            response = problem_response(*_refusal(exc), request_id)
         response.headers["X-Request-ID"] = request_id
         for name, value in SAFE_HEADERS.items():
             response.headers.setdefault(name, value)
@@ -200,6 +202,16 @@ def _check_head(request: web.BaseRequest) -> None:
     """
     if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
         raise LineTooLong(b"", MAX_HEAD_BYTES)
+
+
+def _refusal(error: BaseException | None) -> tuple[int, str]:
+    """Return the status and the sentence for what the parser refused (RFC 9112, 2.3 and 3; RFC 6585, 5)."""
+    if isinstance(error, LineTooLong):
+        return (414, LONG_TARGET) if error.args[1] == MAX_LINE_BYTES else (431, LONG_HEAD)
+    said = str(getattr(error, "message", ""))
+    if "Invalid HTTP version" in said or "Pause on PRI" in said:  # the preface of HTTP/2
+        return 505, SENTENCES[505]
+    return 400, NO_REQUEST
 
 
 class DiscreetServer(web.Server):

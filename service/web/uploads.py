@@ -13,6 +13,7 @@ from service.usecases import ingest
 from service.web import bodies
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.field_values import parse_list, parse_parameters
+from service.web.links import reference
 from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of
 from service.web.negotiation import DICOM
 
@@ -57,7 +58,7 @@ def _answer(request: web.Request, stored: ingest.Stored) -> web.Response:
     response = web.Response(
         status=202 if pending else 200, body=orjson.dumps(stored.dicom_id), content_type="application/json"
     )
-    response.headers[hdrs.LOCATION] = f"{request.rel_url.raw_path}/{stored.dicom_id}"
+    response.headers[hdrs.LOCATION] = reference(request, f"{request.rel_url.raw_path}/{stored.dicom_id}")
     if pending and prefers_async(request.headers.getall("Prefer", ())):
         response.headers["Preference-Applied"] = "respond-async"
     if stored.truncated_at is not None:

@@ -396,6 +396,19 @@ def test_the_memory_is_bounded(door, monkeypatch):
     assert CACHED_TOKENS <= 100_000
 
 
+@pytest.mark.parametrize(
+    ("ahead", "taken"), [(1000, True), (1000 + LEEWAY, True), (1012, False), (1e9, False), (1e300, False)]
+)
+def test_a_token_that_expires_too_far_ahead_is_refused(clock, ahead, taken):
+    door = Authenticator(shared_secret(SECRET), clock=clock, max_lifetime=1000)
+    token = sign({"exp": NOW + ahead})
+    if taken:
+        assert door.verify(token, "p-1")
+        return
+    with pytest.raises(Unauthorized, match="expires later than a token may"):
+        door.verify(token, "p-1")
+
+
 # --- the dev secret ---------------------------------------------------------------------------------------------------
 
 
@@ -411,6 +424,25 @@ def test_the_dev_secret_is_made_once_and_for_its_owner_only(tmp_path):
 def test_a_dev_secret_that_was_cut_off_is_made_anew(tmp_path):
     (tmp_path / "dev-secret").write_text("half")
     assert len(keep_dev_secret(tmp_path)) >= 32
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xc3\xa4" * 40, b"\xff" * 64])
+def test_a_dev_secret_that_cannot_be_used_is_made_anew(tmp_path, content):
+    path = tmp_path / "dev-secret"
+    path.write_bytes(content)
+    path.chmod(0o644)
+    secret = keep_dev_secret(tmp_path)
+    assert len(secret) >= 32
+    assert keep_dev_secret(tmp_path) == secret == path.read_text("ascii")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["dev-secret"]
+
+
+def test_a_dev_secret_that_others_could_read_is_for_its_owner_again(tmp_path):
+    secret = keep_dev_secret(tmp_path)
+    (tmp_path / "dev-secret").chmod(0o644)
+    assert keep_dev_secret(tmp_path) == secret
+    assert stat.S_IMODE((tmp_path / "dev-secret").stat().st_mode) == 0o600
 
 
 def test_two_processes_that_start_at_once_agree_on_the_dev_secret(tmp_path):

@@ -181,7 +181,9 @@ async def test_an_export_writes_only_what_is_not_there_and_names_a_damaged_origi
     settings = settings_of(home / "data")
     async with open_store(settings) as store:
         context = Context(store, WorkerPool(1), settings, now)
-        assert (await export_originals(context, DirectorySink(tmp_path))).done == len(ids)
+        assert (await export_originals(context, DirectorySink(tmp_path / "new" / "archive"))).done == len(ids)
+        assert [path for path in tmp_path.rglob("*") if path.stat().st_mode & 0o077] == []
+        tmp_path /= "new/archive"
         gone = next(tmp_path.glob("originals/*/*.dcm"))
         gone.unlink()
         again = await export_originals(context, DirectorySink(tmp_path))

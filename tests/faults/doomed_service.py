@@ -13,7 +13,15 @@ from pymongo.collection import Collection
 
 from service.__main__ import main
 
-WRITES = ("insert_one", "update_one", "replace_one", "delete_one", "delete_many", "find_one_and_update")
+WRITES = (
+    "insert_one",
+    "update_one",
+    "replace_one",
+    "delete_one",
+    "delete_many",
+    "find_one_and_update",
+    "find_one_and_delete",
+)
 
 
 def doom(number, armed):

@@ -92,6 +92,10 @@ def look(uri, database="dicom"):
         done = {each["_id"]: each["original_id"] for each in instances if each["extraction"]["state"] == "done"}
         indexes = {each["_id"]: each["original_id"] for each in found.tag_index.find({}, {"original_id": 1})}
         shown = {each["original_id"] for each in found.series.find({}, {"original_id": 1})}
+        kept = Counter()
+        for each in found["originals.files"].find({}, {"length": 1, "metadata.patient_id": 1}):
+            kept[each["metadata"]["patient_id"]] += each["length"]
+        counted = {each["_id"]: each["bytes"] for each in found.usage.find({}) if each["bytes"]}
         copies = Counter((each["patient_id"], each["sha256"]) for each in instances)
     return {
         "states": Counter(each["extraction"]["state"] for each in instances),
@@ -101,6 +105,7 @@ def look(uri, database="dicom"):
         "missing or wrong indexes": len(set(done.items()) - set(indexes.items())),
         "unnamed indexes": len(indexes.keys() - done.keys()),
         "unnamed series": len(shown - originals),
+        "patients counted wrongly": len(counted.items() ^ kept.items()),
     }
 
 
@@ -111,6 +116,7 @@ FAULTS = (
     "missing or wrong indexes",
     "unnamed indexes",
     "unnamed series",
+    "patients counted wrongly",
 )
 CLEAN = dict.fromkeys(FAULTS, 0)
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from service.errors import Unauthorized
 from service.web.app_keys import AUTHENTICATOR
-from service.web.server import MAX_LINE_BYTES
+from service.web.server import MAX_FIELD_BYTES
 from tests.auth.issuer import Publisher, SigningKey, as_set, encode, raw
 from tests.web.service import SECRET, Answer, check
 
@@ -447,12 +447,12 @@ async def test_payloads_that_are_no_claims_are_refused_with_the_right_key_too(se
 
 
 async def test_tokens_of_any_size(service, trusting, caplog):
-    for size in (4000, MAX_LINE_BYTES - 200):
+    for size in (4000, MAX_FIELD_BYTES - 200):
         long = hmac_token(b"x" * 32, good_claims(x="y" * (size * 3 // 4 - 200)))
         await refuse(service, long, caplog)
         await refuse(trusting, long, caplog)
         await refuse(service, "x" * size, caplog)
-    answer = await service.ask("GET", PATH, headers={"access-token": "x" * (MAX_LINE_BYTES + 1)})
+    answer = await service.ask("GET", PATH, headers={"access-token": "x" * (MAX_FIELD_BYTES + 1)})
     assert answer.status == 431
     for control in (b"\x01", b"\x7f", b"\x0b"):
         request = b"GET %s HTTP/1.1\r\nHost: x\r\naccess-token: %s%s\r\n\r\n" % (PATH.encode(), b"abcdefgh", control)

@@ -274,7 +274,7 @@ async def test_forms_of_one_name_are_two_patients(service, ct):
     assert (await service.ask("GET", path, patient="café")).status == 200
     assert (await service.ask("GET", path, patient="cafe\u0301")).status == 401
     listed = await service.ask("GET", f"/patient/{apart}/dicom", patient="cafe\u0301")
-    assert listed.json() == {"instances": []}
+    assert listed.json()["instances"] == []
     assert (await service.ask("GET", f"/patient/{greek}/dicom", patient="p-1")).status == 401
 
 
@@ -300,7 +300,7 @@ async def test_no_other_header_says_what_is_asked_or_who_asks(service, theirs, h
     name, _, value = header.format(path=path).partition(": ")
     assert (await service.ask("GET", path, headers={name: value})).status == 401
     answer = await service.ask("GET", f"/patient/{MINE}/dicom", patient=MINE, headers={name: value})
-    assert (answer.status, answer.json()) == (200, {"instances": []})
+    assert (answer.status, answer.json()["instances"]) == (200, [])
     answer = await service.ask("GET", path, patient=THEIRS, headers={name: value, "Accept": "application/json"})
     assert answer.status == 200
     assert (await service.ask("GET", path, patient=THEIRS)).status == 200

@@ -90,9 +90,9 @@ async def in_parts(content: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def counts(store: Store) -> dict[str, int]:
-    """Count the documents of every collection that is not empty, `meta` aside."""
+    """Count the documents of every collection that is not empty, `meta` and `usage` aside."""
     database = store._database
-    names = [name for name in await database.list_collection_names() if name != "meta"]
+    names = [name for name in await database.list_collection_names() if name not in ("meta", "usage")]
     found = {name: await database[name].count_documents({}) for name in names}
     return {name: count for name, count in sorted(found.items()) if count}
 

@@ -53,7 +53,7 @@ async def test_a_database_that_is_paused_or_not_there_fails_every_call_within_se
             calls = [
                 unreachable.prepare(),
                 unreachable.originals.write(made, content),
-                store.ping(),
+                store.check(),
                 store.instances.find("p-1", dicom_id),
                 store.instances.list_newest("p-1", 5),
                 store.instances.read_whole("p-1", dicom_id),

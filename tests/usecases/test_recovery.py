@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from service.dicom.extract import extract
 from service.errors import DatabaseUnavailable, Overloaded, WorkerLost
 from service.settings import Settings
 from service.storage import deletion
+from service.storage import leases as module
 from service.storage.connection import CODEC
 from service.storage.store import Store
 from service.usecases.context import Context
@@ -94,6 +98,61 @@ async def test_a_pending_upload_calls_recovery_and_is_finished_by_it(context: Co
     assert read is not None
     assert read["elements"]["Modality"]["Value"] == ["CT"]
     assert await recover(context) == 0
+
+
+def pid_that_is_gone() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+async def test_a_lease_of_a_process_that_is_gone_is_released_and_no_other(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases, here = context.store.leases, module.name_process(os.getpid())
+    if here is None:
+        pytest.skip("this system does not say which process is meant")
+    machine, pid, started = here.split(" ")
+    ended = pid_that_is_gone()
+    holders = {
+        "gone": f"{machine} {ended} {started}",
+        "another with its pid": f"{machine} {pid} {int(started) - 1}",
+        "alive": here,
+        "elsewhere": f"another-boot/pid:[1] {ended} {started}",
+        "nobody knows": None,
+    }
+    until = context.clock() + timedelta(seconds=120)
+    ids = {}
+    for number, (name, holder) in enumerate(holders.items()):
+        ids[name] = await upload_pending(context, CT + bytes(number))
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "name_process", lambda _, holder=holder: holder)
+            assert await leases.take_unfinished("pending", context.clock(), until)
+    assert await leases.release_lost(context.clock()) == 2
+    assert await recover(context) == 2
+    states = {name: (await state_of(context, dicom_id))["state"] for name, dicom_id in ids.items()}
+    assert {name for name, state in states.items() if state == "done"} == {"gone", "another with its pid"}
+
+
+def test_after_a_crash_what_was_begun_goes_on_at_the_next_start(tmp_path: Path) -> None:
+    # Not done at once, for a worker that does not answer.
+    with RunningService(tmp_path / "data", POOL_PROCESSES="1", IN_PROCESS_BYTES="0") as service:
+        service.upload(CT)
+        worker = next(each for each in service.family() if "service.workers.child" in each.cmdline())
+        worker.suspend()
+        path = "/patient/p-1/dicom"
+        sent = {"content_type": "application/dicom", "Prefer": "respond-async"}
+        dicom_id = json.loads(service.request("POST", path, CT + b"\0", **sent)[2])
+        time.sleep(1)
+        service.kill()
+    with RunningService(tmp_path / "data", POOL_PROCESSES="1") as service:
+        ends = time.monotonic() + 30
+        while True:
+            _, _, body = service.request("GET", f"{path}/{dicom_id}", Accept="application/json")
+            if json.loads(body)["extraction"]["state"] == "done":
+                break
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+        assert service.stop() == 0
 
 
 async def test_a_file_that_cannot_be_extracted_fails_with_its_reason_and_blocks_nobody(context: Context) -> None:

@@ -174,7 +174,7 @@ async def starting(make_folder: Callable[[str], Path]) -> AsyncIterator[Callable
                 }
             )
             database = AsyncMongoMockClient(tz_aware=True).get_database("web", codec_options=CODEC)
-            store = Store(database, now)
+            store = Store(database, now, max_patient_bytes=settings.max_patient_bytes)
             await store.prepare()
             stores.append(store)
             app = create_app(settings, store=store)

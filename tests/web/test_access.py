@@ -273,6 +273,6 @@ async def test_health(service, monkeypatch):
     async def away(_):
         raise DatabaseUnavailable("The database does not answer.")
 
-    monkeypatch.setattr(type(service.store), "ping", away)
+    monkeypatch.setattr(type(service.store), "check", away)
     assert (await service.ask("GET", "/healthz")).status == 200
     assert (await service.ask("GET", "/readyz")).status == 503

@@ -58,7 +58,7 @@ async def test_more_than_a_thousand_is_a_thousand(service, ids):
 
 async def test_a_patient_without_files_has_an_empty_list(service, patient):
     answer = await service.ask("GET", f"/patient/{patient}/dicom", patient=patient)
-    assert answer.json() == {"instances": []}
+    assert answer.json() == {"instances": [], "storage": {"used_bytes": 0, "allowed_bytes": 256 << 30}}
 
 
 @pytest.mark.parametrize(

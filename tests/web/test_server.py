@@ -35,7 +35,7 @@ def everything_logged(caplog):
         (b"GET /patient/" + MARK.encode() + b"\xff\xfe/dicom HTTP/1.1\r\nHost: x\r\n\r\n", {400, 401, 422}),
         (b"GET /patient/" + MARK.encode() + b" x/dicom HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
         (b"GET /patient/" + MARK.encode() + b"\x00/dicom HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
-        (b"GET /" + MARK.encode() * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {431}),
+        (b"GET /" + MARK.encode() * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {414}),
         (b"GET / HTTP/1.1\r\nHost: x\r\naccess-token: " + MARK.encode() * 2000 + b"\r\n\r\n", {431}),
         (b"GET / HTTP/1.1\r\nHost: x\r\naccess-token: " + MARK.encode() + b"\x00\r\n\r\n", {400}),
         (b"GET / HTTP/1.1\r\nHost: x\r\naccess-token: " + MARK.encode() + b"\x01\r\n\r\n", {200, 400}),
@@ -50,6 +50,11 @@ def everything_logged(caplog):
             + b"\r\n",
             {400},
         ),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + MARK.encode() * 2000 + b": x\r\n\r\n", {431}),
+        (b"GET /" + MARK.encode() + b" HTTP/3.0\r\nHost: x\r\n\r\n", {505}),
+        (b"GET /" + MARK.encode() + b" HTTP/2.0\r\nHost: x\r\n\r\n", {505}),
+        (b"GET /" + MARK.encode() + b" HTTP/0.9\r\nHost: x\r\n\r\n", {505}),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + MARK.encode(), {505}),
         (MARK.encode() + b" / HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
         (b"GET / " + MARK.encode() + b"/1.1\r\nHost: x\r\n\r\n", {400}),
         (MARK.encode() + b"\r\n\r\n", {400}),
@@ -72,7 +77,8 @@ async def test_a_request_that_cannot_be_read(service, everything_logged, request
     shown = answer.body.decode() + str(answer.headers) + everything_logged.text
     assert MARK.lower() not in shown.lower()
     assert "Traceback" not in shown
-    if answer.status in {400, 431}:
+    assert answer.headers["Server"] == "dicom-document-store"
+    if answer.status in {400, 414, 431}:
         assert answer.headers["Connection"] == "close"
 
 
@@ -163,7 +169,7 @@ async def test_requests_on_one_connection_are_answered_in_order(service):
     writer.close()
 
 
-@pytest.mark.parametrize("host", [b"\xff\xfe", b"a b", b'"><script>', b"[::1", b"x/y", b"x:y"])
+@pytest.mark.parametrize("host", [b"", b" ", b"\xff\xfe", b"a b", b'"><script>', b"[::1", b"x/y", b"x:y"])
 @pytest.mark.parametrize("path", [b"/healthz", b"/patient/p-1/dicomweb/studies"])
 async def test_a_host_that_is_none_is_refused(service, host, path):
     headers = b"Host: " + host + b"\r\naccess-token: " + service.token("p-1").encode()

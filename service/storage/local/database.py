@@ -23,13 +23,13 @@ import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, STDOUT, Process
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from service.launch.children import BackOff, end_child, start_child
 from service.storage.local.lock import SERVICE, DirectoryLock, LocalDatabaseError
@@ -41,6 +41,12 @@ LEFTOVER_GRACE_SECONDS = 5.0
 NUDGE_SECONDS = 0.1
 MAX_LOG_BYTES = 1024 * 1024
 SETTLED_SECONDS = 60.0
+CHECK_SECONDS = 2.0
+"""Between two looks at whether the database can still read its files."""
+
+FAILED_CHECKS = 2
+"""After so many in a row it is ended and started again."""
+
 PORT_ATTEMPTS = 3
 
 # What a program may need to run; the service's own settings and secrets stay out of the child.
@@ -64,7 +70,8 @@ def find_running(data_dir: Path) -> str | None:
 class LocalDatabase:
     """The database of one data directory, from :meth:`start` to :meth:`stop`; also an asynchronous context manager.
 
-    While it is kept, it is watched: when the child ends by itself it is started again, on the same port.
+    While it is kept, it is watched: when the child ends by itself it is started again, on the same port. One
+    that answers and cannot read its files any more, as after its disk was full, is ended first.
     Keep it in a thread that lives as long as it does: on Linux the child is tied to the thread that started it.
 
     Parameters
@@ -236,7 +243,8 @@ class LocalDatabase:
     async def _keep_running(self) -> None:
         """Start the child again whenever it ends by itself; stop it for good where a service wants the directory."""
         back_off = BackOff(SETTLED_SECONDS)
-        up_since = time.monotonic()
+        up_since = checked = time.monotonic()
+        failed = 0
         while True:
             await asyncio.sleep(0.1)
             if self._yields and self._lock.is_wanted():
@@ -244,7 +252,15 @@ class LocalDatabase:
                 await self._let_go()
                 return
             if self._child is not None and self._child.returncode is None:
-                continue
+                if time.monotonic() - checked < CHECK_SECONDS:
+                    continue
+                failed = failed + 1 if await asyncio.to_thread(_is_broken, self.uri) else 0
+                checked = time.monotonic()
+                if failed < FAILED_CHECKS:
+                    continue
+                logger.error("The local database cannot read its files; it is ended. Is its disk full?")
+                await self._end_child(0)
+            failed = 0
             status = None if self._child is None else self._child.returncode
             logger.error("The local database ended with status %s; it is started again", status)
             await asyncio.sleep(back_off.after(time.monotonic() - up_since))
@@ -252,7 +268,7 @@ class LocalDatabase:
                 await self._bring_up()
             except (LocalDatabaseError, OSError):
                 logger.error("The local database could not be started again; its log is beside its files")  # noqa: TRY400
-            up_since = time.monotonic()
+            up_since = checked = time.monotonic()
 
     async def _end_child(self, grace: float) -> None:
         child, self._child = self._child, None
@@ -347,14 +363,25 @@ def _is_taken(port: int) -> bool:
 
 
 def _answers(uri: str) -> bool:
-    client: MongoClient[dict[str, object]] = MongoClient(
-        uri, serverSelectionTimeoutMS=300, connectTimeoutMS=1000, socketTimeoutMS=1000
-    )
-    try:
-        client.admin.command("ping")
-    except PyMongoError:
-        return False
-    else:
+    with closing(_connect(uri)) as client:
+        try:
+            client.admin.command("ping")
+        except PyMongoError:
+            return False
         return True
-    finally:
-        client.close()
+
+
+def _is_broken(uri: str) -> bool:
+    """Return whether the database answers that it cannot read; one that is slow or paused says nothing."""
+    with closing(_connect(uri)) as client:
+        try:
+            client.list_database_names()
+        except OperationFailure as error:
+            return not error.timeout
+        except PyMongoError:
+            return False
+        return False
+
+
+def _connect(uri: str) -> MongoClient[dict[str, object]]:
+    return MongoClient(uri, serverSelectionTimeoutMS=300, connectTimeoutMS=1000, socketTimeoutMS=1000)

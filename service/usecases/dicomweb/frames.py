@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from service.dicom.extract import read_tree
 from service.dicom.limits import Limits, Readable
@@ -17,12 +19,15 @@ from service.dicom.source import open_source
 from service.errors import Invalid, NotFound, NotRenderable
 from service.usecases import spool
 from service.usecases.context import Context
+from service.usecases.dicomweb.scope import Member
 from service.usecases.instances import find_instance
 from service.usecases.originals import ask_worker, local_original
 from service.workers.messages import Stretch
 
 BATCH_BYTES = 8 << 20
 """A worker reads so many bytes of frames at a time, or one frame where that is larger."""
+
+_SIZES = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 
 BATCH_FRAMES = 1000
 """A worker reads at most so many frames at a time."""
@@ -52,7 +57,7 @@ async def iter_frames(
 ) -> AsyncGenerator[Frame, None]:
     """Return frames one after another; what waits to be taken waits in a file.
 
-    Close the iterator when it is not used to its end: it keeps files until then.
+    Close the iterator where it is not used to its end: it keeps a file until then.
 
     Parameters
     ----------
@@ -101,6 +106,50 @@ async def iter_frames(
                 left = left[len(frames) :]
     finally:
         await asyncio.to_thread(outgoing.close)
+
+
+@contextlib.asynccontextmanager
+async def hold_frames(
+    context: Context, patient_id: str, member: Member, count: int, *, decoded: bool
+) -> AsyncIterator[None]:
+    """Hold the bytes that an answer with frames has at hand at a time, for as long as the context lasts.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose.
+    member : Member
+        The instance.
+    count : int
+        How many frames.
+    decoded : bool
+        Whether they are decoded.
+
+    Raises
+    ------
+    TooManyRequests, Overloaded
+        There was no room for them in time.
+    """
+    as_stored = not decoded and bool(member.transfer_syntax_uid)  # what is not named is decoded
+    size = member.length
+    if not as_stored or size > BATCH_BYTES:
+        facts = await context.store.instances.read_elements(patient_id, member.dicom_id, (), _SIZES)
+        frame = _frame_bytes({} if facts is None else facts["elements"])
+        batch = max(frame, min(count * frame, BATCH_BYTES))
+        size = min(batch, size) if as_stored else batch
+    async with context.outgoing.hold(patient_id, size):
+        yield
+
+
+def _frame_bytes(elements: Mapping[str, Any]) -> int:
+    """Return how many bytes a decoded frame has by its attributes (PS3.3 C.7.6.3); without them those of a batch."""
+    rows, columns, samples, bits = (_number(elements, name) for name in _SIZES)
+    return rows * columns * max(samples, 1) * -(-max(bits, 8) // 8) or BATCH_BYTES
+
+
+def _number(elements: Mapping[str, Any], keyword: str) -> int:
+    values = elements.get(keyword, {}).get("Value") or [0]
+    return values[0] if isinstance(values[0], int) and values[0] > 0 else 0
 
 
 def read_frames(

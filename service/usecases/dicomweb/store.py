@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from service.dicom.pixels.attributes import integer, text
 from service.dicom.uids import identifiers_of, is_uid
-from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, TooLarge, Unavailable
+from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, StorageFull, TooLarge, Unavailable
 from service.usecases import ingest
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import UIDS, instance_url
@@ -63,6 +63,8 @@ class StowOutcome:
         The ids of what was stored, also of what the response has to call a failure.
     pending : bool
         Whether a file is kept whose tags will be there later: the response has to call it a failure too.
+    full : StorageFull or None
+        Why files had no room.
     """
 
     stored: list[dict[str, Any]] = field(default_factory=list)
@@ -71,6 +73,7 @@ class StowOutcome:
     studies: set[str] = field(default_factory=set)
     dicom_ids: list[str] = field(default_factory=list)
     pending: bool = False
+    full: StorageFull | None = None
 
     @property
     def keeps_something(self) -> bool:
@@ -84,6 +87,17 @@ class StowOutcome:
             return 409
         warned = any(WARNING_REASON in item for item in self.stored)
         return 202 if self.failed or self.others or warned else 200
+
+    def check_room(self) -> None:
+        """Do nothing if the response's dataset says it best, as it does where anything was stored.
+
+        Raises
+        ------
+        StorageFull
+            Nothing was stored, and the patient has no room.
+        """
+        if self.full is not None and not self.stored:
+            raise self.full
 
     def fail(self, reason: int, identifiers: Mapping[str, str | None] | None = None) -> None:
         """Note that a file was not stored."""
@@ -136,8 +150,10 @@ async def store_part(
     Invalid
         The body ends within the file, or is no such body.
     """
+    said: dict[str, str | None] = {}
 
     def check(identifiers: Mapping[str, str | None]) -> None:
+        said.update((name, identifiers.get(name)) for name in ("sop_class_uid", "sop_instance_uid"))
         if not all(identifiers.get(name) for name in UIDS):
             raise Refused(CANNOT_UNDERSTAND, identifiers)
         if study is not None and identifiers["study_instance_uid"] != study:
@@ -158,6 +174,9 @@ async def store_part(
         outcome.fail(CANNOT_UNDERSTAND)
     except TooLarge:
         outcome.fail(OUT_OF_RESOURCES)
+    except StorageFull as error:
+        outcome.full = error
+        outcome.fail(OUT_OF_RESOURCES, said)
     except Unavailable:
         if not outcome.keeps_something:
             raise

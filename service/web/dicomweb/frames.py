@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
 from service.errors import Invalid, TooLarge
-from service.usecases.dicomweb.frames import Frame, iter_frames
+from service.usecases.dicomweb.frames import Frame, hold_frames, iter_frames
 from service.usecases.dicomweb.scope import Member, Scope, find_one
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, OCTETS, accept_of, image_types
@@ -40,12 +40,15 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     request[DICOM_IDS] = (member.dicom_id,)
     stored = member.transfer_syntax_uid or EXPLICIT_LITTLE_ENDIAN
     chosen, decoded = choose_frames(accept_of(request), stored, single=len(numbers) == 1)
-    frames = iter_frames(
-        context, scope.patient_id, member.dicom_id, [number - 1 for number in numbers], decoded=decoded
-    )
-    if chosen.multipart:
-        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-    async with contextlib.aclosing(frames):
+    indexes = [number - 1 for number in numbers]
+    async with (
+        hold_frames(context, scope.patient_id, member, len(numbers), decoded=decoded),
+        contextlib.aclosing(
+            iter_frames(context, scope.patient_id, member.dicom_id, indexes, decoded=decoded)
+        ) as frames,
+    ):
+        if chosen.multipart:
+            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
         frame = await anext(frames)
         response = web.StreamResponse(headers=HEADERS)
         response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={frame.syntax}"
@@ -72,11 +75,15 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     if count > MAX_FRAMES:
         raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
     frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
-    if chosen.multipart:
-        return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
-    response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
-    response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
-    return await send_pieces(request, response, _joined(frames))
+    async with (
+        hold_frames(context, scope.patient_id, member, count, decoded=decoded),
+        contextlib.aclosing(frames),
+    ):
+        if chosen.multipart:
+            return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
+        response = web.StreamResponse(headers={**HEADERS, hdrs.CONTENT_DISPOSITION: "attachment"})
+        response.headers[hdrs.CONTENT_TYPE] = f"{chosen.media_type}; transfer-syntax={EXPLICIT_LITTLE_ENDIAN}"
+        return await send_pieces(request, response, _joined(frames))
 
 
 def frame_list(request: web.Request) -> list[int]:

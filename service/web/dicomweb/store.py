@@ -49,6 +49,7 @@ async def store(request: web.Request) -> web.StreamResponse:
             raise
         outcome.fail(OUT_OF_RESOURCES if isinstance(error, TooLarge) else CANNOT_UNDERSTAND)
         complete = False
+    outcome.check_room()
     response = web.Response(status=outcome.status, body=orjson.dumps(outcome.response(root)))
     # Exactly this: some clients do not take a charset after it.
     response.headers[hdrs.CONTENT_TYPE] = DICOM_JSON

@@ -38,7 +38,7 @@ def _store(operation_id: str, summary: str) -> Operation:
             ),
             409: Response("Nothing was stored; the dataset gives the reasons.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
         },
-        frozenset({400, 406, 408, 413, 415}),
+        frozenset({400, 406, 408, 413, 415, 507}),
         "Each file is stored or refused on its own (PS3.18 10.5). A single file may also be the whole body.",
         body=Body(
             "DICOM files.",

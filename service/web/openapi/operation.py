@@ -26,16 +26,19 @@ REFUSALS: Mapping[int, str] = {
     408: "The request or its body did not arrive in time.",
     409: "Nothing was stored; the dataset gives the reasons.",
     413: "The content is larger than the service accepts.",
+    414: "The request target exceeds 8,190 bytes.",
     415: "The media type of the request is not supported.",
     416: "The file does not have this range.",
     422: "The request cannot be processed; `detail` gives the reason.",
     429: "This patient has too many requests in progress; `Retry-After` says when to try again.",
-    431: "The request target or a header exceeds 8,190 bytes, or the headers together exceed 32 KiB.",
+    431: "A header exceeds 8,192 bytes, or the headers together exceed 32 KiB.",
     503: "The service is temporarily unavailable; `Retry-After` says when to try again.",
+    505: "The request is of another version of HTTP than 1.0 and 1.1.",
+    507: "The patient's files take as many bytes as they may; `detail` says how many they take, and may take.",
 }
 """What each error means, where an operation does not say otherwise."""
 
-PUBLIC_REFUSALS = frozenset({408, 431, 503})
+PUBLIC_REFUSALS = frozenset({408, 414, 431, 503, 505})
 """What every route may answer."""
 
 PRIVATE_REFUSALS = PUBLIC_REFUSALS | frozenset({401, 403, 422, 429})

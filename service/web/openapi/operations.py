@@ -121,7 +121,7 @@ UPLOAD_FILE = Operation(
             links=OF_INSTANCE,
         ),
     },
-    frozenset({400, 408, 413, 415}),
+    frozenset({400, 408, 413, 415, 507}),
     "Send a form with one file, or the file itself. Anything that is not DICOM is refused and not stored.",
     parameters=("Prefer",),
     body=Body(
