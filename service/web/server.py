@@ -159,9 +159,7 @@ class DiscreetRequestHandler(web.RequestHandler):
         request_id = request[REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request)
         if ROUTE not in request:
             request[ROUTE] = NOT_HTTP
-        if isinstance(exc, LineTooLong):
-            response = problem_response(431, LONG_HEAD, request_id)
-        elif status >= 500:
+        if status >= 500 and not isinstance(exc, LineTooLong):
             if exc is not None:
                 log_unknown(exc, request_id)
             if request.writer.output_size > 0:

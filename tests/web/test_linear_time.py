@@ -6,12 +6,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from schemas.http import CatalogueParameters, PictureParameters, SearchParameters
 from service.dicom.paths import MAX_TEXT, parse_index_path, parse_search_path, parse_tag_path, split_paths
 from service.errors import ServiceError
+from service.settings import Settings
 from service.web import middleware, multipart, search, tokens, uploads
+from service.web.app_keys import SETTINGS
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
 from service.web.dicomweb import frames, pictures, requests
 from service.web.dicomweb.media_types import accept_of
@@ -76,8 +79,12 @@ BEFORE = ("", '"', "bytes=1-", "a/b;q=", "Mon, 1 Jan ")
 AFTER = ("", "!")
 
 
+APP = web.Application()
+APP[SETTINGS] = Settings()
+
+
 def header(name):
-    return lambda text: make_mocked_request("GET", "/patient/p/dicomweb/studies", {name: text})
+    return lambda text: make_mocked_request("GET", "/patient/p/dicomweb/studies", {name: text}, app=APP)
 
 
 def read_form(text):
