@@ -74,7 +74,7 @@ class Located(NamedTuple):
 
 
 # Two words or more, each with its capital; one alone may be a name.
-_LIKE_KEYWORD = re.compile(r"(?=.{1,64}\Z)[A-Z]+[a-z0-9]+[A-Z][A-Za-z0-9]*")
+_LIKE_KEYWORD = re.compile(r"(?=.{1,64}\Z)[A-Z]+[a-z]+[0-9]*[A-Z][A-Za-z0-9]*")
 
 
 class UnknownKeyword(Invalid):

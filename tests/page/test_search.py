@@ -64,7 +64,7 @@ async def test_what_is_wrong_is_said_at_its_word(stored, tab):
     await tab.press("Enter")
     await tab.wait_for("document.querySelectorAll('#conditions .wrong').length === 1")
     assert await looking.text_of(tab, "#conditions .wrong code") == "SliceThick=..2"
-    assert "neither a tag nor a keyword" in await looking.text_of(tab, "#conditions .sentence")
+    assert "Unknown parameter or DICOM keyword" in await looking.text_of(tab, "#conditions .sentence")
     assert await tab.evaluate("document.querySelector('#search').ariaInvalid") == "true"
 
 
