@@ -23,6 +23,7 @@ from service.usecases.tables import DICOM_ID, Rows, Wanted, read_left, settle_fi
 
 PATIENT_ID = Column("patient_id")
 MAX_NAMED = 1000
+PAGE = 200
 
 
 @dataclass
@@ -36,7 +37,7 @@ class TableReport:
     unknown : int
         Files of which nobody can say whether they match; they are not in the table.
     untagged : int
-        Files whose tags are not extracted, or cannot be.
+        Files whose tags are not extracted or cannot be, and those that were deleted meanwhile.
     """
 
     rows: int = 0
@@ -123,16 +124,21 @@ async def _iter_rows(
     context: Context, request: TableRequest, fields: Sequence[Field], patient_id: str | None, report: TableReport
 ) -> AsyncGenerator[Rows, None]:
     wanted = Wanted.of(fields, request.conditions)
-    async for page in context.store.maintenance.walk(patient_id=patient_id):
-        ids = [each["_id"] for each in page.instances if each["extraction"]["state"] == "done"]
-        report.untagged += len(page.instances) - len(ids)
+    tables = context.store.tables
+    after = None
+    while page := await tables.list_originals(patient_id, after, PAGE):
+        after = page[-1][0]
+        original_of = {dicom_id: original_id for original_id, dicom_id in page}
+        ids = list(original_of)
+        report.untagged += len(ids)
         begin = 0
         while begin < len(ids):
-            trees = await context.store.tables.read(
-                patient_id, ids[begin:], wanted.keys, wanted.further, large=wanted.large
-            )
+            trees = await tables.read(patient_id, ids[begin:], wanted.keys, wanted.further, large=wanted.large)
             begin += trees.passed
-            rows, unread, unknown = await asyncio.to_thread(_rows_of, trees.instances, request.conditions, fields)
+            # An original that lost a race is swept one day; its instance comes with the original that won.
+            instances = [each for each in trees.instances if original_of[each["_id"]] == each["original_id"]]
+            report.untagged -= len(instances)
+            rows, unread, unknown = await asyncio.to_thread(_rows_of, instances, request.conditions, fields)
             report.unknown += unknown
             for each in unread:
                 cells = await _read_left(context, each, fields, report)
@@ -140,7 +146,7 @@ async def _iter_rows(
                     rows.append([each["_id"], each["patient_id"], *cells])
             if rows:
                 yield rows
-        report.passed += page.originals
+        report.passed += len(page)
 
 
 def _rows_of(

@@ -8,6 +8,7 @@ from typing import Any
 
 import bson
 import pymongo
+from bson import ObjectId
 
 from schemas.database import Instance
 from service.storage.collections import Collections, Document
@@ -32,7 +33,7 @@ class Trees:
     Parameters
     ----------
     instances : list of Instance
-        Id, patient and ``dataset``, in the order of the ids; without those that are gone, or have no tree.
+        Id, patient, original and ``dataset``, in the order of the ids; without those that are gone, or have no tree.
     passed : int
         How many of the ids were looked at: fewer than were given where the trees are large.
     """
@@ -106,6 +107,32 @@ class Tables:
         await self.walks.run(look, seconds)
         return found
 
+    async def list_originals(
+        self, patient_id: str | None, after: ObjectId | None, size: int
+    ) -> list[tuple[ObjectId, str]]:
+        """List originals and the ids of their instances, in the order of the originals: a page of a walk over all.
+
+        Parameters
+        ----------
+        patient_id : str or None
+            Whose; None: everybody's, which is for commands alone.
+        after : ObjectId or None
+            The last original of the page before.
+        size : int
+            How many at most.
+        """
+        wanted: Document = {} if patient_id is None else {"metadata.patient_id": patient_id}
+        if after is not None:
+            wanted["_id"] = {"$gt": after}
+
+        def look() -> list[tuple[ObjectId, str]]:
+            look_first(self.collections.tag_index)
+            files = self.collections.originals.files
+            found = files.find(wanted, {"metadata.dicom_id": 1}, sort=[("_id", 1)], limit=size)
+            return [(file["_id"], file["metadata"]["dicom_id"]) for file in found]
+
+        return await self.threads.run(look, READING_SECONDS)
+
     async def read(
         self, patient_id: str | None, dicom_ids: Sequence[str], keys: Sequence[str], further: Further, *, large: bool
     ) -> Trees:
@@ -149,7 +176,7 @@ class Tables:
         among: Document = {"_id": {"$in": list(some)}, "extraction.state": "done"}
         if patient_id is not None:
             among["patient_id"] = patient_id
-        projection = {"patient_id": 1, **{f"dataset.{key}": 1 for key in keys}}
+        projection = {"patient_id": 1, "original_id": 1, **{f"dataset.{key}": 1 for key in keys}}
         found = {each["_id"]: each for each in self.collections.instances.find(among, projection)}
         for each in found.values():
             each.setdefault("dataset", {})

@@ -36,7 +36,8 @@ MAX_TRIED = 20_000
 """Trees that are tried for one table, where the index alone cannot say whether all conditions hold."""
 
 BATCH = 200
-"""Rows that are read at once."""
+FIRST_BATCH = 25
+"""Rows that are read at once; few at first, so that a caller soon sees the beginning."""
 
 DICOM_ID = Column("dicom_id")
 
@@ -157,7 +158,7 @@ async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]
     """
     position = 0
     while position < len(table.dicom_ids):
-        some = table.dicom_ids[position : position + BATCH]
+        some = table.dicom_ids[position : position + (BATCH if position else FIRST_BATCH)]
         async with context.whole_trees:  # what is shown may be as large as a tree
             instances, position = await _read(context, table, some, position)
             rows, unread = await asyncio.to_thread(make_rows, instances, table.fields)

@@ -1,5 +1,6 @@
 """Lists as tables: what they hold equals what pydicom reads, in every format, and their types are those of the VRs."""
 
+import asyncio
 import contextlib
 import csv
 import datetime
@@ -7,9 +8,11 @@ import io
 import json
 import math
 import re
+import threading
 import warnings
 from pathlib import Path
 
+import aiohttp
 import duckdb
 import pandas
 import pydicom
@@ -19,6 +22,9 @@ from arro3.io import read_parquet
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from service.dicom.columns import Column, Kind
+from service.usecases.table_formats import iter_parquet
+from service.web.app_keys import ADMISSIONS
 from tests.web.service import MAX_UPLOAD_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -406,6 +412,7 @@ async def test_a_private_column_has_the_type_that_the_files_say(service, patient
 async def test_many_rows_are_several_row_groups(service, patient, monkeypatch, tmp_path):
     monkeypatch.setattr("service.usecases.table_formats.GROUP_ROWS", 2)
     monkeypatch.setattr("service.usecases.tables.BATCH", 3)
+    monkeypatch.setattr("service.usecases.tables.FIRST_BATCH", 1)
     numbers = list(range(8))
     for number in numbers:
         await service.upload(patient, written(make(InstanceNumber=number)))
@@ -415,6 +422,54 @@ async def test_many_rows_are_several_row_groups(service, patient, monkeypatch, t
     groups = duckdb.sql(f"select count(distinct row_group_id) from parquet_metadata('{path}')").fetchall()
     assert groups == [(4,)]
     assert sum(batch.num_rows for batch in read_parquet(path)) == 8
+
+
+async def test_a_row_group_that_memory_would_not_hold_ends_the_answer_short(service, patient, monkeypatch):
+    monkeypatch.setattr("service.usecases.table_formats.MAX_GROUP_BYTES", 10)
+    await service.upload(patient, written(make(StudyDescription="text")))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await ask(service, patient, "fields=StudyDescription", PARQUET)
+    assert (await ask(service, patient, "fields=StudyDescription", CSV)).status == 200
+
+
+async def test_values_that_only_the_original_has_are_read_from_it(service, patient):
+    numbers = [float(number) for number in range(300)]
+    await service.upload(patient, written(make(SelectorFDValue=numbers, StudyDate="20240131", StudyTime="1015")))
+    fields = "SelectorFDValue,StudyDate,StudyTime"
+    [before] = lines_of(await ask(service, patient, f"fields={fields}", NDJSON))
+    assert before["SelectorFDValue"] == numbers
+    instances = service.store.instances.collections.instances
+    left = {"dataset.SelectorFDValue": {"vr": "FD", "length": 2400, "spilled": True}, "spilled": True}
+    instances.update_one({"_id": before["dicom_id"]}, {"$set": left})
+    [after] = lines_of(await ask(service, patient, f"fields={fields}", NDJSON))
+    assert after == before
+
+
+async def test_a_third_table_of_a_patient_is_refused_while_two_are_written(service, patient):
+    await service.upload(patient, written(make(InstanceNumber=1)))
+    tables = service.app[ADMISSIONS].tables
+    async with tables.admit(patient), tables.admit(patient):
+        answer = await ask(service, patient, "fields=InstanceNumber", CSV)
+        assert answer.status == 429
+        assert int(answer.headers["Retry-After"]) > 0
+    assert (await ask(service, patient, "fields=InstanceNumber", CSV)).status == 200
+
+
+async def test_no_thread_stays_behind_where_a_caller_goes_away():
+    async def read(encode):
+        for _ in range(1000):
+            yield await asyncio.to_thread(encode, [[1]] * 100)
+
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("parquet")}
+    pieces = iter_parquet([Column("number", Kind.INTEGER)], read)
+    assert await anext(pieces) == b"PAR1"
+    await pieces.aclose()
+    for _ in range(100):
+        left = {thread for thread in threading.enumerate() if thread.name.startswith("parquet")} - before
+        if not left:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(left)
 
 
 async def test_a_table_without_rows_is_one(service, patient, tmp_path):
