@@ -26,12 +26,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from bson.decimal128 import Decimal128
 from pydicom import datadict
 
-from service.dicom.dictionary import vm_of, vr_of
+from service.dicom.dictionary import element_key, vm_of, vr_of
 from service.dicom.index import normalised_date, normalised_time
 from service.dicom.paths import BelowSpilled, Step, TagPath, candidate_keys, items_of
 from service.dicom.private import is_private_data
@@ -103,6 +104,15 @@ class Field:
         Whether the values are person names, bytes, or the numbers of a sequence's items.
     several : bool
         Whether the element may have more than one value.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        Its columns, that of the values first.
+    key : str or None
+        The one field of a tree where it stands; None where the tree decides that.
+    ready : frozenset of str
+        The VRs whose values are of the column's type as they are in a tree.
     """
 
     name: str
@@ -113,6 +123,8 @@ class Field:
     items: bool = False
     several: bool = False
     columns: tuple[Column, ...] = field(init=False)
+    key: str | None = field(init=False)
+    ready: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Name the columns."""
@@ -125,6 +137,10 @@ class Field:
         elif self.kind is not Kind.TEXT:
             beside = [Column(f"{self.name}_raw")]
         object.__setattr__(self, "columns", (Column(self.name, self.kind, many), *beside))
+        alone = len(self.path) == 1 and self.path[0].creator is None
+        object.__setattr__(self, "key", element_key(self.path[0].tag) if alone else None)
+        plain = not (self.names or self.bytes or self.items)
+        object.__setattr__(self, "ready", _READY.get(self.kind, frozenset()) if plain else frozenset())
 
     @property
     def below(self) -> bool:
@@ -144,6 +160,13 @@ _KINDS: Mapping[str, Kind] = (
     | dict.fromkeys(("IS", "SS", "SL", "SV", "US", "UL", "SQ"), Kind.INTEGER)
     | {"UV": Kind.UNSIGNED, "DA": Kind.DATE, "TM": Kind.TIME, "DT": Kind.TIMESTAMP}
 )
+
+_READY: Mapping[Kind, frozenset[str]] = {
+    Kind.TEXT: frozenset(("AE", "AS", "AT", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT")),
+    Kind.DOUBLE: frozenset(("DS", "FL", "FD")),
+    Kind.INTEGER: frozenset(("SS", "SL", "SV", "US", "UL")),
+}
+"""By kind: the VRs whose values a tree has in that type."""
 
 
 class LeftInOriginal(Exception):
@@ -233,8 +256,26 @@ def read_cells(dataset: Mapping[str, Any], fields: Sequence[Field]) -> list[Any]
     """
     cells: list[Any] = []
     for each in fields:
-        cells += _cells(dataset, each)
+        if each.key is None:
+            cells += _cells(dataset, each)
+            continue
+        element = dataset.get(each.key)
+        if element is None:
+            cells += [None] * len(each.columns)
+        elif element["vr"] in each.ready and _is_plain(held := element.get("Value"), each):
+            cells.append(held if each.several else held[0])
+            if len(each.columns) > 1:
+                cells.append(None)
+        else:
+            cells += _cell(element, each)
     return cells
+
+
+def _is_plain(held: Any, wanted: Field) -> bool:
+    """Return whether values that are of the column's type are also of its form, with nothing to be said beside them."""
+    if not held or not (wanted.several or len(held) == 1):
+        return False
+    return wanted.kind is not Kind.DOUBLE or all(value is not None and math.isfinite(value) for value in held)
 
 
 def _cells(dataset: Mapping[str, Any], wanted: Field) -> list[Any]:
@@ -431,17 +472,25 @@ def _as_unsigned(value: Any) -> int | None:
     return number if number is not None and 0 <= number < 2 * _INT64 else None
 
 
-def _as_date(value: Any) -> date | None:
-    match = _DATE.fullmatch(normalised_date(value) or "") if isinstance(value, str) else None
+def _of_text(convert: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Return a conversion of texts that is None for all else; days and times recur from file to file."""
+    known = lru_cache(maxsize=4096)(convert)
+    return lambda value: known(value) if isinstance(value, str) else None
+
+
+@_of_text
+def _as_date(value: str) -> date | None:
+    match = _DATE.fullmatch(normalised_date(value) or "")
     try:
         return date(int(match[1]), int(match[2]), int(match[3])) if match else None
     except ValueError:
         return None
 
 
-def _as_time(value: Any) -> time | None:
+@_of_text
+def _as_time(value: str) -> time | None:
     """Return a TM (PS3.5 6.2) as the time at which it begins; None for a leap second, which Python has not."""
-    match = _TIME.fullmatch(normalised_time(value) or "") if isinstance(value, str) else None
+    match = _TIME.fullmatch(normalised_time(value) or "")
     if match is None or (match[4] and not match[3]):
         return None
     try:
@@ -450,9 +499,10 @@ def _as_time(value: Any) -> time | None:
         return None
 
 
-def _as_timestamp(value: Any) -> datetime | None:
+@_of_text
+def _as_timestamp(value: str) -> datetime | None:
     """Return a DT (PS3.5 6.2) as the moment at which it begins: in UTC where it has an offset, else as it is."""
-    match = _DATE_TIME.fullmatch(value.strip(" ")) if isinstance(value, str) else None
+    match = _DATE_TIME.fullmatch(value.strip(" "))
     if match is None or (match[7] and not match[6]):
         return None
     parts = [int(match[place] or smallest) for place, smallest in ((1, 0), (2, 1), (3, 1), (4, 0), (5, 0), (6, 0))]

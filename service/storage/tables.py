@@ -160,7 +160,7 @@ class Tables:
             while passed < len(dicom_ids) and held <= MAX_PAGE_BYTES:
                 some = list(dicom_ids[passed : passed + at_once])
                 instances = self._read(patient_id, some, keys, further)
-                sizes = [len(bson.encode(each["dataset"])) for each in instances] if large else [0]
+                sizes = [len(bson.encode(each["dataset"])) for each in instances]
                 held += sum(sizes)
                 found += instances
                 passed += len(some)

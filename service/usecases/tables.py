@@ -203,7 +203,7 @@ class Wanted:
         return cls(
             first_keys(steps),
             lambda tree, read: further_keys(tree, steps, read),
-            any(may_be_large(step.tag) for step in steps) or any(field.several for field in fields),
+            any(may_be_large(step.tag) for step in steps),
         )
 
 
