@@ -1,12 +1,14 @@
 """How long a table takes, beside pydicom reading the same files in the same run.
 
 A command: ``python -m tests.load.tables DIRECTORY [--instances N]`` makes the database in the directory once, and
-prints of each format and of the command the rows a second, the time to the first bytes, and by what the service's
-memory grew.
+prints of each format and of the command the rows a second, the time to the first bytes, by what the service's memory
+grew, and the CPU time of a row in the service and in the database, which other work on the machine hardly changes.
 """
 
 import argparse
 import asyncio
+import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -66,30 +68,43 @@ def read_by_pydicom(paths: list[Path]) -> list[list[Any]]:
     return rows
 
 
-def measure(data_dir: Path, service: RunningService, instances: int) -> Iterator[tuple[str, float, float, float]]:
-    """Give of each way its name, its seconds, those to the first bytes, and the megabytes that memory grew by."""
+def measure(
+    data_dir: Path, service: RunningService, instances: int
+) -> Iterator[tuple[str, float, float, float, float, float]]:
+    """Give of each way its name, its seconds, those to the first bytes, and the megabytes that memory grew by.
+
+    Behind them come the seconds of CPU that the service, or this process, and the database took.
+    """
     paths = write_files(data_dir / "files", instances)
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     assert len(read_by_pydicom(paths)) == instances
-    yield "pydicom", time.perf_counter() - begin, 0.0, 0.0
+    yield "pydicom", time.perf_counter() - begin, 0.0, 0.0, time.process_time() - used, 0.0
+    database = service.database()
+
+    def spent() -> tuple[float, float]:
+        members = [service.process, *(each for each in service.family() if each.pid != database.pid)]
+        return sum(sum(each.cpu_times()[:2]) for each in members), sum(database.cpu_times()[:2])
+
     target = f"/patient/p-0/dicom?fields={','.join(FIELDS)}"
     token = service.token("p-0")
     for name, kind in FORMATS.items():
-        connection = service.connect()
-        before, begin = service.memory(), time.perf_counter()
-        connection.request("GET", target, headers={"access-token": token, "Accept": kind})
-        response = connection.getresponse()
-        assert response.status == 200
-        assert response.read(1)
-        first = time.perf_counter() - begin
-        while response.read(1 << 20):
-            pass
-        yield name, time.perf_counter() - begin, first, (service.memory() - before) / 1e6
-    begin = time.perf_counter()
+        before, used, begin = service.memory(), spent(), time.perf_counter()
+        with contextlib.closing(service.connect()) as connection:
+            connection.request("GET", target, headers={"access-token": token, "Accept": kind})
+            response = connection.getresponse()
+            assert response.status == 200
+            assert response.read(1)
+            first = time.perf_counter() - begin
+            while response.read(1 << 20):
+                pass
+        seconds, now = time.perf_counter() - begin, spent()
+        yield name, seconds, first, (service.memory() - before) / 1e6, now[0] - used[0], now[1] - used[1]
+    begin, used, children = time.perf_counter(), spent(), os.times()
     command = [sys.executable, str(ROOT / "scripts" / "export_table.py"), "--data-dir", str(data_dir), "--quiet"]
     command += ["--fields", ",".join(FIELDS), str(data_dir / "table.parquet")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    yield "export_table.py", time.perf_counter() - begin, 0.0, 0.0
+    own = sum(os.times()[2:4]) - sum(children[2:4])
+    yield "export_table.py", time.perf_counter() - begin, 0.0, 0.0, own, spent()[1] - used[1]
 
 
 def main() -> None:
@@ -101,10 +116,14 @@ def main() -> None:
     asyncio.run(build(given.directory, 1, given.instances))
     with RunningService(given.directory, POOL_PROCESSES="1") as service:
         beside = 0.0
-        for name, seconds, first, grown in measure(given.directory, service, given.instances):
+        for name, seconds, first, grown, own, database in measure(given.directory, service, given.instances):
             rate = given.instances / seconds
             beside = beside or rate
-            print(f"{name:16} {rate:8.0f} rows/s  {rate / beside:5.1f}x  first {first:5.2f} s  {grown:+6.1f} MB")
+            cpu, of_database = (1000 * each / given.instances for each in (own, database))
+            print(
+                f"{name:16} {rate:8.0f} rows/s  {rate / beside:5.1f}x  first {first:5.2f} s  {grown:+6.1f} MB  "
+                f"CPU of a row {cpu:.2f} ms, of the database {of_database:.2f} ms"
+            )
         service.stop()
 
 
