@@ -20,6 +20,8 @@ _DIGITS = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 """A number in a parameter: `float` also takes spaces, underscores, infinities and other scripts' digits."""
 
+TABLE_FORMATS = ("json", "csv", "ndjson", "parquet")
+
 SWITCH: dict[str, str | list[Any] | dict[Any, Any]] = {"invalid": "the value must be true or false."}
 
 _WINDOW = re.compile(f"({DECIMAL}),({DECIMAL})")
@@ -90,6 +92,18 @@ class NoParameters(Parameters):
     """No parameters at all."""
 
 
+def _format_field() -> fields.String:
+    return fields.String(
+        load_default=None,
+        validate=validate.OneOf(TABLE_FORMATS, error="the value must be json, csv, ndjson or parquet."),
+        metadata={
+            "description": "Media type of the response, for callers that cannot set `Accept`: `csv`, `ndjson` and "
+            "`parquet` return a table of the whole result.",
+            "example": "csv",
+        },
+    )
+
+
 class ListParameters(Parameters):
     """The page of a list."""
 
@@ -138,6 +152,7 @@ class SearchParameters(ListParameters):
         falsy={"false"},
         metadata={"description": "Whether `total` says how many there are on all pages."},
     )
+    format = _format_field()
 
 
 class CatalogueParameters(Parameters):
@@ -152,6 +167,7 @@ class CatalogueParameters(Parameters):
     path = fields.String(
         load_default="", metadata={"description": "Beginning of the paths to list.", "example": "Slice"}
     )
+    format = _format_field()
 
 
 class PictureParameters(Parameters):

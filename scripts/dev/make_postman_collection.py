@@ -40,6 +40,9 @@ VARIABLES = {
 }
 """The collection's variables: what a person may set, and what requests learn from answers."""
 
+TABLES = frozenset({"text/csv", "application/x-ndjson", "application/vnd.apache.parquet"})
+"""Media types that need the names of their columns."""
+
 LEARN = {
     ("getToken", "application/json"): ['pm.collectionVariables.set("token", pm.response.json().access_token);'],
     ("uploadFile", "application/json"): ['pm.collectionVariables.set("dicomId", pm.response.json());'],
@@ -133,6 +136,7 @@ def make_item(
     query = [
         {"key": key, "value": value, "description": parameter["description"], "disabled": True}
         if not (conditions and parameter["schema"].get("type") == "object")
+        and not (parameter["name"] == "fields" and accept in TABLES)
         else {"key": key, "value": value}
         for parameter in parameters
         if parameter["in"] == "query"

@@ -113,13 +113,14 @@ def _describe_without_value(element: Mapping[str, Any], described: dict[str, Any
 
 def _values(vr: str, values: Sequence[Any]) -> list[Any]:
     if vr == "PN":
-        return [_name_text(value) if value else None for value in values]
+        return [name_text(value) if value else None for value in values]
     if vr in _FLOATS:
         return [value if value is None or isfinite(value) else _word(value) for value in values]
     return [int(value.to_decimal()) if isinstance(value, Decimal128) else value for value in values]
 
 
-def _name_text(value: Mapping[str, str]) -> str:
+def name_text(value: Mapping[str, str]) -> str:
+    """Return a person name with its component groups in one text (PS3.5 6.2.1.1)."""
     groups = (value.get("Alphabetic", ""), value.get("Ideographic", ""), value.get("Phonetic", ""))
     return "=".join(groups).rstrip("=") if len(value) > 1 or not groups[0] else groups[0]
 

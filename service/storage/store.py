@@ -21,6 +21,7 @@ from service.storage.search import TagIndex
 from service.storage.statistics import Statistics
 from service.storage.studies import Studies
 from service.storage.sweep import Leftovers
+from service.storage.tables import Tables
 from service.storage.threads import Threads
 from service.storage.uploads import Uploads
 from service.storage.usage import Usage
@@ -69,6 +70,7 @@ class Store:
         self.instances = Instances(database, collections, threads)
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
+        self.tables = Tables(collections, threads, self._walks)
         self.usage = Usage(collections, threads, max_patient_bytes)
         self.originals = Originals(database, collections, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)

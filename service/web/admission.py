@@ -18,6 +18,10 @@ RETRY_SECONDS = 2
 WAITING = 3
 """Requests of one patient that may wait, as a multiple of those that run."""
 
+MAX_TABLES = 8
+MAX_TABLES_PER_PATIENT = 2
+"""Tables that are written at once: each holds a batch of trees, or a row group."""
+
 
 @dataclass(slots=True)
 class _Share:
@@ -100,6 +104,7 @@ class Admissions:
 
     uploads: Admission
     others: Admission
+    tables: Admission
 
 
 def open_admissions(settings: Settings) -> Admissions:
@@ -107,4 +112,5 @@ def open_admissions(settings: Settings) -> Admissions:
     return Admissions(
         Admission(settings.max_uploads, settings.max_uploads_per_patient),
         Admission(settings.max_requests, settings.max_requests_per_patient, settings.request_wait),
+        Admission(MAX_TABLES, MAX_TABLES_PER_PATIENT),
     )

@@ -19,6 +19,8 @@ from service.usecases import search
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.instance_json import summarize
 from service.web.links import reference
+from service.web.negotiation import JSON
+from service.web.tables import LEFT_OUT, VARY, answer_catalogue, answer_table, choose_listing, refuse_pages
 
 MAX_LIMIT = 1000
 """Instances of one page at most."""
@@ -26,17 +28,34 @@ MAX_LIMIT = 1000
 SEARCH_PARAMETERS = SearchParameters()
 CATALOGUE_PARAMETERS = CatalogueParameters()
 
-LEFT_OUT = "Some files have bytes, or values that only the original has, at a path of the search: they may match."
 UNCHECKED = "The search has too many candidates to check them all. Make it narrower."
 
 
-async def list_documents(request: web.Request) -> web.Response:
-    """Return a page of the patient's instances, or of those that a search finds, and a link to the next page."""
+async def list_documents(request: web.Request) -> web.StreamResponse:
+    """Return a page of the patient's instances, or of those that a search finds, and a link to the next page.
+
+    As a table it has all that a search finds, and what `fields` names of it.
+    """
     query = list(request.query.items())
     own = [(name, value) for name, value in query if name in SEARCH_PARAMETERS.fields]
     conditions = [(name, value) for name, value in query if name not in SEARCH_PARAMETERS.fields and name != "fields"]
     fields = _fields([value for name, value in query if name == "fields"])
     asked = SEARCH_PARAMETERS.read(own)
+    options = Options(
+        asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
+    )
+    order = asked["orderby"]
+    media_type = choose_listing(request, asked["format"])
+    if media_type != JSON:
+        refuse_pages(request)
+        return await answer_table(
+            request,
+            media_type,
+            fields,
+            read_conditions(conditions, options),
+            None if order is None else _order(order.removeprefix("-")),
+            descending=order is not None and order.startswith("-"),
+        )
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     if not conditions and not fields and asked["orderby"] is None:
         store = request.app[CONTEXT].store
@@ -48,10 +67,6 @@ async def list_documents(request: web.Request) -> web.Response:
             listed["total"] = await store.instances.count(patient_id)
         body = orjson.dumps(listed, option=orjson.OPT_UTC_Z)
         return _page_response(request, body, limit, offset + limit if more else None)
-    options = Options(
-        asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
-    )
-    order = asked["orderby"]
     page = search.PageRequest(
         limit=limit,
         offset=offset,
@@ -90,13 +105,21 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
     return response
 
 
-async def list_tags(request: web.Request) -> web.Response:
-    """Return a page of the patient's catalogue: every path that the files have, and what stands there."""
+async def list_tags(request: web.Request) -> web.StreamResponse:
+    """Return a page of the patient's catalogue: every path that the files have, and what stands there.
+
+    As a table it has all of them.
+    """
     asked = CATALOGUE_PARAMETERS.read(request.query.items())
+    media_type = choose_listing(request, asked["format"])
+    if media_type != JSON:
+        refuse_pages(request)
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     catalogue = await search.catalogue(
         request.app[CONTEXT], request[CALLER].patient_id, asked["path"].replace(".", "/")
     )
+    if media_type != JSON:
+        return await answer_catalogue(request, media_type, catalogue)
     rows, more = catalogue.rows(limit, offset)
     body = await asyncio.to_thread(orjson.dumps, {"tags": rows, "incomplete": not catalogue.complete})
     return _page_response(request, body, limit, offset + limit if more else None)
@@ -110,7 +133,7 @@ async def _storage(request: web.Request) -> dict[str, int | None]:
 
 
 def _page_response(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:
-    response = web.Response(body=body, content_type="application/json")
+    response = web.Response(body=body, content_type=JSON, headers={"Vary": VARY})
     if next_offset is not None:
         query = [(name, value) for name, value in request.query.items() if name not in {"limit", "offset"}]
         query += [("limit", str(limit)), ("offset", str(next_offset))]

@@ -48,7 +48,12 @@ UPLOAD_FORM: dict[str, Any] = {
 }
 UPLOADED = ("Location", "Warning")
 OF_INSTANCE = ("getInstance", "getTag", "getTags", "getBulkData", "deleteInstance")
-PAGED = ("Link", "Warning")
+TABLED = ("Link", "Warning", "Content-Disposition")
+TABLE: dict[str, dict[str, Any]] = {
+    "text/csv": {"type": "string"},
+    "application/x-ndjson": {"type": "string"},
+    "application/vnd.apache.parquet": BINARY,
+}
 
 GET_PAGE = Operation(
     "getPage",
@@ -137,22 +142,33 @@ LIST_INSTANCES = Operation(
     "List or search a patient's instances",
     {
         200: Response(
-            "A page of instances. The results of a search also have `incomplete`.",
-            {"application/json": LISTED},
-            PAGED,
+            "A page of instances. The results of a search also have `incomplete`. As CSV, NDJSON or Parquet a table of "
+            "all instances that match, with a column for each of `fields`.",
+            {"application/json": LISTED, **TABLE},
+            TABLED,
         )
     },
-    description="Newest first. With conditions, the request searches by any path: standard, private or nested.",
+    frozenset({406}),
+    "Newest first. With conditions, the request searches by any path: standard, private or nested. A table needs "
+    "`fields`, and takes neither `limit` and `offset` nor `count`.",
     query=SearchParameters,
-    parameters=("Fields", "SearchConditions"),
+    parameters=("Fields", "SearchConditions", "Accept"),
 )
 
 LIST_TAGS = Operation(
     "listTags",
     "Files",
     "List every path in a patient's files",
-    {200: Response("A page of the catalogue.", {"application/json": CatalogueList}, PAGED)},
+    {
+        200: Response(
+            "A page of the catalogue. As CSV, NDJSON or Parquet a table of all of it.",
+            {"application/json": CatalogueList, **TABLE},
+            TABLED,
+        )
+    },
+    frozenset({406}),
     query=CatalogueParameters,
+    parameters=("Accept",),
 )
 
 GET_INSTANCE = Operation(

@@ -1,0 +1,302 @@
+"""The use case: what files say, as a table with one row for each.
+
+Which files there are is settled before the first row, so that the answer can begin with what may be missing. Then the
+trees are read in batches, and no more than one batch is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from schemas.database import Instance
+from service.dicom.catalogue import MAX_PATHS, Catalogue
+from service.dicom.columns import Column, Field, Kind, LeftInOriginal, Seen, is_settled, read_cells, settle
+from service.dicom.dictionary import may_be_large
+from service.dicom.extract import read_tree
+from service.dicom.limits import Limits, Readable
+from service.dicom.matching.conditions import Condition
+from service.dicom.matching.index_filter import index_filter
+from service.dicom.paths import TagPath, first_keys, further_keys, index_key, parse_search_path, tag_path_text
+from service.dicom.source import open_source
+from service.errors import LimitExceeded, NotFound
+from service.usecases.context import Context
+from service.usecases.matching import find_candidates, passed, try_trees
+from service.usecases.tags import read_original
+
+T = TypeVar("T")
+
+MAX_TRIED = 20_000
+"""Trees that are tried for one table, where the index alone cannot say whether all conditions hold."""
+
+BATCH = 200
+FIRST_BATCH = 25
+"""Rows that are read at once; few at first, so that a caller soon sees the beginning."""
+
+DICOM_ID = Column("dicom_id")
+
+Rows = list[list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that is about to be read.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose files.
+    fields : tuple of Field
+        What is shown of each.
+    dicom_ids : list of str
+        Of which files, in order.
+    unknown : bool
+        Whether there are files of which nobody can say whether they belong into it.
+    """
+
+    patient_id: str
+    fields: tuple[Field, ...]
+    dicom_ids: list[str]
+    unknown: bool
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Its columns, the id of the file first."""
+        return (DICOM_ID, *(column for field in self.fields for column in field.columns))
+
+
+async def open_table(
+    context: Context,
+    patient_id: str,
+    fields: Mapping[str, TagPath],
+    conditions: Sequence[Condition],
+    order: TagPath | None = None,
+    *,
+    descending: bool = False,
+) -> Table:
+    """Find out which files of a patient make a table, and what types its columns have.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose files.
+    fields : mapping of str to tuple of Step
+        Paths by what their columns are to be called.
+    conditions : sequence of Condition
+        All must hold.
+    order : tuple of Step, optional
+        The path to sort by; without one the newest come first.
+    descending : bool, optional
+        Whether the greatest come first.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database is away.
+    LimitExceeded
+        Too many files would have to be tried to find the ones that match.
+    """
+    settled = await settle_fields(context, patient_id, fields)
+    list_ids = partial(
+        context.store.tables.list_ids,
+        patient_id,
+        order=None if order is None else f"tags.{index_key(order)}",
+        descending=descending,
+    )
+    candidates = await find_candidates(context, patient_id, conditions)
+    if candidates.hits is None and not candidates.left_out and not candidates.check:
+        return Table(patient_id, settled, await list_ids(index_filter(conditions)), unknown=False)
+    hits = candidates.hits
+    if hits is None:
+        hits = await context.store.index.find_ids(patient_id, index_filter(conditions))
+    tried = candidates.left_out | (hits if candidates.check else set())
+    if len(tried) > MAX_TRIED:
+        raise LimitExceeded("The search has too many candidates to check them all. Make it narrower.")
+    verdicts = await try_trees(context, patient_id, tried, conditions)
+    among = (hits - tried) | passed(verdicts, hits)
+    ids = [each for each in await list_ids({}) if each in among]
+    return Table(patient_id, settled, ids, unknown=None in verdicts.values())
+
+
+async def settle_fields(
+    context: Context, patient_id: str | None, fields: Mapping[str, TagPath], seconds: float | None = 120.0
+) -> tuple[Field, ...]:
+    """Return fields with the types of their columns; for private and unknown paths the files' indexes are asked.
+
+    Parameters
+    ----------
+    patient_id : str or None
+        Whose files; None: everybody's, which is for commands alone.
+    fields : mapping of str to tuple of Step
+        Paths by what their columns are to be called.
+    seconds : float or None
+        How long that may take.
+    """
+    keys = {name: index_key(path) for name, path in fields.items() if not is_settled(path)}
+    found = await context.store.tables.find_vrs(patient_id, list(dict.fromkeys(keys.values())), seconds) if keys else {}
+    seen = {name: Seen(frozenset(found[key][0]), found[key][1]) for name, key in keys.items()}
+    return tuple(settle(name, path, seen.get(name)) for name, path in fields.items())
+
+
+async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]) -> AsyncGenerator[T, None]:
+    """Return the rows of a table a batch at a time, each batch as `encode` makes it, in a thread.
+
+    What the documents have not all of is read from the originals. A file that was deleted meanwhile has no row.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database is away.
+    LimitExceeded
+        A file cannot be read again.
+    """
+    position = 0
+    while position < len(table.dicom_ids):
+        some = table.dicom_ids[position : position + (BATCH if position else FIRST_BATCH)]
+        async with context.whole_trees:  # what is shown may be as large as a tree
+            instances, position = await _read(context, table, some, position)
+            rows, unread = await asyncio.to_thread(make_rows, instances, table.fields)
+            del instances
+        for number, dicom_id in unread.items():
+            try:
+                rows[number] = [dicom_id, *await read_left(context, table.patient_id, dicom_id, table.fields)]
+            except NotFound:
+                rows[number] = []
+        yield await asyncio.to_thread(encode, [row for row in rows if row] if unread else rows)
+
+
+async def _read(context: Context, table: Table, some: Sequence[str], position: int) -> tuple[list[Instance], int]:
+    wanted = Wanted.of(table.fields)
+    trees = await context.store.tables.read(table.patient_id, some, wanted.keys, wanted.further, large=wanted.large)
+    return trees.instances, position + trees.passed
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be read of each tree.
+
+    Parameters
+    ----------
+    keys : list of str
+        The keys to begin with.
+    further : callable
+        Names the keys that are still to be read, by what was.
+    large : bool
+        Whether that may be large.
+    """
+
+    keys: list[str]
+    further: Callable[[Mapping[str, Any], Any], set[str]]
+    large: bool
+
+    @classmethod
+    def of(cls, fields: Sequence[Field], conditions: Sequence[Condition] = ()) -> Wanted:
+        """Return what fields and conditions need."""
+        steps = [field.path[0] for field in fields]
+        steps += [path[0] for condition in conditions for path in condition.paths]
+        return cls(
+            first_keys(steps),
+            lambda tree, read: further_keys(tree, steps, read),
+            any(may_be_large(step.tag) for step in steps),
+        )
+
+
+def make_rows(instances: Sequence[Instance], fields: Sequence[Field]) -> tuple[Rows, dict[int, str]]:
+    """Return the rows of instances, and the ids of those that only their originals can tell, by their places."""
+    rows: Rows = []
+    unread: dict[int, str] = {}
+    for instance in instances:
+        try:
+            rows.append([instance["_id"], *read_cells(instance.get("dataset") or {}, fields)])
+        except LeftInOriginal:
+            unread[len(rows)] = instance["_id"]
+            rows.append([])
+    return rows, unread
+
+
+# --- the catalogue ------------------------------------------------------------------------------------------------
+
+CATALOGUE_COLUMNS = (
+    Column("path"),
+    Column("vrs", many=True),
+    Column("files", Kind.INTEGER),
+    Column("values", many=True),
+    Column("more_values", Kind.BOOLEAN),
+    Column("min"),
+    Column("max"),
+    Column("min_number", Kind.DOUBLE),
+    Column("max_number", Kind.DOUBLE),
+)
+"""Values are text here, as a path may have numbers in one file and text in another."""
+
+
+def catalogue_rows(catalogue: Catalogue) -> Rows:
+    """Return all paths of a catalogue as rows."""
+    paths, _ = catalogue.rows(MAX_PATHS, 0)
+    return [
+        [
+            row["path"],
+            row["vrs"],
+            row["files"],
+            [str(value) for value in row["values"]],
+            row["more_values"],
+            *(None if row[end] is None else str(row[end]) for end in ("min", "max")),
+            *(float(row[end]) if isinstance(row[end], (int, float)) else None for end in ("min", "max")),
+        ]
+        for row in paths
+    ]
+
+
+# --- what only the original has -----------------------------------------------------------------------------------
+
+
+async def read_left(context: Context, patient_id: str, dicom_id: str, fields: Sequence[Field]) -> list[Any]:
+    """Return the cells of a file from its original, in a worker.
+
+    Raises
+    ------
+    NotFound
+        There is no such instance.
+    LimitExceeded
+        It took a worker too long, or its life.
+    """
+    plan = json.dumps(
+        [
+            (field.name, tag_path_text(field.path), field.kind, field.names, field.bytes, field.items, field.several)
+            for field in fields
+        ]
+    )
+    told = await read_original(context, patient_id, dicom_id, cells_of_original, plan)
+    kinds = [column.kind for field in fields for column in field.columns]
+    cells = json.loads(told)
+    return [
+        [_revived(value, kind) for value in cell] if isinstance(cell, list) else _revived(cell, kind)
+        for cell, kind in zip(cells, kinds, strict=True)
+    ]
+
+
+def cells_of_original(source: Readable | Path, limits: Limits, plan: str) -> bytes:
+    """In a worker: read the cells of an original, as JSON."""
+    fields = [
+        Field(name, parse_search_path(path), Kind(kind), names, as_bytes, items, several)
+        for name, path, kind, names, as_bytes, items, several in json.loads(plan)
+    ]
+    return json.dumps(read_cells(read_tree(open_source(source), limits).dataset, fields), default=str).encode()
+
+
+_REVIVE: Mapping[Kind, Callable[[str], Any]] = {
+    Kind.DATE: date.fromisoformat,
+    Kind.TIME: time.fromisoformat,
+    Kind.TIMESTAMP: datetime.fromisoformat,
+}
+
+
+def _revived(value: Any, kind: Kind) -> Any:
+    revive = _REVIVE.get(kind)
+    return value if revive is None or value is None else revive(value)
