@@ -29,6 +29,15 @@ def wait_until_gone(processes, seconds=10):
     return [process.cmdline() for process in alive]
 
 
+def wait_for(what, seconds=20):
+    """Wait until something is so, and give it."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
 def database_of(data_dir):
     """The name of the database that a data directory has in the MongoDB of the tests."""
     name = f"test_{hashlib.sha256(str(data_dir).encode()).hexdigest()[:20]}"

@@ -100,3 +100,20 @@ def dicom_id_of(request: web.Request) -> str:
     if not _DICOM_ID.fullmatch(text):
         raise NoSuchInstance
     return text
+
+
+def origin(request: web.Request) -> str:
+    """Return the scheme, the host and the port that links in a response begin with.
+
+    Where a proxy that speaks TLS says so, the scheme is ``https``: a viewer's page would not fetch from another.
+    Whoever sends that header gets these links and nobody else, so it need not be trusted.
+    """
+    host, scheme = request.host, request.scheme
+    if request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https":
+        scheme = "https"
+    transport = request.transport
+    local = transport.get_extra_info("sockname") if transport is not None else None
+    if local and host == local[0] and scheme == "http" and local[1] != 80:
+        # dicomweb-client leaves the port out of its Host; who names the very address asks here and not at a proxy.
+        host = f"{host}:{local[1]}"
+    return f"{scheme}://{host}"

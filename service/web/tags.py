@@ -8,7 +8,7 @@ from schemas.http import NoParameters
 from service.usecases import tags
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.negotiation import DICOM_JSON, JSON, Offer, accept_header, choose
-from service.web.path import dicom_id_of, path_segment
+from service.web.path import dicom_id_of, origin, path_segment
 
 HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Access-Token, Authorization"}
 
@@ -37,7 +37,7 @@ async def get_tags(request: web.Request) -> web.Response:
     context, patient_id, dicom_id = request.app[CONTEXT], request[CALLER].patient_id, dicom_id_of(request)
     if media_type == DICOM_JSON:
         instance = request.rel_url.raw_path.rpartition("/")[0]
-        root = f"{request.scheme}://{request.host}{instance}/bulkdata/"
+        root = f"{origin(request)}{instance}/bulkdata/"
         body = await tags.read_dicom_json(context, patient_id, dicom_id, root)
     else:
         body = await tags.read_tags(context, patient_id, dicom_id)

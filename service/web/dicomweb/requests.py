@@ -22,7 +22,7 @@ from service.errors import (
 from service.usecases.dicomweb.scope import Scope
 from service.web.app_keys import CALLER
 from service.web.field_values import parse_list, quality_of
-from service.web.path import path_segment
+from service.web.path import origin, path_segment
 
 HEADERS = {
     "Cache-Control": "private, no-cache",
@@ -63,20 +63,8 @@ def read_parameters(request: web.Request, schema: Parameters) -> dict[str, objec
 
 
 def root_url(request: web.Request) -> str:
-    """Return the URL of the patient's DICOMweb root, without a slash at its end.
-
-    Where a proxy that speaks TLS says so, it is an ``https`` one: a viewer's page would not fetch from another. Whoever
-    sends that header gets these links and nobody else, so it need not be trusted.
-    """
-    host, scheme = request.host, request.scheme
-    if request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https":
-        scheme = "https"
-    transport = request.transport
-    local = transport.get_extra_info("sockname") if transport is not None else None
-    if local and host == local[0] and scheme == "http" and local[1] != 80:
-        # dicomweb-client leaves the port out of its Host; who names the very address asks here and not at a proxy.
-        host = f"{host}:{local[1]}"
-    return f"{scheme}://{host}{'/'.join(request.rel_url.raw_path.split('/')[:4])}"
+    """Return the URL of the patient's DICOMweb root, without a slash at its end."""
+    return f"{origin(request)}{'/'.join(request.rel_url.raw_path.split('/')[:4])}"
 
 
 def takes_gzip(request: web.Request) -> bool:
