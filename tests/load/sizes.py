@@ -8,6 +8,7 @@ prefix compression. With `--stored N` so many slices are also stored in a local 
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
 import statistics
@@ -179,29 +180,32 @@ def measure_audit():
     }
 
 
-async def store_audit(folder, count):
-    """Add entries to the audit of a local database, and give the bytes of its files for each."""
-    data = Path(folder) / "data"
+@contextlib.asynccontextmanager
+async def local_store(data):
+    """A store in a local database of its own, and the name of the program that keeps it."""
     async with LocalDatabase(data) as database:
         client = connect(database.uri)
         store = Store(open_database(client, "sizes"), now)
         await store.prepare()
+        yield store, database.program
+        store.close()
+        client.close()
+
+
+async def store_audit(folder, count):
+    """Add entries to the audit of a local database, and give the bytes of its files for each."""
+    data = Path(folder) / "data"
+    async with local_store(data) as (store, program):
         base = _bytes_below(data)
         for begin in range(0, count, 1000):
             assert await store.audit.append([audit_entry(each) for each in range(begin, min(count, begin + 1000))]) == 0
-        store.close()
-        client.close()
-        program = database.program
     return {"program": program, "entries": count, "bytes an entry": round((_bytes_below(data) - base) / count)}
 
 
 async def store_slices(folder, count):
     """Store slices in a local database, and give the bytes of its files for each, the originals' own left out."""
     data = Path(folder) / "data"
-    async with LocalDatabase(data) as database:
-        client = connect(database.uri)
-        store = Store(open_database(client, "sizes"), now)
-        await store.prepare()
+    async with local_store(data) as (store, program):
         base = _bytes_below(data)
         total = 0
         for number in range(count):
@@ -209,9 +213,6 @@ async def store_slices(folder, count):
             extraction = extract(content, Limits())
             await store.uploads.store(instance_of(content, extraction, number), extraction, content)
             total += len(content)
-        store.close()
-        client.close()
-        program = database.program
     taken = _bytes_below(data) - base
     return {
         "program": program,
