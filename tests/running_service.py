@@ -1,5 +1,7 @@
-"""A real service: its own process, its own local database, a free port."""
+"""A real service: its own process, a free port, its own local database or one of the MongoDB that MONGODB_URI names."""
 
+import atexit
+import hashlib
 import http.client
 import json
 import os
@@ -11,6 +13,10 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
+from pymongo import MongoClient
+
+from service.storage.local.database import find_running
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -23,15 +29,44 @@ def wait_until_gone(processes, seconds=10):
     return [process.cmdline() for process in alive]
 
 
+def wait_for(what, seconds=20):
+    """Wait until something is so, and give it."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def database_of(data_dir):
+    """The name of the database that a data directory has in the MongoDB of the tests."""
+    name = f"test_{hashlib.sha256(str(data_dir).encode()).hexdigest()[:20]}"
+    atexit.register(_drop, os.environ["MONGODB_URI"], name)
+    return name
+
+
+def _drop(uri, name):
+    with MongoClient(uri, serverSelectionTimeoutMS=2000) as client:
+        client.drop_database(name)
+
+
 class RunningService:
     """`python -m service --dev` on a data directory, from construction to `stop` or `kill`.
 
     `dev=False`: not in dev mode; then a key is among the flags or variables, and there is no token to ask for.
+
+    If the tests are pointed at an engine (`MONGODB_URI`), each data directory has a database of its own there, which is
+    dropped when the tests end.
     """
 
     def __init__(self, data_dir, *flags, module="service", dev=True, **variables):
         self.log = Path(data_dir).with_name(f"{Path(data_dir).name}.log")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MONGODB_", "JWT_"))}
+        self.uri = variables.get("MONGODB_URI") or os.environ.get("MONGODB_URI")
+        if os.environ.get("MONGODB_URI"):
+            environment["MONGODB_URI"] = os.environ["MONGODB_URI"]
+            environment["MONGODB_DATABASE"] = database_of(data_dir)
+        self.database_name = (environment | variables).get("MONGODB_DATABASE", "dicom")
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = psutil.Popen(
@@ -88,10 +123,10 @@ class RunningService:
             self._tokens[patient] = json.loads(body)["access_token"]
         return self._tokens[patient]
 
-    def upload(self, content, patient="p-1"):
+    def upload(self, content, patient="p-1", **headers):
         """Upload a file, and give its id."""
         status, _, body = self.request(
-            "POST", f"/patient/{patient}/dicom", content, patient, content_type="application/dicom"
+            "POST", f"/patient/{patient}/dicom", content, patient, content_type="application/dicom", **headers
         )
         assert status == 200, (status, body)
         return json.loads(body)
@@ -100,8 +135,16 @@ class RunningService:
         """The processes that it started, and theirs."""
         return self.process.children(recursive=True)
 
+    def database_uri(self):
+        """Where its MongoDB answers, a local one too."""
+        uri = self.uri or find_running(self.data_dir)
+        assert uri is not None, "a script beside the service does not find its database"
+        return uri
+
     def database(self):
-        """The process of its local database."""
+        """The process of its local database; a test that needs one is skipped where the tests have an engine."""
+        if self.uri:
+            pytest.skip("the database is not a process of the service: MONGODB_URI names it")
         return next(each for each in self.family() if any(name in " ".join(each.cmdline()) for name in DATABASES))
 
     def memory(self):

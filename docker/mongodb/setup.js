@@ -16,7 +16,7 @@ const rootPassword = wanted("MONGODB_ROOT_PASSWORD");
 // collections, validators and indexes itself. The audit it may only read and add to. (It may index it, and so it could
 // have the server remove entries by their age, as AUDIT_DAYS does. To take that away too: start it once, then leave
 // createIndex out.)
-const collections = ["instances", "tag_index", "series", "meta"];
+const collections = ["instances", "tag_index", "series", "usage", "meta"];
 const buckets = ["originals", "rendered"];
 const stored = [...collections, ...buckets.flatMap((name) => [`${name}.files`, `${name}.chunks`])];
 const everything = [

@@ -94,7 +94,7 @@ class AuditTrail:
             None may have been written; the same entries can be given again.
         """
         try:
-            self.collection.insert_many([_document(entry) for entry in entries], ordered=False)
+            self.collection.insert_many([as_document(entry) for entry in entries], ordered=False)
         except BulkWriteError as error:
             details = error.details or {}
             if details.get("writeConcernErrors"):  # written, and perhaps not durably
@@ -125,7 +125,8 @@ class AuditTrail:
             logger.error("AUDIT_DAYS could not be set (code %s)", error.code)  # noqa: TRY400
 
 
-def _document(entry: AuditEntry) -> Document:
+def as_document(entry: AuditEntry) -> Document:
+    """Return an entry as the collection has it."""
     return {
         "_id": entry.entry_id,
         "at": entry.at,

@@ -82,9 +82,11 @@ INDEXES = (
     Index("tag_index", "left_out", (("patient_id", 1), ("truncated", 1)), {}),
     # Any path of any file, private and nested ones too. Servers without wildcard indexes still answer, slower.
     Index("tag_index", "paths", (("$**", 1),), {"wildcardProjection": {"tags": 1, "names": 1}}, optional=True),
-    # Who did what lately, and who saw a patient's data.
+    # Who did what lately, who saw a patient's data, what a token was used for, and all deletes of a span.
     Index("audit", "newest", (("at", -1),), {}),
     Index("audit", "of_patient", (("patient_id", 1), ("at", -1)), {}),
+    Index("audit", "of_token", (("token_id", 1), ("at", -1)), {}),
+    Index("audit", "of_action", (("action", 1), ("at", -1)), {}),
     Index("series", "uids", (("patient_id", 1), ("study_instance_uid", 1), ("series_instance_uid", 1)), {}),
     # The one that every driver's bucket expects, and the ways to a patient's originals and an instance's pictures.
     Index("originals.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),

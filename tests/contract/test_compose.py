@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from schemas.database import VALIDATORS
 from service.settings import Settings, variable
@@ -17,6 +18,8 @@ from service.storage.layout import INDEXES
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
+PARSED = yaml.safe_load(COMPOSE)
+CONTAINERS = PARSED["services"]
 PASSWORDS = {
     "MONGODB_DATABASE": "dicom",
     "MONGODB_ROOT_PASSWORD": "root-1",
@@ -122,21 +125,79 @@ def test_the_example_holds_no_secret_and_docker_compose_no_default_for_one():
 
 
 def test_the_service_is_told_nothing_that_it_does_not_know():
-    service = COMPOSE[COMPOSE.index("\n  service:") : COMPOSE.index("\nvolumes:")]
-    told = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
     known = {variable(setting) for setting in fields(Settings)}
     known |= {f"{variable(setting)}_FILE" for setting in fields(Settings) if not setting.metadata["flag"]}
-    assert told <= known
+    assert set(CONTAINERS["service"]["environment"]) <= known
 
 
 def test_no_secret_stands_in_the_environment_of_the_service():
-    service = COMPOSE[COMPOSE.index("\n  service:") : COMPOSE.index("\nvolumes:")]
-    assert not re.search(r"^      (JWT_SECRET|MONGODB_URI):|PASSWORD", service, re.MULTILINE)
-    assert set(re.findall(r"/run/secrets/(\w+)", service)) == set(re.findall(r"file: \./secrets/(\w+)", COMPOSE))
+    service = CONTAINERS["service"]
+    assert not {"JWT_SECRET", "MONGODB_URI"} & set(service["environment"])
+    assert "PASSWORD" not in str(service["environment"])
+    assert set(service["secrets"]) == set(PARSED["secrets"])
+    assert set(re.findall(r"/run/secrets/(\w+)", str(service["environment"]))) == set(PARSED["secrets"])
 
 
-def test_every_container_has_bounds_of_processes_and_memory():
-    assert COMPOSE.count("pids_limit:") == COMPOSE.count("mem_limit:") == COMPOSE.count("security_opt:") == 3
+def test_every_container_has_bounds_and_no_more_rights_than_it_needs():
+    assert set(CONTAINERS) == {"mongodb", "mongodb-setup", "service", "proxy"}
+    for name, container in CONTAINERS.items():
+        assert container["pids_limit"] > 0, name
+        assert container["mem_limit"], name
+        assert container["read_only"] is True, name
+        assert container["security_opt"] == ["no-new-privileges:true"], name
+        assert container["cap_drop"] == ["ALL"], name
+        assert container.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else []), name
+
+
+def test_the_proxy_alone_publishes_a_port_and_does_not_reach_the_database():
+    assert [name for name, container in CONTAINERS.items() if "ports" in container] == ["proxy"]
+    assert CONTAINERS["proxy"]["ports"] == ["${PUBLISH:-127.0.0.1:8443}:443"]
+    networks = {name: set(container.get("networks", ())) for name, container in CONTAINERS.items()}
+    assert networks["mongodb"] == {"database"}
+    assert networks["service"] & networks["proxy"]
+    assert not networks["proxy"] & networks["mongodb"]
+    assert PARSED["networks"]["database"]["internal"] is True
+
+
+def test_many_service_containers_can_stand_side_by_side():
+    service = CONTAINERS["service"]
+    # A port, a name or a named volume could belong to one of them alone.
+    assert not {"ports", "container_name", "hostname"} & set(service)
+    assert service["volumes"] == ["/var/lib/service"]
+    assert "DATA_DIR=/var/lib/service" in (ROOT / "Dockerfile").read_text()
+    assert not {"DATA_DIR", "SPOOL_DIR"} & set(service["environment"])
+
+
+def test_the_proxy_asks_the_service_where_it_listens_and_lets_no_connection_end_under_a_request():
+    config = (ROOT / "docker" / "caddy" / "Caddyfile").read_text()
+    assert {"./docker/caddy:/etc/caddy:ro"} <= set(CONTAINERS["proxy"]["volumes"])
+    assert "{$SERVICE:service}" in config
+    port = re.search(r"PORT=(\d+)", (ROOT / "Dockerfile").read_text())[1]
+    assert f"{{$SERVICE_PORT:{port}}}" in config
+    defaults = {setting.name: setting.default for setting in fields(Settings)}
+    assert int(re.search(r"^\s+keepalive (\d+)s$", config, re.MULTILINE)[1]) < defaults["keepalive_timeout"]
+    health = re.search(r"http://127\.0\.0\.1:\{\$HEALTH_PORT:(\d+)\}", config)[1]
+    assert f"http://127.0.0.1:{health}/" in CONTAINERS["proxy"]["healthcheck"]["test"]
+
+
+COMMAND = "docker compose exec mongodb mongosh --username analyst --authenticationDatabase admin dicom"
+
+
+def test_the_analyst_gets_in_as_the_pages_say(tmp_path):
+    for page in (COMPOSE, EXAMPLE, (ROOT / "docs" / "analysis.md").read_text("utf-8")):
+        assert COMMAND in page
+    assert "MONGODB_ANALYST_PASSWORD" in (ROOT / "docs" / "analysis.md").read_text("utf-8")
+    container, program, *arguments = COMMAND.removeprefix("docker compose exec ").split()
+    assert program == "mongosh"
+    assert CONTAINERS[container]["image"] == CONTAINERS["mongodb-setup"]["image"], "which runs mongosh from it"
+    said = dict(zip(arguments[:-1:2], arguments[1:-1:2], strict=True))
+    after = set_up({}, tmp_path)
+    # setup.js makes users where it speaks: in the database `admin`.
+    assert said["--authenticationDatabase"] == "admin"
+    analyst = after["users"][said["--username"]]
+    assert analyst["pwd"] == PASSWORDS["MONGODB_ANALYST_PASSWORD"]
+    database = re.search(r"MONGODB_DATABASE:-(\w+)", COMPOSE)[1]
+    assert analyst["roles"] == [{"role": "read", "db": arguments[-1]}] == [{"role": "read", "db": database}]
 
 
 def test_the_secrets_are_made_once_for_their_reader_alone_and_a_service_starts_with_them(tmp_path):
@@ -155,9 +216,3 @@ def test_the_secrets_are_made_once_for_their_reader_alone_and_a_service_starts_w
     password = re.search("^MONGODB_SERVICE_PASSWORD=(.+)", made[0][0], re.MULTILINE)[1]
     assert settings.mongodb_uri == f"mongodb://service:{password}@mongodb:27017/?replicaSet=rs0&authSource=admin"
     assert len(settings.jwt_secret) == 64
-
-
-def test_the_database_has_no_published_port():
-    database = COMPOSE[COMPOSE.index("\n  mongodb:") : COMPOSE.index("\n  mongodb-setup:")]
-    assert "ports:" not in database
-    assert COMPOSE.count("ports:") == 1

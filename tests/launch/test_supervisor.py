@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -16,7 +15,7 @@ from pydicom.data import get_testdata_file
 from service.launch import children, supervisor
 from service.launch.supervisor import GaveUp, ServiceProcesses, share
 from service.web.server import listen
-from tests.running_service import ROOT, RunningService, wait_until_gone
+from tests.running_service import ROOT, RunningService, wait_for, wait_until_gone
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +26,6 @@ def two(tmp_path_factory):
 
 def service_processes(running):
     return [child for child in running.process.children() if "service.launch.server_process" in child.cmdline()]
-
-
-def wait_for(what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def content():

@@ -44,10 +44,10 @@ def step_id(patient: int, number: int) -> str:
     return f"SPS{patient}-{number // (SLICES * SERIES)}"
 
 
-def slices(patient: int, instances: int) -> Iterator[bytes]:
-    """Give a patient's files, the first first."""
+def slices(patient: int, instances: int, first: int = 0) -> Iterator[bytes]:
+    """Give a patient's files, the first first, or those from a later one on."""
     dataset = _header()
-    for number in range(instances):
+    for number in range(first, instances):
         series, study = number // SLICES, number // (SLICES * SERIES)
         dataset.PatientName, dataset.PatientID = f"Example^Number {patient}", f"ID{patient}"
         dataset.StudyInstanceUID = f"{ROOT}.1.{patient}.{study}"
@@ -69,10 +69,10 @@ def slices(patient: int, instances: int) -> Iterator[bytes]:
         yield target.getvalue()
 
 
-def populate(store: Store, collections: Collections, patients: int, instances: int) -> Iterator[int]:
-    """Store them, and give the patients one by one as they are there."""
+def populate(store: Store, collections: Collections, patients: int, instances: int, first: int = 0) -> Iterator[int]:
+    """Store the patients up to a number, from the first on, and give them one by one as they are there."""
     limits = Limits()
-    for patient in range(patients):
+    for patient in range(first, patients):
         documents = [
             _documents(store, f"p-{patient}", content, number, limits)
             for number, content in enumerate(slices(patient, instances))

@@ -2,11 +2,13 @@
 
 Documents are built as an upload builds them, from the files of pydicom's wheel and from a 512 x 512 CT slice made of
 one of them, and measured as BSON. Index keys are counted, and their bytes added up as they are before WiredTiger's
-prefix compression. With `--stored N` so many slices are also stored in a local database, and its files measured.
+prefix compression. With `--stored N` so many slices are also stored in a local database, and its files measured; with
+`--audited N` so many entries of the audit.
 """
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
 import statistics
@@ -25,6 +27,7 @@ from service.dicom.extract import extract
 from service.dicom.limits import Limits
 from service.errors import Invalid
 from service.resources import now
+from service.storage.audit import AuditEntry, as_document
 from service.storage.connection import connect, open_database
 from service.storage.layout import INDEXES
 from service.storage.local.database import LocalDatabase
@@ -149,13 +152,60 @@ def measure_wheel():
     return measured
 
 
-async def store_slices(folder, count):
-    """Store slices in a local database, and give the bytes of its files for each, the originals' own left out."""
-    data = Path(folder) / "data"
+def audit_entry(number=0):
+    """What the audit keeps of a look at a tag, with a token that has `sub` and `jti`."""
+    return AuditEntry(
+        at=now(),
+        action="read_tag",
+        outcome="done",
+        status=200,
+        method="GET",
+        route="/patient/{patient_id}/dicom/{dicom_id}/tag/{tag}",
+        request_id=f"{number:032x}",
+        patient_id=f"patient-{number % 1000:06}",
+        subject="clinic-reading-room-7",
+        token_id=f"{number // 100:016x}",
+        dicom_ids=(f"5b1f0a1c-0000-5000-8000-{number:012x}",),
+    )
+
+
+def measure_audit():
+    """Measure an entry of the audit."""
+    entry = as_document(audit_entry())
+    keys = list(other_keys({"audit": entry}))
+    return {
+        "document": len(bson.encode(entry)),
+        "keys": len(keys),
+        "key_bytes": sum(_key_bytes(*values) for values in keys),
+    }
+
+
+@contextlib.asynccontextmanager
+async def local_store(data):
+    """A store in a local database of its own, and the name of the program that keeps it."""
     async with LocalDatabase(data) as database:
         client = connect(database.uri)
         store = Store(open_database(client, "sizes"), now)
         await store.prepare()
+        yield store, database.program
+        store.close()
+        client.close()
+
+
+async def store_audit(folder, count):
+    """Add entries to the audit of a local database, and give the bytes of its files for each."""
+    data = Path(folder) / "data"
+    async with local_store(data) as (store, program):
+        base = _bytes_below(data)
+        for begin in range(0, count, 1000):
+            assert await store.audit.append([audit_entry(each) for each in range(begin, min(count, begin + 1000))]) == 0
+    return {"program": program, "entries": count, "bytes an entry": round((_bytes_below(data) - base) / count)}
+
+
+async def store_slices(folder, count):
+    """Store slices in a local database, and give the bytes of its files for each, the originals' own left out."""
+    data = Path(folder) / "data"
+    async with local_store(data) as (store, program):
         base = _bytes_below(data)
         total = 0
         for number in range(count):
@@ -163,9 +213,6 @@ async def store_slices(folder, count):
             extraction = extract(content, Limits())
             await store.uploads.store(instance_of(content, extraction, number), extraction, content)
             total += len(content)
-        store.close()
-        client.close()
-        program = database.program
     taken = _bytes_below(data) - base
     return {
         "program": program,
@@ -196,9 +243,14 @@ def summary(measured):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.load.sizes", description=__doc__)
     parser.add_argument("--stored", type=int, default=0, metavar="N", help="slices to store in a local database")
+    parser.add_argument("--audited", type=int, default=0, metavar="N", help="audit entries to store in one")
     asked = parser.parse_args()
     wheel = measure_wheel()
     figures = {"a CT slice": vars(measure(make_slice())), f"{len(wheel)} files of the wheel": summary(wheel)}
+    figures["an audit entry"] = measure_audit()
+    if asked.audited:
+        with tempfile.TemporaryDirectory() as folder:
+            figures["audited"] = asyncio.run(store_audit(folder, asked.audited))
     if asked.stored:
         with tempfile.TemporaryDirectory() as folder:
             figures["stored"] = asyncio.run(store_slices(folder, asked.stored))

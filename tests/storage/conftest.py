@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from mongomock_motor import AsyncMongoMockClient
+from pymongo.errors import OperationFailure, WriteError
 
 from service.storage.connection import CODEC, Client, Database, connect, open_database
 from service.storage.local.database import LocalDatabase
@@ -80,6 +81,21 @@ async def database(backend_uri: str | None) -> AsyncIterator[Database]:
     finally:
         await client.drop_database(name)
         client.close()
+
+
+@pytest.fixture
+async def validators(database: Database, backend_uri: str | None) -> None:
+    """Skip where the server has no validators: they guard against our own mistakes, and the service goes without."""
+    if backend_uri is None:
+        pytest.skip("the double has no validators")
+    try:
+        await database.create_collection("guarded", validator={"$jsonSchema": {"required": ["patient_id"]}})
+    except OperationFailure as error:
+        pytest.skip(f"this server refuses validators (code {error.code})")
+    with contextlib.suppress(WriteError):
+        await database["guarded"].insert_one({})
+        pytest.skip("this server takes validators and does not apply them")
+    await database["guarded"].drop()
 
 
 @pytest.fixture

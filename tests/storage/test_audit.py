@@ -57,11 +57,8 @@ async def test_a_second_try_writes_nothing_twice(store: Store, database: Databas
     assert await database["audit"].count_documents({}) == 2
 
 
-async def test_an_entry_that_the_server_refuses_costs_no_other(
-    store: Store, database: Database, backend_uri: str | None, clock: Clock
-) -> None:
-    if backend_uri is None:
-        pytest.skip("the double has no validators")
+@pytest.mark.usefixtures("validators")
+async def test_an_entry_that_the_server_refuses_costs_no_other(store: Store, database: Database, clock: Clock) -> None:
     wrong = entry(clock, patient_id="p" * 65)
     assert await store.audit.append([entry(clock), wrong, entry(clock)]) == 1
     assert await database["audit"].count_documents({}) == 2

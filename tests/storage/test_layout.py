@@ -79,11 +79,8 @@ async def test_a_missing_index_of_a_large_collection_is_reported(
     ],
     ids=lambda mistake: next(iter(mistake)),
 )
-async def test_a_misshapen_instance_is_refused(
-    store: Store, backend_uri: str | None, clock: Clock, mistake: dict[str, Any]
-) -> None:
-    if backend_uri is None:
-        pytest.skip("the double has no validators")
+@pytest.mark.usefixtures("validators")
+async def test_a_misshapen_instance_is_refused(store: Store, clock: Clock, mistake: dict[str, Any]) -> None:
     with pytest.raises(WriteError, match="validation"):
         await store.uploads.store(make_instance(store, clock, b"bytes") | mistake, extraction(), b"bytes")
 

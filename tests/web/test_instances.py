@@ -300,6 +300,12 @@ async def test_all_tags_as_dicom_json_whose_bulk_data_can_be_fetched(get, path, 
     assert (head.body, head.headers["Content-Length"]) == (b"", str(len(bulk.body)))
 
 
+async def test_links_behind_a_proxy_that_speaks_tls_are_https(get, path, service):
+    headers = {"X-Forwarded-Proto": "https"}
+    (dataset,) = (await get(f"{path}/tags", accept="application/dicom+json", **headers)).json()
+    assert dataset["7FE00010"]["BulkDataURI"].startswith(service.url.replace("http:", "https:"))
+
+
 async def test_bulk_data_that_is_none(get, path):
     assert (await get(f"{path}/bulkdata/Modality")).status == 404
     assert (await get(f"{path}/bulkdata/PatientAddress")).status == 404
