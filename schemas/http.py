@@ -90,6 +90,20 @@ class NoParameters(Parameters):
     """No parameters at all."""
 
 
+class UploadParameters(Parameters):
+    """What an upload may say of its files."""
+
+    expect_patient_id = fields.String(
+        load_default=None,
+        validate=validate.Length(min=1, max=1024, error="the value must have 1 to 1,024 characters."),
+        metadata={
+            "description": "The (0010,0020) PatientID that the file, or each file of a ZIP, must have; "
+            "others are refused.",
+            "example": "1CT1",
+        },
+    )
+
+
 class ListParameters(Parameters):
     """The page of a list."""
 

@@ -94,7 +94,9 @@ def make_items(
     answers = {status: each for status, each in operation["responses"].items() if status < "300"}
     content = next(iter(answers.values())).get("content", {})
     kinds = [kind for kind in content if is_of_one_file(kind) and not is_told_twice(content, kind)] or [None]
-    bodies = [kind for kind in operation.get("requestBody", {}).get("content", {}) if "related" not in kind] or [None]
+    bodies = [kind for kind in operation.get("requestBody", {}).get("content", {}) if not is_of_many_files(kind)] or [
+        None
+    ]
     if not any(parameter["name"] == "Accept" for parameter in parameters):
         kinds = kinds[:1]
     has_conditions = any(parameter["schema"].get("type") == "object" for parameter in parameters)
@@ -107,6 +109,11 @@ def make_items(
         if has_conditions and number == 0:
             item = make_item(method, path, operation, parameters, sent, accept, conditions=True)
             yield {"name": f"{name}, with conditions", **item, **make_tests("", sorted(answers), got)}
+
+
+def is_of_many_files(kind: str) -> bool:
+    """Return whether a body of a media type has several files, which a request of the collection has not."""
+    return "related" in kind or "zip" in kind
 
 
 def is_of_one_file(kind: str) -> bool:

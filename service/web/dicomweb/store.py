@@ -1,4 +1,4 @@
-"""STOW-RS: POST …/studies and …/studies/{study} (PS3.18 10.5), part by part as they arrive."""
+"""STOW-RS: POST …/studies and …/studies/{study} (PS3.18 10.5): parts as they arrive, or the members of a ZIP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
 from service.errors import Invalid, UnsupportedMediaType
-from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, StowOutcome, store_part
+from service.usecases.dicomweb.store import CANNOT_UNDERSTAND, StowOutcome, store_part, store_zip
 from service.web import bodies
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import accept_of
@@ -15,6 +15,7 @@ from service.web.dicomweb.requests import answers, read_parameters, root_url, sc
 from service.web.field_values import parse_parameters
 from service.web.multipart import MultipartParser, boundary_of
 from service.web.negotiation import DICOM, DICOM_JSON, JSON, Offer, choose
+from service.web.zip_uploads import ZIP_TYPES
 
 NO_PARAMETERS = NoParameters()
 
@@ -26,8 +27,8 @@ async def store(request: web.Request) -> web.StreamResponse:
     choose(accept_of(request), (Offer(DICOM_JSON), Offer(JSON)))
     media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
     kind = parameters.get("type", DICOM).lower()
-    if media_type not in ("multipart/related", DICOM) or kind != DICOM:
-        raise UnsupportedMediaType(f'The body must be multipart/related; type="{DICOM}", or {DICOM}.')
+    if media_type not in ("multipart/related", DICOM, *ZIP_TYPES) or kind != DICOM:
+        raise UnsupportedMediaType(f'The body must be multipart/related; type="{DICOM}", {DICOM} or application/zip.')
     context, scope, root = request.app[CONTEXT], scope_of(request), root_url(request)
     outcome = StowOutcome()
     request[DICOM_IDS] = outcome.dicom_ids
@@ -36,6 +37,8 @@ async def store(request: web.Request) -> web.StreamResponse:
     body = bodies.iter_body(request, settings.max_store_bytes, settings.body_timeout, settings.min_rate)
     if media_type == DICOM:
         await store_part(context, scope.patient_id, scope.study, body, outcome, root)
+    elif media_type in ZIP_TYPES:
+        await store_zip(context, scope.patient_id, scope.study, body, outcome, root)
     else:
         parts = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]), settings.max_store_parts)
         while (part := await parts.next_part()) is not None:
@@ -43,8 +46,8 @@ async def store(request: web.Request) -> web.StreamResponse:
                 outcome.fail(CANNOT_UNDERSTAND)
                 continue
             await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
-        if not (outcome.stored or outcome.failed or outcome.others):
-            raise Invalid("The body has no parts. There is nothing to store.")
+    if not (outcome.stored or outcome.failed or outcome.others):
+        raise Invalid("The body has no files. There is nothing to store.")
     response = web.Response(status=outcome.status, body=orjson.dumps(outcome.response(root)))
     # Exactly this: some clients do not take a charset after it.
     response.headers[hdrs.CONTENT_TYPE] = DICOM_JSON

@@ -37,12 +37,14 @@ def _store(operation_id: str, summary: str) -> Operation:
             409: Response("Nothing was stored; the dataset gives the reasons.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
         },
         frozenset({400, 406, 408, 413, 415}),
-        "Each file is stored or refused on its own (PS3.18 10.5). A single file may also be the whole body.",
+        "Each file is stored or refused on its own (PS3.18 10.5). A single file may also be the whole body, "
+        "and so may a ZIP of files.",
         body=Body(
             "DICOM files.",
             {
                 "application/dicom": BINARY,
                 FILES: BINARY,
+                "application/zip": BINARY,
             },
         ),
         says={**SAYS, 400: "A parameter is invalid, or the body does not match its headers."},

@@ -14,6 +14,7 @@ from schemas.http import (
     SearchParameters,
     Tag,
     Token,
+    UploadParameters,
 )
 from service.web.openapi.operation import BINARY, DICOM_JSON, ID, Body, Operation, Response
 from service.web.openapi.parameters import TAG_EXAMPLES
@@ -45,6 +46,11 @@ UPLOAD_FORM: dict[str, Any] = {
             "description": "The file. The field may have any name, but the form must contain exactly one file.",
         }
     },
+}
+ZIP_LINES: dict[str, Any] = {
+    "type": "string",
+    "description": "One JSON object a line: for each member its `name` and `dicom_id` (with `new`, `state`, `problems` "
+    "and `truncated_at`), `refused` (with `detail`) or `skipped`; then `summary`.",
 }
 UPLOADED = ("Location", "Warning")
 OF_INSTANCE = ("getInstance", "getTag", "getTags", "getBulkData", "deleteInstance")
@@ -110,7 +116,7 @@ UPLOAD_FILE = Operation(
     {
         200: Response(
             "The id of the file. Uploading the same bytes again returns the same id.",
-            {"application/json": ID},
+            {"application/json": ID, "application/x-ndjson": ZIP_LINES},
             UPLOADED,
             EXAMPLE_ID,
             OF_INSTANCE,
@@ -123,13 +129,16 @@ UPLOAD_FILE = Operation(
         ),
     },
     frozenset({400, 408, 413, 415}),
-    "Send a form with one file, or the file itself. Anything that is not DICOM is refused and not stored.",
+    "Send a form with one file, or the file itself. Anything that is not DICOM is refused and not stored. A ZIP is "
+    "unpacked: each member is stored or refused for itself and has a line of JSON in the response; the last line is a "
+    "summary. A ZIP that broke off is sent again.",
+    query=UploadParameters,
     parameters=("Prefer",),
     body=Body(
-        "One DICOM file.",
-        {"multipart/form-data": UPLOAD_FORM, "application/dicom": BINARY},
+        "One DICOM file, or a ZIP of such files.",
+        {"multipart/form-data": UPLOAD_FORM, "application/dicom": BINARY, "application/zip": BINARY},
     ),
-    says={422: "The body is not a DICOM file, or the form does not contain exactly one file."},
+    says={422: "The body is not a DICOM file and not a ZIP, or the form does not contain exactly one file."},
 )
 
 LIST_INSTANCES = Operation(
