@@ -290,26 +290,40 @@ async def sort_out(member: Member) -> tuple[AsyncIterator[bytes] | None, str]:
     BadZip
         The ZIP ends within its first bytes.
     """
-    path = PurePosixPath(member.name.lower())
-    if path.name == "dicomdir":
-        return None, "dicomdir"
-    if "__macosx" in path.parts or path.name.startswith("._"):
-        return None, "not-dicom"
     head = b""
     async for piece in member.content:
         head += piece
         if len(head) >= HEAD_BYTES:
             break
-    if head[128:132] == b"DICM":
-        if DIRECTORY_CLASS in head[132:512]:
-            return None, "dicomdir"
-    elif BESIDE.fullmatch(path.suffix[1:]) or path.name in BESIDE_NAMES or "autorun" in path.name:
-        return None, "not-dicom"
-    elif head.startswith(LOCAL_HEADER):
+    reason = beside_images(member.name, head)
+    if reason is not None:
+        return None, reason
+    if head.startswith(LOCAL_HEADER):
         raise BadMember("nested-zip", "The member is a ZIP itself. Send it alone.")
-    elif not head:
+    if not head:
         raise BadMember("empty", "The member is empty.")
     return _rejoin(head, member.content), ""
+
+
+def beside_images(name: str, head: bytes) -> str | None:
+    """Return why a file is passed over that lies beside the images on a disc, as a word; None where it is not.
+
+    Parameters
+    ----------
+    name : str
+        Its path, with slashes.
+    head : bytes
+        Its first bytes; `HEAD_BYTES` are enough.
+    """
+    path = PurePosixPath(name.lower())
+    if path.name == "dicomdir" or (head[128:132] == b"DICM" and DIRECTORY_CLASS in head[132:512]):
+        return "dicomdir"
+    if "__macosx" in path.parts or path.name.startswith("._"):
+        return "not-dicom"
+    if head[128:132] == b"DICM":
+        return None
+    known = BESIDE.fullmatch(path.suffix[1:]) or path.name in BESIDE_NAMES or "autorun" in path.name
+    return "not-dicom" if known else None
 
 
 async def _rejoin(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
