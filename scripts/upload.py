@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,4 +11,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from service.commands.upload import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None, os.environ))

@@ -438,7 +438,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+def main(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> int:
     """Run the command, and return its exit status."""
     given = parse(arguments)
     try:

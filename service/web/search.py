@@ -16,8 +16,11 @@ from service.dicom.matching.reading import naming, read_conditions, read_fields
 from service.dicom.paths import TagPath, parse_index_path, split_paths
 from service.errors import Invalid
 from service.usecases import search
+from service.usecases.medium import Wanted, check_size
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.instance_json import summarize
+from service.web.media import send_medium, wants_medium
+from service.web.negotiation import accept_header
 
 MAX_LIMIT = 1000
 """Instances of one page at most."""
@@ -29,14 +32,19 @@ LEFT_OUT = "Some files have bytes, or values that only the original has, at a pa
 UNCHECKED = "The search has too many candidates to check them all. Make it narrower."
 
 
-async def list_documents(request: web.Request) -> web.Response:
-    """Return a page of the patient's instances, or of those that a search finds, and a link to the next page."""
+async def list_documents(request: web.Request) -> web.StreamResponse:
+    """Return a page of the patient's instances, or of those that a search finds, and a link to the next page.
+
+    Where the caller wants a DICOM medium it is one of all of them, and not of a page.
+    """
     query = list(request.query.items())
     own = [(name, value) for name, value in query if name in SEARCH_PARAMETERS.fields]
     conditions = [(name, value) for name, value in query if name not in SEARCH_PARAMETERS.fields and name != "fields"]
     fields = _fields([value for name, value in query if name == "fields"])
     asked = SEARCH_PARAMETERS.read(own)
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
+    if wants_medium(accept_header(request), plain=True):
+        return await _send_medium(request, conditions, asked)
     if not conditions and not fields and asked["orderby"] is None:
         store = request.app[CONTEXT].store
         instances, more = await store.instances.list_newest(request[CALLER].patient_id, limit, offset)
@@ -80,6 +88,34 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
         if told:
             response.headers.add("Warning", f'299 - "{text}"')
     return response
+
+
+async def _send_medium(
+    request: web.Request, conditions: list[tuple[str, str]], asked: dict[str, Any]
+) -> web.StreamResponse:
+    """Send all instances that a search finds as a medium, in the order in which they came."""
+    options = Options(
+        asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
+    )
+    context, patient_id = request.app[CONTEXT], request[CALLER].patient_id
+    read = read_conditions(conditions, options)
+    wanted: dict[str, Wanted] = {}
+    told: set[str] = set()
+    offset: int | None = 0
+    while offset is not None:
+        if read:
+            page = search.PageRequest(limit=MAX_LIMIT, offset=offset, order=None, descending=False, fields={})
+            found = await search.search(context, patient_id, read, page)
+            instances, following = found.hits.instances, found.hits.next_offset
+            told |= {text for holds, text in ((found.unknown, LEFT_OUT), (found.unchecked, UNCHECKED)) if holds}
+        else:
+            instances, more = await context.store.instances.list_newest(patient_id, MAX_LIMIT, offset)
+            following = offset + MAX_LIMIT if more else None
+        for each in instances:
+            wanted.setdefault(each["_id"], Wanted(each["_id"], each["original_id"]))
+        check_size(len(wanted))
+        offset = following
+    return await send_medium(request, list(reversed(wanted.values())), sorted(told))
 
 
 async def list_tags(request: web.Request) -> web.Response:

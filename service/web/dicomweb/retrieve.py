@@ -15,10 +15,12 @@ from service.errors import NotFound
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.usecases.instances import open_original
+from service.usecases.medium import Wanted
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
+from service.web.media import send_medium, wants_medium
 from service.web.negotiation import DICOM, Offer, choose
 from service.web.streams import stream
 
@@ -40,6 +42,8 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     if scope.instance is not None:
         offers.append(Offer(DICOM, transfer_syntaxes=common))
     offers.append(Offer(ZIP))
+    if scope.instance is None and wants_medium(accept_of(request), plain=False):
+        return await send_medium(request, [Wanted(member.dicom_id, member.original_id) for member in members])
     chosen = choose(accept_of(request), offers)
     if chosen.multipart:
         return await send_parts(request, _parts(context, scope, members), DICOM, HEADERS)

@@ -82,7 +82,10 @@ def _retrieve(operation_id: str, level: str) -> Operation:
         "WADO-RS",
         f"Get the files of a{'n' if level == 'instance' else ''} {level}",
         {200: Response("The original files.", content, ("Content-Disposition",))},
-        frozenset({400, 404, 406}),
+        frozenset({400, 404, 406, 413}),
+        ""
+        if level == "instance"
+        else "`Accept: application/zip; media=dicomdir` asks for a DICOM medium (PS3.10) with a DICOMDIR.",
         parameters=("Accept",),
         says=SAYS,
     )

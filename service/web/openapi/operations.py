@@ -147,14 +147,18 @@ LIST_INSTANCES = Operation(
     "List or search a patient's instances",
     {
         200: Response(
-            "A page of instances. The results of a search also have `incomplete`.",
-            {"application/json": LISTED},
-            PAGED,
+            "A page of instances. The results of a search also have `incomplete`. As `application/zip` all of them.",
+            {"application/json": LISTED, "application/zip": BINARY},
+            (*PAGED, "Content-Disposition"),
         )
     },
-    description="Newest first. With conditions, the request searches by any path: standard, private or nested.",
+    frozenset({404, 413}),
+    "Newest first. With conditions, the request searches by any path: standard, private or nested. With "
+    "`Accept: application/zip; media=dicomdir` the response is a DICOM medium (PS3.10) with all instances that match: "
+    "a DICOMDIR, the files below `DICOM`, and in `OTHER` those that a DICOMDIR may not list. Only conditions count.",
     query=SearchParameters,
-    parameters=("Fields", "SearchConditions"),
+    parameters=("Accept", "Fields", "SearchConditions"),
+    says={404: "There are no instances for a medium.", 413: "There are more instances than a medium has."},
 )
 
 LIST_TAGS = Operation(
