@@ -365,6 +365,13 @@ class Tag(Answer):
                 Tag(many=True).load(item)
 
 
+class Deleted(Answer):
+    """A delete whose bytes are not all removed yet."""
+
+    deleted = fields.Integer(required=True, metadata={"description": "Instances that were deleted."})
+    left = fields.Integer(required=True, metadata={"description": "Those of them whose bytes are still being removed."})
+
+
 class Token(Answer):
     """A token issued in development mode."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.http import Deleted
 from service.web.openapi.operation import BINARY, DICOM_JSON, Body, Operation, Response
 
 DICOM_JSON_TYPE = "application/dicom+json"
@@ -134,6 +135,24 @@ def _thumbnail(operation_id: str, what: str) -> Operation:
     )
 
 
+def _delete(operation_id: str, level: str) -> Operation:
+    return Operation(
+        operation_id,
+        "Files",
+        f"Delete a {level} and everything derived from it",
+        {
+            204: Response(f"The {level} was deleted."),
+            202: Response(
+                f"The {level} was deleted and can no longer be seen; some of its bytes are still being removed.",
+                {"application/json": Deleted},
+            ),
+        },
+        frozenset({400, 404}),
+        "All instances are deleted, or none. The audit names each of them before.",
+        says=SAYS,
+    )
+
+
 STORE_INSTANCES = _store("storeInstances", "Store files")
 STORE_INSTANCES_OF_STUDY = _store("storeInstancesOfStudy", "Store files of a study")
 SEARCH_STUDIES = _search("searchStudies", "study", "")
@@ -148,6 +167,8 @@ RETRIEVE_INSTANCE = _retrieve("retrieveInstance", "instance")
 GET_STUDY_METADATA = _metadata("getStudyMetadata", "study")
 GET_SERIES_METADATA = _metadata("getSeriesMetadata", "series")
 GET_INSTANCE_METADATA = _metadata("getInstanceMetadata", "instance")
+DELETE_STUDY = _delete("deleteStudy", "study")
+DELETE_SERIES = _delete("deleteSeries", "series")
 GET_BULK_DATA = Operation(
     "getInstanceBulkData",
     "WADO-RS",
