@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from service.errors import ServiceError
-from service.usecases.spool import Outgoing
+from service.usecases.spool import Outgoing, room
 from service.usecases.unpacking import Line, Unpacked, refusal_word, unpack
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.file_names import kept_name
@@ -52,7 +52,8 @@ class LineAnswer:
         if not self._response.prepared:
             await self._response.prepare(self._request)
         piece = orjson.dumps(line) + b"\n"
-        self._lines.write(self._end, piece)
+        with room():
+            self._lines.write(self._end, piece)
         self._end += len(piece)
         transport = self._request.transport
         if transport is not None and not transport.get_write_buffer_size():
