@@ -104,6 +104,20 @@ def _format_field() -> fields.String:
     )
 
 
+class UploadParameters(Parameters):
+    """What an upload may say of its files."""
+
+    expect_patient_id = fields.String(
+        load_default=None,
+        validate=validate.Length(min=1, max=1024, error="the value must have 1 to 1,024 characters."),
+        metadata={
+            "description": "The (0010,0020) PatientID that the file, or each file of a ZIP, must have; "
+            "others are refused.",
+            "example": "1CT1",
+        },
+    )
+
+
 class ListParameters(Parameters):
     """The page of a list."""
 
@@ -380,6 +394,13 @@ class Tag(Answer):
         if data.get("vr") == "SQ":
             for item in data["value"] or []:
                 Tag(many=True).load(item)
+
+
+class Deleted(Answer):
+    """A delete whose bytes are not all removed yet."""
+
+    deleted = fields.Integer(required=True, metadata={"description": "Instances that were deleted."})
+    left = fields.Integer(required=True, metadata={"description": "Those of them whose bytes are still being removed."})
 
 
 class Token(Answer):

@@ -223,6 +223,10 @@ class Settings:
     )
     max_store_bytes: int = _setting(64 * GIB, "the largest body of a DICOMweb store request, in bytes", parse=_positive)
     max_store_parts: int = _setting(10_000, "the most files in one DICOMweb store request", parse=_positive)
+    max_zip_members: int = _setting(50_000, "the most members of one ZIP that is uploaded", parse=_positive)
+    max_zip_seconds: float = _setting(
+        21_600.0, "seconds that one ZIP may take, from its first byte to its last line", parse=_seconds
+    )
     body_timeout: float = _setting(30.0, "seconds without a byte after which an upload is given up", parse=_seconds)
     answer_timeout: float = _setting(
         30.0, "seconds in which a caller takes nothing of an answer, after which it is given up", parse=_seconds

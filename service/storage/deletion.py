@@ -6,14 +6,15 @@ is the same for the delete, for recovery, and for an upload of the same bytes. T
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from schemas.database import Instance
-from service.storage.collections import SMALL_FIELDS, Collections, same_upload, visible
+from service.storage.collections import SMALL_FIELDS, Collections, Document, same_upload, visible
 from service.storage.renditions import remove_matching
 from service.storage.series import retire_from_series
-from service.storage.threads import Threads
+from service.storage.threads import Threads, one_hop
 from service.storage.usage import remove_original
 
 
@@ -35,10 +36,44 @@ class Deletion:
         await self.finish(instance)
         return True
 
+    @one_hop
+    def list_of_study(self, patient_id: str, study: str, series: str | None) -> list[str]:
+        """List the ids of the instances of a study, or of a series of it, also of several with the same UIDs."""
+        wanted = _of_study(patient_id, study, series)
+        return [found["_id"] for found in self.collections.instances.find(wanted, {"_id": 1})]
+
+    @one_hop
+    def mark_study(self, patient_id: str, study: str, series: str | None, dicom_ids: Sequence[str]) -> list[Instance]:
+        """Mark these instances of a study or series as being deleted, and return them without their trees.
+
+        One command marks all of them: a service that ends in the middle leaves none that is not marked, and
+        recovery takes each further.
+        """
+        instances = self.collections.instances
+        named: Document = {"_id": {"$in": list(dicom_ids)}}
+        instances.update_many(
+            {**_of_study(patient_id, study, series), **named}, {"$set": {"extraction.state": "deleting"}}
+        )
+        marked = list(instances.find({**named, "patient_id": patient_id, "extraction.state": "deleting"}, SMALL_FIELDS))
+        self.collections.originals.files.update_many(
+            {"_id": {"$in": [instance["original_id"] for instance in marked]}},
+            {"$unset": {"metadata.sop_instance_uid": ""}},
+        )
+        return marked
+
     async def finish(self, instance: Instance) -> None:
         """Finish the delete of an instance that is marked as being deleted."""
         while await self.threads.run(partial(next_step, self.collections, instance)):
             pass
+
+
+def _of_study(patient_id: str, study: str, series: str | None) -> Document:
+    wanted: Document = {
+        "patient_id": patient_id,
+        "study_instance_uid": study,
+        "extraction.state": {"$ne": "deleting"},
+    }
+    return wanted if series is None else {**wanted, "series_instance_uid": series}
 
 
 def mark_deleting(collections: Collections, patient_id: str, dicom_id: str) -> Instance | None:

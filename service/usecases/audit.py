@@ -75,8 +75,7 @@ class Audit:
         if self._weight >= 2 * ROOM:
             self._metrics.audit("lost")
             return
-        for start in range(0, max(len(entry.dicom_ids), 1), IDS_AN_ENTRY):
-            part = entry if len(entry.dicom_ids) <= IDS_AN_ENTRY else _part(entry, start)
+        for part in parts_of(entry):
             self._waiting.append(part)
             self._weight += _weight(part)
 
@@ -146,6 +145,13 @@ class Audit:
 
 def _weight(entry: AuditEntry) -> int:
     return 1 + len(entry.dicom_ids)
+
+
+def parts_of(entry: AuditEntry) -> list[AuditEntry]:
+    """Return an entry as several, each about no more than `IDS_AN_ENTRY` instances."""
+    if len(entry.dicom_ids) <= IDS_AN_ENTRY:
+        return [entry]
+    return [_part(entry, start) for start in range(0, len(entry.dicom_ids), IDS_AN_ENTRY)]
 
 
 def _part(entry: AuditEntry, start: int) -> AuditEntry:

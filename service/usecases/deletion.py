@@ -1,10 +1,16 @@
-"""The use case: an instance and everything that came from it, gone."""
+"""The use cases: an instance, a series or a study and everything that came from it, gone."""
 
 from __future__ import annotations
 
-from service.errors import NoSuchInstance, Unavailable
-from service.usecases.audit import AuditEntry
+import time
+from dataclasses import replace
+
+from service.errors import NoSuchInstance, NotFound, Unavailable
+from service.usecases.audit import AuditEntry, parts_of
 from service.usecases.context import Context
+
+FINISH_SECONDS = 20.0
+"""How long a request finishes the delete of what it has marked; recovery does the rest."""
 
 
 async def delete(context: Context, patient_id: str, dicom_id: str, intent: AuditEntry) -> None:
@@ -24,9 +30,63 @@ async def delete(context: Context, patient_id: str, dicom_id: str, intent: Audit
     Unavailable
         Where the intent cannot be written, or the database does not answer; what was begun is finished by recovery.
     """
-    if await context.store.audit.append([intent]):
-        context.metrics.audit("lost")
-        raise Unavailable("A delete must be audited, and the audit cannot be written.", retry_after=5)
-    context.metrics.audit("written")
+    await _write_intent(context, intent)
     if not await context.store.deletion.delete(patient_id, dicom_id):
         raise NoSuchInstance
+
+
+async def delete_study(
+    context: Context, patient_id: str, study: str, series: str | None, intent: AuditEntry
+) -> tuple[list[str], int]:
+    """Remove every instance of a study, or of a series of it; from the first moment on none of them is seen.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose.
+    study : str
+        Study Instance UID.
+    series : str or None
+        Series Instance UID, where only that series is meant.
+    intent : AuditEntry
+        Who wants it. It is written to the audit first, with every instance.
+
+    Returns
+    -------
+    list of str, int
+        The ids of what was deleted, and of how many of them bytes are left for recovery to remove.
+
+    Raises
+    ------
+    NotFound
+        The patient has no such study or series.
+    Unavailable
+        The intent cannot be written, or the database does not answer before anything is marked.
+    """
+    dicom_ids = await context.store.deletion.list_of_study(patient_id, study, series)
+    if not dicom_ids:
+        raise NotFound(f"There is no such {'study' if series is None else 'series'}.")
+    await _write_intent(context, replace(intent, dicom_ids=tuple(dicom_ids)))
+    marked = await context.store.deletion.mark_study(patient_id, study, series, dicom_ids)
+    left = len(marked)
+    ends = time.monotonic() + FINISH_SECONDS
+    try:
+        for instance in marked:
+            if time.monotonic() > ends:
+                break
+            await context.store.deletion.finish(instance)
+            left -= 1
+    except Unavailable:  # what is marked is finished when the database is back
+        pass
+    finally:
+        if left:
+            context.unfinished.set()
+    return dicom_ids, left
+
+
+async def _write_intent(context: Context, intent: AuditEntry) -> None:
+    entries = parts_of(intent)
+    if await context.store.audit.append(entries):
+        context.metrics.audit("lost")
+        raise Unavailable("A delete must be audited, and the audit cannot be written.", retry_after=5)
+    context.metrics.audit("written", len(entries))

@@ -58,6 +58,7 @@ async def store_upload(
     *,
     respond_async: bool = False,
     check: Callable[[Mapping[str, str | None]], None] | None = None,
+    inspect: Callable[[Extraction | None], None] | None = None,
 ) -> Stored:
     """Store one DICOM file for a patient; the same bytes give the same id and are stored once.
 
@@ -73,6 +74,8 @@ async def store_upload(
         Whether to come back as soon as the original is durable, and extract later.
     check : callable, optional
         Takes the identifiers of the file once it is extracted, before anything is stored. What it raises refuses it.
+    inspect : callable, optional
+        The same with all that was extracted, or None where the file is to be kept without.
 
     Raises
     ------
@@ -82,7 +85,7 @@ async def store_upload(
         The database is away, or there is no room.
     """
     with _counted(context):
-        return await _store(context, patient_id, file_name, chunks, respond_async=respond_async, check=check)
+        return await _store(context, patient_id, file_name, chunks, respond_async, check, inspect)
 
 
 @contextlib.contextmanager
@@ -106,9 +109,9 @@ async def _store(
     patient_id: str,
     file_name: str | Callable[[Mapping[str, Any]], str | None],
     chunks: AsyncIterator[bytes],
-    *,
     respond_async: bool,
     check: Callable[[Mapping[str, str | None]], None] | None,
+    inspect: Callable[[Extraction | None], None] | None,
 ) -> Stored:
     settings = context.settings
     if settings.mongodb_uri is None:  # the local database does not survive a full disk without a restart
@@ -125,6 +128,8 @@ async def _store(
                 context.metrics.upload("present")
                 return present
         extraction = None if respond_async else await _extract_or_leave(context, received, patient_id)
+        if inspect is not None:
+            inspect(extraction)
         if extraction is None:
             committed = await context.store.uploads.store_pending(instance, content)
             if committed:

@@ -100,7 +100,8 @@ class StalledAnswers:
     bounds : ConnectionBounds
         What is too slow.
     connections : callable
-        Returns the handlers of the connections, each with its `transport` and a place `untaken`.
+        Returns the handlers of the connections, each with its `transport`, a place `untaken`, and whether its caller
+        `is_sending` a body whose answer has begun: it need not read meanwhile.
     """
 
     def __init__(self, bounds: ConnectionBounds, connections: Callable[[], Sequence[Any]]) -> None:
@@ -130,7 +131,7 @@ class StalledAnswers:
 
     def _is_given_up(self, handler: Any, transport: asyncio.Transport, now: float) -> bool:
         size = transport.get_write_buffer_size()
-        if not size:
+        if not size or handler.is_sending:
             handler.untaken = None
         elif handler.untaken is None:
             handler.untaken = Untaken(size, now)

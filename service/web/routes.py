@@ -10,7 +10,7 @@ from service.auth.tokens import DELETE, READ, WRITE
 from service.settings import Settings
 from service.web import health, instances, metrics, search, tags, tokens, uploads
 from service.web.bulkdata import get_bulk_data
-from service.web.dicomweb import frames, metadata, query, retrieve, store
+from service.web.dicomweb import deletion, frames, metadata, query, retrieve, store
 from service.web.dicomweb.metadata import get_metadata
 from service.web.dicomweb.pictures import get_rendered, get_thumbnail
 from service.web.openapi import dicomweb
@@ -61,6 +61,8 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", STUDY, retrieve.retrieve, READ, "read_original", dicomweb.RETRIEVE_STUDY),
         Route("GET", SERIES, retrieve.retrieve, READ, "read_original", dicomweb.RETRIEVE_SERIES),
         Route("GET", SOP, retrieve.retrieve, READ, "read_original", dicomweb.RETRIEVE_INSTANCE),
+        Route("DELETE", STUDY, deletion.delete, DELETE, "delete", dicomweb.DELETE_STUDY),
+        Route("DELETE", SERIES, deletion.delete, DELETE, "delete", dicomweb.DELETE_SERIES),
         Route("GET", f"{STUDY}/metadata", get_metadata, READ, "read_tags", dicomweb.GET_STUDY_METADATA),
         Route("GET", f"{SERIES}/metadata", get_metadata, READ, "read_tags", dicomweb.GET_SERIES_METADATA),
         Route("GET", f"{SOP}/metadata", get_metadata, READ, "read_tags", dicomweb.GET_INSTANCE_METADATA),

@@ -16,14 +16,19 @@ from service.dicom.matching.reading import naming, read_conditions, read_fields
 from service.dicom.paths import TagPath, parse_index_path, split_paths
 from service.errors import Invalid
 from service.usecases import search
+from service.usecases.medium import Wanted, check_size
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.instance_json import summarize
 from service.web.links import reference
-from service.web.negotiation import JSON
-from service.web.tables import LEFT_OUT, VARY, answer_catalogue, answer_table, choose_listing, refuse_pages
+from service.web.media import ZIP, send_medium
+from service.web.negotiation import JSON, Offer
+from service.web.tables import LEFT_OUT, LIST_OFFERS, VARY, answer_catalogue, answer_table, choose_listing, refuse_pages
 
 MAX_LIMIT = 1000
 """Instances of one page at most."""
+
+INSTANCE_OFFERS = (*LIST_OFFERS, Offer(ZIP))
+"""A list of instances may also be a DICOM medium of them."""
 
 SEARCH_PARAMETERS = SearchParameters()
 CATALOGUE_PARAMETERS = CatalogueParameters()
@@ -34,7 +39,7 @@ UNCHECKED = "The search has too many candidates to check them all. Make it narro
 async def list_documents(request: web.Request) -> web.StreamResponse:
     """Return a page of the patient's instances, or of those that a search finds, and a link to the next page.
 
-    As a table it has all that a search finds, and what `fields` names of it.
+    As a table it has all that a search finds, and what `fields` names of it. A DICOM medium has all those instances.
     """
     query = list(request.query.items())
     own = [(name, value) for name, value in query if name in SEARCH_PARAMETERS.fields]
@@ -45,7 +50,9 @@ async def list_documents(request: web.Request) -> web.StreamResponse:
         asked["fuzzymatching"], empty=asked["emptyvaluematching"], multiple=asked["multiplevaluematching"]
     )
     order = asked["orderby"]
-    media_type = choose_listing(request, asked["format"])
+    media_type = choose_listing(request, asked["format"], INSTANCE_OFFERS)
+    if media_type == ZIP:
+        return await _send_medium(request, read_conditions(conditions, options))
     if media_type != JSON:
         refuse_pages(request)
         return await answer_table(
@@ -105,13 +112,35 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
     return response
 
 
+async def _send_medium(request: web.Request, conditions: tuple[Condition, ...]) -> web.StreamResponse:
+    """Send all instances that a search finds as a medium, in the order in which they came."""
+    context, patient_id = request.app[CONTEXT], request[CALLER].patient_id
+    wanted: dict[str, Wanted] = {}
+    told: set[str] = set()
+    offset: int | None = 0
+    while offset is not None:
+        if conditions:
+            page = search.PageRequest(limit=MAX_LIMIT, offset=offset, order=None, descending=False, fields={})
+            found = await search.search(context, patient_id, conditions, page)
+            instances, following = found.hits.instances, found.hits.next_offset
+            told |= {text for holds, text in ((found.unknown, LEFT_OUT), (found.unchecked, UNCHECKED)) if holds}
+        else:
+            instances, more = await context.store.instances.list_newest(patient_id, MAX_LIMIT, offset)
+            following = offset + MAX_LIMIT if more else None
+        for each in instances:
+            wanted.setdefault(each["_id"], Wanted(each["_id"], each["original_id"]))
+        check_size(len(wanted))
+        offset = following
+    return await send_medium(request, list(reversed(wanted.values())), sorted(told))
+
+
 async def list_tags(request: web.Request) -> web.StreamResponse:
     """Return a page of the patient's catalogue: every path that the files have, and what stands there.
 
     As a table it has all of them.
     """
     asked = CATALOGUE_PARAMETERS.read(request.query.items())
-    media_type = choose_listing(request, asked["format"])
+    media_type = choose_listing(request, asked["format"], LIST_OFFERS)
     if media_type != JSON:
         refuse_pages(request)
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]

@@ -78,13 +78,14 @@ class DiscreetRequestHandler(web.RequestHandler):
         Takes a request, and the status of its answer once that is out.
     """
 
-    __slots__ = ("_head_bytes", "_head_timer", "_server", "_write_down", "idle_since", "untaken")
+    __slots__ = ("_head_bytes", "_head_timer", "_server", "_write_down", "idle_since", "is_sending", "untaken")
 
     def __init__(self, server: DiscreetServer, write_down: WriteDown, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._write_down = write_down
         self.untaken: Untaken | None = None
+        self.is_sending = False
         self.idle_since = 0.0
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0

@@ -34,8 +34,8 @@ _TYPES = {CSV: "text/csv; charset=utf-8; header=present", NDJSON: NDJSON, PARQUE
 _ENDINGS = {media_type: name for name, media_type in FORMATS.items()}
 
 
-def choose_listing(request: web.Request, named: str | None) -> str:
-    """Return the media type of a list: what `format` names, or else what `Accept` likes best.
+def choose_listing(request: web.Request, named: str | None, offers: Sequence[Offer]) -> str:
+    """Return the media type of a list: what `format` names, or else what `Accept` likes best of the offers.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def choose_listing(request: web.Request, named: str | None) -> str:
     """
     if named is not None:
         return FORMATS.get(named, JSON)
-    return choose(accept_header(request), LIST_OFFERS).media_type
+    return choose(accept_header(request), offers).media_type
 
 
 def refuse_pages(request: web.Request) -> None:

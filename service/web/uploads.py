@@ -1,21 +1,26 @@
-"""POST /patient/{patient_id}/dicom: one file, as a form or as it is."""
+"""POST /patient/{patient_id}/dicom: one file or one ZIP of files, as a form or as it is."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 
 import orjson
 from aiohttp import hdrs, web
 
-from service.errors import Invalid, UnsupportedMediaType
+from schemas.http import UploadParameters
+from service.errors import Invalid, TooLarge, UnsupportedMediaType
 from service.usecases import ingest
+from service.usecases.unpacking import PersonCheck, read_person
 from service.web import bodies
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.field_values import parse_list, parse_parameters
+from service.web.file_names import kept_name
 from service.web.links import reference
 from service.web.multipart import MultipartParser, Part, boundary_of, file_name_of
 from service.web.negotiation import DICOM
+from service.web.zip_uploads import ZIP_TYPES, upload_zip
+
+UPLOAD_PARAMETERS = UploadParameters()
 
 FILE_TYPES = frozenset({DICOM, "application/octet-stream"})
 """What a form's file may say it is; it may also say nothing."""
@@ -23,32 +28,42 @@ FILE_TYPES = frozenset({DICOM, "application/octet-stream"})
 FORM_BYTES = 1 << 20
 """What a form may have around its file, in bytes."""
 
-MAX_FILE_NAME = 255
-"""Characters of a client's file name that are kept."""
 
-UNNAMED = "unnamed.dcm"
-
-
-async def upload(request: web.Request) -> web.Response:
-    """Store the file of the body, and answer with its id as a JSON string."""
+async def upload(request: web.Request) -> web.StreamResponse:
+    """Store the file of the body, and answer with its id as a JSON string; of a ZIP, with a line for each member."""
+    expected = UPLOAD_PARAMETERS.read(request.query.items())["expect_patient_id"]
     context = request.app[CONTEXT]
     settings = context.settings
     media_type = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))[0]
+    if media_type in ZIP_TYPES:
+        body = bodies.iter_body(request, settings.max_store_bytes, settings.body_timeout, settings.min_rate)
+        return await upload_zip(request, body, expected)
     if media_type == DICOM:
         file_name = kept_name(file_name_of(request.headers.get(hdrs.CONTENT_DISPOSITION, "")))
         chunks = bodies.iter_body(request, settings.max_upload_bytes, settings.body_timeout, settings.min_rate)
     elif media_type == "multipart/form-data":
-        most = settings.max_upload_bytes + FORM_BYTES
+        most = max(settings.max_upload_bytes, settings.max_store_bytes) + FORM_BYTES
         body = bodies.iter_body(request, most, settings.body_timeout, settings.min_rate)
         form = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]))
         part = await _first_file(form)
         file_name, chunks = kept_name(part.file_name), _only_file(form, part)
+        if _is_zip(part):
+            return await upload_zip(request, chunks, expected)
+        if request.content_length is not None and request.content_length > settings.max_upload_bytes + FORM_BYTES:
+            raise TooLarge(f"An upload may have at most {settings.max_upload_bytes} bytes.")
     else:
-        raise UnsupportedMediaType(f"The body must be multipart/form-data with one file, or {DICOM}.")
-    patient_id = request[CALLER].patient_id
+        raise UnsupportedMediaType(f"The body must be multipart/form-data with one file, {DICOM} or application/zip.")
+    check = PersonCheck(expected)
     stored = await ingest.store_upload(
-        context, patient_id, file_name, chunks, respond_async=prefers_async(request.headers.getall("Prefer", ()))
+        context,
+        request[CALLER].patient_id,
+        file_name,
+        chunks,
+        respond_async=prefers_async(request.headers.getall("Prefer", ())),
+        inspect=check.inspect,
     )
+    if expected is not None and check.person is None:  # it was there, and was not looked at
+        check.take(await read_person(context, request[CALLER].patient_id, stored.dicom_id))
     request[DICOM_IDS] = (stored.dicom_id,)
     return _answer(request, stored)
 
@@ -80,9 +95,10 @@ async def _first_file(form: MultipartParser) -> Part:
     """Return the form's file; fields before it that are no files are passed over."""
     while (part := await form.next_part()) is not None:
         if _is_file(part):
-            if part.content_type is not None and part.content_type not in FILE_TYPES:
+            if part.content_type is not None and part.content_type not in FILE_TYPES | ZIP_TYPES:
                 raise UnsupportedMediaType(
-                    f"The type of the file in the form must be {DICOM} or application/octet-stream, or absent."
+                    f"The type of the file in the form must be {DICOM}, application/zip or application/octet-stream, "
+                    "or absent."
                 )
             if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
                 raise UnsupportedMediaType("The file in the form must not have a transfer encoding.")
@@ -102,17 +118,11 @@ async def _only_file(form: MultipartParser, part: Part) -> AsyncIterator[bytes]:
 
 
 def _is_file(part: Part) -> bool:
-    return part.file_name is not None or part.content_type in FILE_TYPES
+    return part.file_name is not None or part.content_type in FILE_TYPES | ZIP_TYPES
 
 
-def kept_name(sent: str | None) -> str:
-    """Return a client's file name without its directories, and without what could act on a terminal.
-
-    Parameters
-    ----------
-    sent : str or None
-        The name as it was sent.
-    """
-    name = re.split(r"[/\\]", sent or "")[-1]
-    kept = "".join(each for each in name if each.isprintable())
-    return kept[:MAX_FILE_NAME].strip() or UNNAMED
+def _is_zip(part: Part) -> bool:
+    """Return whether a part is a ZIP: by its type, or by its name where the type says nothing."""
+    if part.content_type in ZIP_TYPES:
+        return True
+    return part.content_type != DICOM and (part.file_name or "").lower().endswith(".zip")

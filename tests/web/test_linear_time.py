@@ -13,7 +13,7 @@ from schemas.http import CatalogueParameters, PictureParameters, SearchParameter
 from service.dicom.paths import MAX_TEXT, parse_index_path, parse_search_path, parse_tag_path, split_paths
 from service.errors import ServiceError
 from service.settings import Settings
-from service.web import middleware, multipart, search, tokens, uploads
+from service.web import file_names, middleware, multipart, search, tokens, uploads
 from service.web.app_keys import SETTINGS
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
 from service.web.dicomweb import frames, pictures, requests
@@ -112,7 +112,7 @@ READERS = {
     "boundary": multipart.boundary_of,
     "Content-Disposition": multipart.file_name_of,
     "a form": read_form,
-    "file name kept": uploads.kept_name,
+    "file name kept": file_names.kept_name,
     "file name sent": lambda text: content_disposition("attachment", text),
     "If-None-Match": lambda text: is_unchanged(HERE, text, None),
     "If-Modified-Since": lambda text: is_unchanged(HERE, None, text),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import pytest_asyncio
 
 from schemas.http import HitList, InstanceList
+from tests.web.zips import packed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RAW = {"Content-Type": "application/dicom"}
+ZIP = {"Content-Type": "application/zip"}
 STOW = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b0undary'}
 
 
@@ -52,6 +56,9 @@ WAYS = {
     "stow, one file": lambda service, patient, content: service.ask(
         "POST", f"/patient/{patient}/dicomweb/studies", patient=patient, data=content, headers=RAW
     ),
+    "stow, a zip": lambda service, patient, content: service.ask(
+        "POST", f"/patient/{patient}/dicomweb/studies", patient=patient, data=packed(("a.dcm", content)), headers=ZIP
+    ),
 }
 
 
@@ -81,6 +88,28 @@ async def test_of_several_files_those_that_have_room_are_stored_and_the_others_n
     assert [item["00081197"]["Value"] for item in failed] == [[0xA700], [0xA700]]
     assert all(item["00081155"]["Value"] for item in failed)
     assert (await used(full, patient))["used_bytes"] == len(files[0])
+
+
+async def test_members_of_a_zip_that_have_no_room_are_refused_and_counted(full, ct):
+    patient = str(next(full.patients))
+    body = packed(*[(f"{number}.dcm", ct + bytes(number)) for number in (60, 70, 80)])
+    answer = await full.ask("POST", f"/patient/{patient}/dicom", patient=patient, data=body, headers=ZIP)
+    assert answer.status == 200
+    first, *others, last = [json.loads(line) for line in answer.body.splitlines()]
+    assert first["new"]
+    assert [line["refused"] for line in others] == ["storage-full", "storage-full"]
+    assert all(f"of the {2 * len(ct) + 100} bytes allowed" in line["detail"] for line in others)
+    assert (last["summary"]["stored"], last["summary"]["refused"], last["summary"]["complete"]) == (1, 2, True)
+    assert (await used(full, patient))["used_bytes"] == len(ct) + 60
+
+
+async def test_of_a_zip_by_stow_those_that_have_room_are_stored_and_the_others_named(full, ct):
+    patient = str(next(full.patients))
+    body = packed(*[(f"{number}.dcm", ct + bytes(number)) for number in (60, 70, 80)])
+    answer = await full.ask("POST", f"/patient/{patient}/dicomweb/studies", patient=patient, data=body, headers=ZIP)
+    assert answer.status == 202
+    assert [item["00081197"]["Value"] for item in answer.json()["00081198"]["Value"]] == [[0xA700], [0xA700]]
+    assert (await used(full, patient))["used_bytes"] == len(ct) + 60
 
 
 async def test_without_a_bound_there_is_none(start, ct):

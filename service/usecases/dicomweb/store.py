@@ -14,6 +14,8 @@ from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, Stora
 from service.usecases import ingest
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import UIDS, instance_url
+from service.usecases.unpacking import read_zip, sort_out
+from service.usecases.zip_reading import BadMember, BadZip
 
 # Failure Reason (0008,1197), PS3.3 C.14.1.1 and PS3.4 Table B.2-1.
 PROCESSING_FAILURE = 0x0110
@@ -213,6 +215,36 @@ def file_name_of(dataset: Mapping[str, Any]) -> str | None:
         return f"{modality}-{numbers[0]}-{numbers[1]}.dcm"
     uid = identifiers_of(dataset)["sop_instance_uid"]
     return f"{uid}.dcm" if uid and is_uid(uid) else None
+
+
+async def store_zip(
+    context: Context, patient_id: str, study: str | None, body: AsyncIterator[bytes], outcome: StowOutcome, root: str
+) -> None:
+    """Store the members of a ZIP that are not passed over, and note what became of each; parameters as `store_part`.
+
+    Raises
+    ------
+    BadZip
+        The body is not a ZIP, or nothing could be read of it. One that ends early counts as one more failure.
+    Unavailable
+        Nothing can be stored now, and nothing of this request was.
+    """
+    reader = read_zip(context, body)
+    while True:
+        try:
+            member = await reader.next_member()
+            if member is None:
+                return
+            content = None if member.is_folder else (await sort_out(member))[0]
+            if content is not None:
+                await store_part(context, patient_id, study, content, outcome, root)
+        except BadMember:
+            outcome.fail(CANNOT_UNDERSTAND)
+        except BadZip:
+            if not (outcome.stored or outcome.failed or outcome.others):
+                raise
+            outcome.fail(CANNOT_UNDERSTAND)
+            return
 
 
 def _reference(identifiers: Mapping[str, Any]) -> dict[str, Any]:

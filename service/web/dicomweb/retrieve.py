@@ -22,11 +22,13 @@ from service.usecases.context import Context
 from service.usecases.dicomweb.conversion import File, Form, is_converted, may_convert, open_file
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.usecases.instances import find_instance
+from service.usecases.medium import Wanted
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, NOT_FOR_WEB, accept_of
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
 from service.web.instance_json import validators_of
+from service.web.media import send_medium, wants_medium
 from service.web.negotiation import DICOM, Offer, choose
 from service.web.streams import closing, send_file, unchanged
 
@@ -42,6 +44,8 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     read_parameters(request, NO_PARAMETERS)
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
+    if scope.instance is None and wants_medium(accept_of(request)):
+        return await send_medium(request, [Wanted(member.dicom_id, member.original_id) for member in members])
     offers = offers_of([member.transfer_syntax_uid for member in members], single=scope.instance is not None)
     chosen = choose(accept_of(request), list(offers))
     form = offers[chosen]

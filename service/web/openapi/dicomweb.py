@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.http import Deleted
 from service.web.openapi.operation import BINARY, DICOM_JSON, UNCHANGED, Body, Operation, Response
 
 DICOM_JSON_TYPE = "application/dicom+json"
@@ -16,6 +17,9 @@ STORE_RESPONSE: dict[str, Any] = {"$ref": "#/components/schemas/DicomJsonDataset
 BOTH_JSON = {DICOM_JSON_TYPE: DICOM_JSON, "application/json": DICOM_JSON}
 RENDERED_PARAMETERS = ("Accept", "Window", "Viewport", "Quality")
 VERSIONS = ("ETag", "Last-Modified", "Accept-Ranges")
+MEDIUM = (
+    " `Accept: application/zip; media=dicomdir` asks for a DICOM medium (PS3.10) with a DICOMDIR and the stored files."
+)
 CONDITIONAL = ("Range", "IfRange", "IfNoneMatch", "IfModifiedSince")
 SAYS = {
     400: "A parameter is invalid.",
@@ -39,12 +43,14 @@ def _store(operation_id: str, summary: str) -> Operation:
             409: Response("Nothing was stored; the dataset gives the reasons.", {DICOM_JSON_TYPE: STORE_RESPONSE}),
         },
         frozenset({400, 406, 408, 413, 415, 507}),
-        "Each file is stored or refused on its own (PS3.18 10.5). A single file may also be the whole body.",
+        "Each file is stored or refused on its own (PS3.18 10.5). A single file may also be the whole body, "
+        "and so may a ZIP of files.",
         body=Body(
             "DICOM files.",
             {
                 "application/dicom": BINARY,
                 FILES: BINARY,
+                "application/zip": BINARY,
             },
         ),
         says={**SAYS, 400: "A parameter is invalid, or the body does not match its headers."},
@@ -91,10 +97,11 @@ def _retrieve(operation_id: str, level: str) -> Operation:
         "WADO-RS",
         f"Get the files of a{'n' if level == 'instance' else ''} {level}",
         responses,
-        frozenset({400, 404, 406, *([416] if level == "instance" else [])}),
+        frozenset({400, 404, 406, 416 if level == "instance" else 413}),
         "Files come in Explicit VR Little Endian, except those that are lossily compressed or cannot be converted. In "
         "`Accept`, the parameter `transfer-syntax=*` requests the stored files, and "
-        "`transfer-syntax=1.2.840.10008.1.2.1` asks that lossily compressed ones be converted too (PS3.18 8.7.3.4).",
+        "`transfer-syntax=1.2.840.10008.1.2.1` asks that lossily compressed ones be converted too (PS3.18 8.7.3.4)."
+        + ("" if level == "instance" else MEDIUM),
         parameters=(
             "Accept",
             *(CONDITIONAL if level == "instance" else ()),
@@ -149,6 +156,24 @@ def _thumbnail(operation_id: str, what: str) -> Operation:
     )
 
 
+def _delete(operation_id: str, level: str) -> Operation:
+    return Operation(
+        operation_id,
+        "Files",
+        f"Delete a {level} and everything derived from it",
+        {
+            204: Response(f"The {level} was deleted."),
+            202: Response(
+                f"The {level} was deleted and can no longer be seen; some of its bytes are still being removed.",
+                {"application/json": Deleted},
+            ),
+        },
+        frozenset({400, 404}),
+        "All instances are deleted, or none. The audit names each of them before.",
+        says=SAYS,
+    )
+
+
 STORE_INSTANCES = _store("storeInstances", "Store files")
 STORE_INSTANCES_OF_STUDY = _store("storeInstancesOfStudy", "Store files of a study")
 SEARCH_STUDIES = _search("searchStudies", "study", "")
@@ -163,6 +188,8 @@ RETRIEVE_INSTANCE = _retrieve("retrieveInstance", "instance")
 GET_STUDY_METADATA = _metadata("getStudyMetadata", "study")
 GET_SERIES_METADATA = _metadata("getSeriesMetadata", "series")
 GET_INSTANCE_METADATA = _metadata("getInstanceMetadata", "instance")
+DELETE_STUDY = _delete("deleteStudy", "study")
+DELETE_SERIES = _delete("deleteSeries", "series")
 GET_BULK_DATA = Operation(
     "getInstanceBulkData",
     "WADO-RS",

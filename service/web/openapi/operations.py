@@ -14,6 +14,7 @@ from schemas.http import (
     SearchParameters,
     Tag,
     Token,
+    UploadParameters,
 )
 from service.web.openapi.operation import BINARY, DICOM_JSON, ID, UNCHANGED, Body, Operation, Response
 from service.web.openapi.parameters import TAG_EXAMPLES
@@ -45,6 +46,11 @@ UPLOAD_FORM: dict[str, Any] = {
             "description": "The file. The field may have any name, but the form must contain exactly one file.",
         }
     },
+}
+ZIP_LINES: dict[str, Any] = {
+    "type": "string",
+    "description": "One JSON object a line: for each member its `name` and `dicom_id` (with `new`, `state`, `problems` "
+    "and `truncated_at`), `refused` (with `detail`) or `skipped`; then `summary`.",
 }
 UPLOADED = ("Location", "Warning")
 OF_INSTANCE = ("getInstance", "getTag", "getTags", "getBulkData", "deleteInstance")
@@ -114,7 +120,7 @@ UPLOAD_FILE = Operation(
     {
         200: Response(
             "The id of the file. Uploading the same bytes again returns the same id.",
-            {"application/json": ID},
+            {"application/json": ID, "application/x-ndjson": ZIP_LINES},
             UPLOADED,
             EXAMPLE_ID,
             OF_INSTANCE,
@@ -127,13 +133,16 @@ UPLOAD_FILE = Operation(
         ),
     },
     frozenset({400, 408, 413, 415, 507}),
-    "Send a form with one file, or the file itself. Anything that is not DICOM is refused and not stored.",
+    "Send a form with one file, or the file itself. Anything that is not DICOM is refused and not stored. A ZIP is "
+    "unpacked: each member is stored or refused for itself and has a line of JSON in the response; the last line is a "
+    "summary. A ZIP that broke off is sent again.",
+    query=UploadParameters,
     parameters=("Prefer",),
     body=Body(
-        "One DICOM file.",
-        {"multipart/form-data": UPLOAD_FORM, "application/dicom": BINARY},
+        "One DICOM file, or a ZIP of such files.",
+        {"multipart/form-data": UPLOAD_FORM, "application/dicom": BINARY, "application/zip": BINARY},
     ),
-    says={422: "The body is not a DICOM file, or the form does not contain exactly one file."},
+    says={422: "The body is not a DICOM file and not a ZIP, or the form does not contain exactly one file."},
 )
 
 LIST_INSTANCES = Operation(
@@ -143,16 +152,19 @@ LIST_INSTANCES = Operation(
     {
         200: Response(
             "A page of instances. The results of a search also have `incomplete`. As CSV, NDJSON or Parquet a table of "
-            "all instances that match, with a column for each of `fields`.",
-            {"application/json": LISTED, **TABLE},
+            "all instances that match, with a column for each of `fields`. As `application/zip` all that match.",
+            {"application/json": LISTED, **TABLE, "application/zip": BINARY},
             TABLED,
         )
     },
-    frozenset({406}),
+    frozenset({404, 406, 413}),
     "Newest first. With conditions, the request searches by any path: standard, private or nested. A table needs "
-    "`fields`, and takes neither `limit` and `offset` nor `count`.",
+    "`fields`, and takes neither `limit` and `offset` nor `count`. With `Accept: application/zip; media=dicomdir` the "
+    "response is a DICOM medium (PS3.10) with all instances that match: a DICOMDIR, the files below `DICOM`, and in "
+    "`OTHER` those that a DICOMDIR may not list. Only conditions count for it.",
     query=SearchParameters,
     parameters=("Fields", "SearchConditions", "Accept"),
+    says={404: "There are no instances for a medium.", 413: "There are more instances than a medium has."},
 )
 
 LIST_TAGS = Operation(

@@ -197,7 +197,7 @@ RESPONSE_HEADERS: Mapping[str, dict[str, Any]] = {
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
-    "Location": {"description": "URL of the file.", "required": True, "schema": {"type": "string"}},
+    "Location": {"description": "URL of the file, if the upload was one file.", "schema": {"type": "string"}},
     "Preference-Applied": {"description": "Preferences from `Prefer` that were applied.", "schema": {"type": "string"}},
     "Link": {"description": 'The next page, as `<…>; rel="next"`, if there is one.', "schema": {"type": "string"}},
     "Warning": {"description": 'A warning about the response, as `299 - "…"`.', "schema": {"type": "string"}},

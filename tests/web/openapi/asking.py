@@ -159,6 +159,12 @@ def ask(case, service, stored):
         case.path_parameters["dicom_id"] = (
             service.upload(read_file(SPARE), PATIENT) if case.method == "DELETE" else stored[named]
         )
+    if case.method == "DELETE" and case.path_parameters.get("study") == STUDY:  # others ask for that one
+        service.upload(read_file(SPARE), PATIENT)
+        spare = dcmread(io.BytesIO(read_file(SPARE)))
+        case.path_parameters["study"] = str(spare.StudyInstanceUID)
+        if case.path_parameters.get("series") == SERIES:
+            case.path_parameters["series"] = str(spare.SeriesInstanceUID)
     headers = {"access-token": service.token(PATIENT)}
     if str(case.media_type).startswith("multipart/related"):
         headers["Content-Type"] = f"{case.media_type}; boundary={BOUNDARY}"
