@@ -18,9 +18,9 @@ from service.storage.gridfs_documents import (
     CHUNK_BYTES,
     Bucket,
     Buffer,
+    file_document,
     insert_chunk,
     insert_chunks,
-    insert_file,
     remove_some,
 )
 from service.storage.threads import Threads
@@ -158,6 +158,12 @@ class Originals:
         await remove_whole(self.threads, self.bucket, original_id)
 
 
+def original_document(instance: Instance, length: int) -> Document:
+    """Return the document that makes the chunks of an instance's original a file."""
+    metadata = original_metadata(instance)
+    return file_document(instance["original_id"], length, instance["_id"], metadata, instance["received_at"])
+
+
 def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
     """Write a whole original that is held in memory; synchronous."""
     insert_chunks(bucket, instance["original_id"], content)
@@ -165,8 +171,7 @@ def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
 
 
 def _put_file(bucket: Bucket, instance: Instance, length: int) -> None:
-    metadata = original_metadata(instance)
-    insert_file(bucket, instance["original_id"], length, instance["_id"], metadata, instance["received_at"])
+    bucket.files.insert_one(original_document(instance, length))
 
 
 def original_metadata(instance: Instance) -> Document:

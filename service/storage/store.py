@@ -22,7 +22,7 @@ from service.storage.statistics import Statistics
 from service.storage.studies import Studies
 from service.storage.sweep import Leftovers
 from service.storage.threads import Threads
-from service.storage.uploads import Uploads
+from service.storage.uploads import Uploads, gather_small
 
 PREPARING_SECONDS = 600.0
 
@@ -67,7 +67,7 @@ class Store:
         self.index = TagIndex(collections, threads, self._walks)
         self.originals = Originals(database, collections.originals, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
-        self.uploads = Uploads(collections, threads, self.originals)
+        self.uploads = Uploads(collections, threads, self.originals, gather_small(collections, threads))
         self.deletion = Deletion(collections, threads)
         self.leases = Leases(collections, threads)
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)

@@ -79,13 +79,7 @@ class Threads:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except asyncio.CancelledError:
-                    continue
-            if not future.cancelled():
-                future.exception()  # looked at, so that it is not reported as forgotten
+            await outlast(future)
             raise
 
     def _ended(self, _: object) -> None:
@@ -94,6 +88,17 @@ class Threads:
     def close(self) -> None:
         """Let the threads end. Sequences under way are finished."""
         self._executor.shutdown(wait=False)
+
+
+async def outlast(future: asyncio.Future[Any]) -> None:
+    """Wait until a future is done, however often the wait is cancelled, and look at what became of it."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue
+    if not future.cancelled():
+        future.exception()  # looked at, so that it is not reported as forgotten
 
 
 class HasThreads(Protocol):

@@ -19,9 +19,17 @@ from pymongo.errors import DuplicateKeyError
 
 from schemas.database import Instance
 from service.errors import DatabaseUnavailable
-from service.storage.collections import SMALL_FIELDS, Collections, Document, Extracted, same_upload, visible
+from service.storage.collections import SMALL_FIELDS, Collections, Extracted, same_upload, visible
 from service.storage.deletion import finish_at_once
+from service.storage.gathering import Gathering
 from service.storage.gridfs_documents import Buffer, remove_some
+from service.storage.group_commit import (
+    BYTES_AT_ONCE,
+    UPLOADS_AT_ONCE,
+    SmallUpload,
+    index_document,
+    store_together,
+)
 from service.storage.originals import Originals, original_metadata, put_original
 from service.storage.series import put_series, retire_from_series, series_key
 from service.storage.threads import Threads, one_hop
@@ -55,11 +63,14 @@ class Uploads:
     ----------
     originals : Originals
         Where the bytes are kept.
+    together : Gathering
+        Where small uploads wait for each other; from :func:`gather_small`.
     """
 
     collections: Collections
     threads: Threads
     originals: Originals
+    together: Gathering[SmallUpload, bool]
 
     async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
         """Store an upload whole: original, index, series, instance.
@@ -71,7 +82,7 @@ class Uploads:
         extracted : Extracted
             Tree, index and series attributes.
         content : bytes-like, or asynchronous iterator of bytes
-            The original. Held in memory it is stored in one hop to a thread.
+            The original. Held in memory it is stored together with others that come at the same time.
 
         Returns
         -------
@@ -79,7 +90,7 @@ class Uploads:
             False when the instance was there already; nothing of this upload is left then.
         """
         if isinstance(content, Buffer):
-            return await self.threads.run(partial(_store_whole, self.collections, instance, extracted, content))
+            return await self.together.ask(SmallUpload(instance, extracted, content), len(content))
         await self.originals.write(instance, content)
         return await self._keep_if(instance, self.commit(instance, extracted))
 
@@ -146,7 +157,7 @@ class Uploads:
         living = {**same, "extraction.state": {"$ne": "deleting"}}
         if self.collections.instances.find_one(living, {"_id": 1}) is None:
             return False
-        document = _index_document(instance, extracted)
+        document = index_document(instance, extracted)
         self.collections.tag_index.replace_one(
             {"_id": instance["_id"], "patient_id": instance["patient_id"]}, document, upsert=True
         )
@@ -167,17 +178,24 @@ class Uploads:
         return False
 
 
-def _store_whole(collections: Collections, instance: Instance, extracted: Extracted, content: Buffer) -> bool:
-    """Store a small upload: index, original, series, instance, in five commands.
+def gather_small(collections: Collections, threads: Threads) -> Gathering[SmallUpload, bool]:
+    """Return where small uploads gather to be stored together."""
+    work = partial(store_together, collections, alone=_store_alone)
+    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE)
 
-    The index comes first, because its key tells at once that the same bytes are there already.
-    """
-    outcome = _put_index(collections, instance, extracted)
-    if outcome is not IndexWrite.WRITTEN:
-        return outcome is IndexWrite.COMMITTED
-    put_original(collections.originals, instance, content)
+
+def _store_alone(collections: Collections, upload: SmallUpload) -> bool:
+    """Store a small upload by commands of its own: index, original, series, instance."""
+    instance = upload.instance
+    if not upload.before_written:
+        if upload.original_begun:  # no instance names it yet
+            _remove_original(collections, instance)
+        outcome = _put_index(collections, instance, upload.extracted)
+        if outcome is not IndexWrite.WRITTEN:
+            return outcome is IndexWrite.COMMITTED
+        put_original(collections.originals, instance, upload.content)
     try:
-        if _commit(collections, instance, extracted):
+        if _commit(collections, instance, upload.extracted):
             return True
     except WriteContention:
         _remove_original(collections, instance)
@@ -188,7 +206,7 @@ def _store_whole(collections: Collections, instance: Instance, extracted: Extrac
 
 def _put_index(collections: Collections, instance: Instance, extracted: Extracted) -> IndexWrite:
     """Write the index document, unless the instance is there already."""
-    document = _index_document(instance, extracted)
+    document = index_document(instance, extracted)
     for _ in range(ATTEMPTS):
         try:
             collections.tag_index.insert_one(document)
@@ -250,10 +268,6 @@ def _yield_to(collections: Collections, instance: Instance, winner: Instance) ->
     if looked is None:
         collections.tag_index.delete_one(same_upload(winner))
     return looked is not None
-
-
-def _index_document(instance: Instance, extracted: Extracted) -> Document:
-    return {**same_upload(instance), "received_at": instance["received_at"], **extracted.index}
 
 
 def _remove_original(collections: Collections, instance: Instance) -> None:

@@ -49,7 +49,10 @@ def make_series(count, first=0):
 def write_request(token, method, target, body=b"", accept="*/*"):
     """A request as it is sent."""
     lines = [f"{method} /patient/{PATIENT}/dicom{target} HTTP/1.1", "Host: x", f"access-token: {token}"]
-    lines += [f"Accept: {accept}", *(["Content-Type: application/dicom", f"Content-Length: {len(body)}"] if body else [])]
+    lines += [
+        f"Accept: {accept}",
+        *(["Content-Type: application/dicom", f"Content-Length: {len(body)}"] if body else []),
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 

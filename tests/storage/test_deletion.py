@@ -9,6 +9,7 @@ import pytest
 
 from service.errors import Unavailable
 from service.storage import deletion, series, uploads
+from service.storage.group_commit import SmallUpload
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.store import Store
 from tests.storage.samples import ONE_STORED, Clock, counts, extraction, in_parts, make_bytes, make_instance
@@ -222,7 +223,7 @@ async def test_a_late_writer_leaves_its_index_to_the_same_bytes_stored_anew(
         monkeypatch.setattr(uploads, "put_series", put_series)
         store._collections.instances.update_one({"_id": made["_id"]}, {"$set": {"extraction.state": "deleting"}})
         deletion.finish_at_once(store._collections, made)
-        assert uploads._store_whole(store._collections, anew, extraction(), b"bytes")
+        assert uploads._store_alone(store._collections, SmallUpload(anew, extraction(), b"bytes"))
         # The late writer's index and series come after those of the new upload.
         late = {"$set": {"original_id": made["original_id"]}}
         store._collections.tag_index.update_one({"_id": made["_id"]}, late)
