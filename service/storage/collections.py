@@ -63,11 +63,6 @@ def open_collections(database: Database[Document]) -> Collections:
     )
 
 
-def visible(patient_id: str, dicom_id: str) -> Document:
-    """Return the filter for an instance of a patient that is not being deleted."""
-    return {"_id": dicom_id, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
-
-
 def same_upload(instance: Instance) -> Document:
     """Return the filter for what belongs to an instance and came with this very upload of its bytes."""
     return {"_id": instance["_id"], "patient_id": instance["patient_id"], "original_id": instance["original_id"]}

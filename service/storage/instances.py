@@ -7,52 +7,73 @@ from dataclasses import dataclass
 from typing import cast
 
 from schemas.database import ExtractionStatus, Instance
-from service.storage.collections import SMALL_FIELDS, Collections, same_upload, visible
+from service.storage.collections import SMALL_FIELDS, Collections, Document, same_upload
 from service.storage.connection import Database, answering
+from service.storage.gathering import Gathering
+from service.storage.lookups import Lookup
 from service.storage.newest import date_of_file, page_since
 from service.storage.projections import (
     Elements,
     check_keys,
+    fields_of,
     nested_pipeline,
     read_answer,
-    top_level_projection,
 )
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
+
+_SMALL = frozenset(SMALL_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """The instances of patients. One that is being deleted is not seen."""
+    """The instances of patients. One that is being deleted is not seen.
+
+    Parameters
+    ----------
+    lookups : Gathering
+        Where look-ups of single instances wait for each other; from :func:`service.storage.lookups.gather_lookups`.
+    """
 
     database: Database
     collections: Collections
     threads: Threads
+    lookups: Gathering[Lookup, Document | None]
 
-    async def find(self, patient_id: str, dicom_id: str) -> Instance | None:
+    async def find(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Find an instance, without its tree."""
-        with answering():
-            found = await self.database["instances"].find_one(visible(patient_id, dicom_id), SMALL_FIELDS)
-        return cast("Instance | None", found)
+        found = await self.lookups.ask(Lookup(visible, dicom_id, _SMALL))
+        if found is None:
+            return None
+        return cast("Instance", {name: value for name, value in found.items() if name in _SMALL})
 
-    async def read_whole(self, patient_id: str, dicom_id: str) -> Instance | None:
+    async def read_whole(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Read an instance with its tree under ``dataset`` (absent while it is pending)."""
         with answering():
-            found = await self.database["instances"].find_one(visible(patient_id, dicom_id))
+            found = await self.database["instances"].find_one(visible.instance(dicom_id))
         return cast("Instance | None", found)
 
     async def read_elements(
-        self, patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
+        self,
+        visible: Visible,
+        dicom_id: str,
+        parents: Sequence[tuple[str, int]],
+        keys: Sequence[str],
+        *,
+        large: bool = False,
     ) -> Elements | None:
         """Read elements of the dataset, or of one item of nested sequences, and nothing else.
 
         Parameters
         ----------
-        patient_id, dicom_id : str
-            Whose, and which instance.
+        visible, dicom_id : Visible, str
+            What the caller may see, and which instance.
         parents : sequence of (str, int)
             Key and item number (from 0) of each sequence on the way down; empty for the dataset itself.
         keys : sequence of str
             Keys of the elements in that item.
+        large : bool, optional
+            Whether they may be so large that nobody else's look-up should bring them along.
 
         Returns
         -------
@@ -65,17 +86,21 @@ class Instances:
             If a key or an item number cannot be one.
         """
         check_keys([*(key for key, _ in parents), *keys])
-        instances = self.database["instances"]
-        with answering():
-            if parents:
-                pipeline = nested_pipeline(patient_id, dicom_id, parents, keys)
-                found = next(iter(await instances.aggregate(pipeline).to_list(1)), None)
-            else:
-                found = await instances.find_one(visible(patient_id, dicom_id), top_level_projection(keys))
-        return None if found is None else read_answer(found)
+        found: Document | None
+        if not parents and not large:
+            found = await self.lookups.ask(Lookup(visible, dicom_id, fields_of(keys)))
+        else:
+            instances = self.database["instances"]
+            with answering():
+                if parents:
+                    pipeline = nested_pipeline(visible, dicom_id, parents, keys)
+                    found = next(iter(await instances.aggregate(pipeline).to_list(1)), None)
+                else:
+                    found = await instances.find_one(visible.instance(dicom_id), dict.fromkeys(fields_of(keys), 1))
+        return None if found is None else read_answer(found, keys)
 
     @one_hop
-    def find_many(self, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str] = ()) -> dict[str, Instance]:
+    def find_many(self, visible: Visible, dicom_ids: Sequence[str], keys: Sequence[str] = ()) -> dict[str, Instance]:
         """Find instances by their ids, and of their trees the elements of the given keys under ``dataset``.
 
         Raises
@@ -84,7 +109,7 @@ class Instances:
             If a key cannot be one.
         """
         check_keys(keys)
-        wanted = {"_id": {"$in": list(dicom_ids)}, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
+        wanted = {"_id": {"$in": list(dicom_ids)}, **visible.instances()}
         projection = {**SMALL_FIELDS, **{f"dataset.{key}": 1 for key in keys}}
         return {found["_id"]: found for found in self.collections.instances.find(wanted, projection)}
 
@@ -95,8 +120,8 @@ class Instances:
         return {found["_id"] for found in self.collections.instances.find(wanted, {"_id": 1})}
 
     @one_hop
-    def list_newest(self, patient_id: str, limit: int, offset: int = 0) -> tuple[list[Instance], bool]:
-        """List a patient's instances without their trees, newest first.
+    def list_newest(self, visible: Visible, limit: int, offset: int = 0) -> tuple[list[Instance], bool]:
+        """List instances without their trees, newest first.
 
         Returns
         -------
@@ -106,8 +131,8 @@ class Instances:
         wanted = limit + 1
         reach = offset + wanted
         while True:
-            since = date_of_file(self.collections, patient_id, reach)
-            pipeline = page_since(patient_id, since, wanted, offset)
+            since = date_of_file(self.collections, visible, reach)
+            pipeline = page_since(visible, since, wanted, offset)
             found: list[Instance] = list(self.collections.instances.aggregate(pipeline))
             if since is None or len(found) == wanted:
                 return found[:limit], len(found) > limit

@@ -24,6 +24,7 @@ from service.storage.gridfs_documents import (
     remove_some,
 )
 from service.storage.threads import Threads
+from service.storage.visible import Visible
 
 IDENTIFIERS = (
     "study_instance_uid",
@@ -107,11 +108,11 @@ class Originals:
     bucket: Bucket
     threads: Threads
 
-    async def open(self, patient_id: str, original_id: ObjectId) -> StoredOriginal | None:
-        """Find an original of a patient, to be read by ranges; None when there is none."""
+    async def open(self, visible: Visible, original_id: ObjectId) -> StoredOriginal | None:
+        """Find an original, to be read by ranges; None when the caller may see none of this id."""
         with answering():
             file = await self.database["originals.files"].find_one(
-                {"_id": original_id, "metadata.patient_id": patient_id}, {"length": 1, "chunkSize": 1}
+                {"_id": original_id, **visible.files()}, {"length": 1, "chunkSize": 1}
             )
         if file is None:
             return None

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from schemas.database import ExtractionStatus
-from service.storage.collections import Document, visible
+from service.storage.collections import Document
+from service.storage.visible import Visible
 
 _KEY = re.compile(r"[A-Za-z0-9_]+")
 _BESIDE = {"_id": 0, "extraction": 1, "spilled": 1}
@@ -44,13 +45,13 @@ def check_keys(keys: Sequence[str]) -> None:
             raise ValueError("This is not a key of a dataset.")
 
 
-def top_level_projection(keys: Sequence[str]) -> Document:
-    """Return the projection that fetches elements of the dataset itself."""
-    return {**_BESIDE, **{f"dataset.{key}": 1 for key in keys}}
+def fields_of(keys: Sequence[str]) -> frozenset[str]:
+    """Return the fields to fetch for elements of the dataset itself."""
+    return frozenset(["extraction", "spilled", *(f"dataset.{key}" for key in keys)])
 
 
 def nested_pipeline(
-    patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
+    visible: Visible, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
 ) -> list[Document]:
     """Return the pipeline that fetches elements of one item of a sequence, of an item of a sequence, ….
 
@@ -72,14 +73,18 @@ def nested_pipeline(
     expression: Any = {key: f"{place}.{key}" for key in keys}
     for name, value in reversed(bindings):
         expression = {"$let": {"vars": {name: value}, "in": expression}}
-    return [{"$match": visible(patient_id, dicom_id)}, {"$project": {**_BESIDE, "dataset": expression}}]
+    return [{"$match": visible.instance(dicom_id)}, {"$project": {**_BESIDE, "dataset": expression}}]
 
 
-def read_answer(found: Mapping[str, Any]) -> Elements:
-    """Shape what was fetched: an absent element is absent, whether the server left it out or wrote null."""
+def read_answer(found: Mapping[str, Any], keys: Sequence[str]) -> Elements:
+    """Shape what was fetched of these keys.
+
+    An absent element is absent, whether the server left it out or wrote null; and so is one that somebody else's
+    look-up brought along.
+    """
     elements = found.get("dataset") or {}
     return {
         "extraction": found["extraction"],
         "spilled": bool(found.get("spilled")),
-        "elements": {key: element for key, element in elements.items() if element is not None},
+        "elements": {key: element for key in keys if (element := elements.get(key)) is not None},
     }

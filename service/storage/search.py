@@ -13,6 +13,7 @@ from schemas.database import Instance
 from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.connection import ANSWER_SECONDS, look_first
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
 
 T = TypeVar("T")
 
@@ -33,8 +34,8 @@ class InstanceQuery:
 
     Parameters
     ----------
-    patient_id : str
-        Whose instances.
+    visible : Visible
+        What the caller may see.
     conditions : mapping
         A filter of `tag_index`, to stand beside the patient.
     left_out : mapping
@@ -53,7 +54,7 @@ class InstanceQuery:
         Whether the elements may be so large that the database is asked for those of a few instances at a time.
     """
 
-    patient_id: str
+    visible: Visible
     conditions: Mapping[str, Any]
     left_out: Mapping[str, Any]
     order: str | None = None
@@ -103,10 +104,9 @@ class TagIndex:
 
     @one_hop
     def find_page(self, query: InstanceQuery) -> Hits:
-        """Find a page of a patient's instances by what stands in their trees."""
+        """Find a page of instances by what stands in their trees."""
         left_out = bool(query.conditions) and (
-            self.collections.tag_index.find_one({"patient_id": query.patient_id, **query.left_out}, {"_id": 1})
-            is not None
+            self.collections.tag_index.find_one({**query.visible.derived(), **query.left_out}, {"_id": 1}) is not None
         )
         if query.check is not None:
             return _checked(self.collections, query, query.check, left_out)
@@ -127,23 +127,23 @@ class TagIndex:
                 return Hits(found, position if len(ids) > wanted else None, left_out, unchecked=False)
 
     @one_hop
-    def find_ids(self, patient_id: str, conditions: Mapping[str, Any]) -> set[str]:
-        """Find the ids of a patient's files by a filter of `tag_index`, whether or not their instances are seen."""
-        wanted = {"patient_id": patient_id, **conditions}
+    def find_ids(self, visible: Visible, conditions: Mapping[str, Any]) -> set[str]:
+        """Find the ids of files by a filter of `tag_index`, whether or not their instances are seen."""
+        wanted = {**visible.derived(), **conditions}
         return {hit["_id"] for hit in self.collections.tag_index.find(wanted, {"_id": 1})}
 
-    async def read(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
-        """Return what `read` makes of all index documents of a patient, in a thread, within so many seconds.
+    async def read(self, visible: Visible, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
+        """Return what `read` makes of all index documents, in a thread, within so many seconds.
 
         It is given ``tags``, ``vrs`` and ``truncated`` of each.
         """
-        return await self.walks.run(lambda: read(_walk(self.collections, patient_id)), seconds)
+        return await self.walks.run(lambda: read(_walk(self.collections, visible)), seconds)
 
 
-def _walk(collections: Collections, patient_id: str) -> Iterator[Document]:
+def _walk(collections: Collections, visible: Visible) -> Iterator[Document]:
     projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}
     look_first(collections.tag_index)
-    cursor = collections.tag_index.find({"patient_id": patient_id}, projection)
+    cursor = collections.tag_index.find(visible.derived(), projection)
     document = next(cursor, None)
     while document is not None:
         yield document
@@ -176,7 +176,7 @@ def _ids(collections: Collections, query: InstanceQuery, skip: int, limit: int) 
     if query.order is not None:
         order.insert(0, (query.order, -1 if query.descending else 1))
     cursor = collections.tag_index.find(
-        {"patient_id": query.patient_id, **query.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
+        {**query.visible.derived(), **query.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
     )
     return [hit["_id"] for hit in cursor]
 
@@ -195,7 +195,7 @@ def _iter_instances(
     begin = 0
     while begin < len(ids):
         some = list(ids[begin : begin + at_once])
-        among = {"_id": {"$in": some}, "patient_id": query.patient_id, "extraction.state": "done"}
+        among = {"_id": {"$in": some}, **query.visible.extracted()}
         found = {instance["_id"]: instance for instance in collections.instances.find(among, projection)}
         largest = 0
         for number, each in enumerate(some, start=begin):

@@ -13,6 +13,7 @@ from service.storage.connection import Database, answering
 from service.storage.deletion import Deletion
 from service.storage.instances import Instances
 from service.storage.leases import Leases
+from service.storage.lookups import gather_lookups
 from service.storage.maintenance import Maintenance
 from service.storage.namespaces import Namespaces
 from service.storage.originals import Originals
@@ -62,7 +63,7 @@ class Store:
         self._threads = threads = Threads(queue=queue)
         self._walks = Threads(4, queue=8)
         self._missing_indexes: tuple[str, ...] = ()
-        self.instances = Instances(database, collections, threads)
+        self.instances = Instances(database, collections, threads, gather_lookups(collections, threads))
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
         self.originals = Originals(database, collections.originals, threads)

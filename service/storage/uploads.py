@@ -19,7 +19,7 @@ from pymongo.errors import DuplicateKeyError
 
 from schemas.database import Instance
 from service.errors import DatabaseUnavailable
-from service.storage.collections import SMALL_FIELDS, Collections, Extracted, same_upload, visible
+from service.storage.collections import SMALL_FIELDS, Collections, Extracted, same_upload
 from service.storage.deletion import finish_at_once
 from service.storage.gathering import Gathering
 from service.storage.gridfs_documents import Buffer, remove_some
@@ -33,6 +33,7 @@ from service.storage.group_commit import (
 from service.storage.originals import Originals, original_metadata, put_original
 from service.storage.series import put_series, retire_from_series, series_key
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
 
 ATTEMPTS = 5
 
@@ -171,7 +172,9 @@ class Uploads:
             return True
         # Deleted meanwhile, and the delete may have looked for these before they were written. The same bytes may even
         # have been stored anew: then the index that was overwritten here is theirs.
-        anew = self.collections.instances.find_one(visible(instance["patient_id"], instance["_id"]), SMALL_FIELDS)
+        anew = self.collections.instances.find_one(
+            Visible(instance["patient_id"]).instance(instance["_id"]), SMALL_FIELDS
+        )
         if anew is None or not _yield_to(self.collections, instance, anew):
             self.collections.tag_index.delete_one(same)
         retire_from_series(self.collections, instance)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from schemas.database import Instance
 from service.dicom.catalogue import Catalogue
 from service.dicom.dictionary import may_be_large, tag_of_key
 from service.dicom.matching.conditions import Condition
@@ -16,6 +17,7 @@ from service.dicom.paths import Step, TagPath, candidate_keys, index_key, lookup
 from service.dicom.private import creator_of
 from service.dicom.simplified import simplify_element
 from service.storage.search import Hits, InstanceQuery
+from service.storage.visible import Visible
 from service.usecases.context import Context
 
 CATALOGUE_SECONDS = 120.0
@@ -45,6 +47,17 @@ class PageRequest:
     fields: Mapping[str, TagPath]
 
 
+async def list_newest(context: Context, patient_id: str, limit: int, offset: int) -> tuple[list[Instance], bool]:
+    """Return a page of a patient's instances without their trees, newest first, and whether there are more.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database is away.
+    """
+    return await context.store.instances.list_newest(Visible(patient_id), limit, offset)
+
+
 async def search(context: Context, patient_id: str, conditions: Sequence[Condition], page: PageRequest) -> Hits:
     """Find the instances of a patient for which all conditions hold.
 
@@ -59,7 +72,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
         steps += top_level_steps(conditions)
     elements = dict.fromkeys(key for step in steps for key in lookup_keys(step))
     wanted = InstanceQuery(
-        patient_id=patient_id,
+        visible=Visible(patient_id),
         conditions=index_filter(conditions),
         left_out=incomplete_filter(conditions),
         order=None if page.order is None else f"tags.{index_key(page.order)}",
@@ -103,7 +116,7 @@ async def catalogue(context: Context, patient_id: str, beginning: str) -> Catalo
         What the index keys begin with.
     """
     read = partial(Catalogue.of, beginning=beginning)
-    return await context.store.index.read(patient_id, read, CATALOGUE_SECONDS)
+    return await context.store.index.read(Visible(patient_id), read, CATALOGUE_SECONDS)
 
 
 def _elements(level: Mapping[str, Any], path: Sequence[Step]) -> list[dict[str, Any]]:

@@ -42,8 +42,7 @@ async def list_documents(request: web.Request) -> web.Response:
     asked = SEARCH_PARAMETERS.read(own)
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     if not conditions and not fields and asked["orderby"] is None:
-        store = request.app[CONTEXT].store
-        instances, more = await store.instances.list_newest(request[CALLER].patient_id, limit, offset)
+        instances, more = await search.list_newest(request.app[CONTEXT], request[CALLER].patient_id, limit, offset)
         body = orjson.dumps({"instances": [summarize(each) for each in instances]}, option=orjson.OPT_UTC_Z)
         return _page_response(request, body, limit, offset + limit if more else None)
     options = Options(

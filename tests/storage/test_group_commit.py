@@ -11,6 +11,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError
 from service.storage import group_commit, uploads
 from service.storage.group_commit import SmallUpload, store_together
 from service.storage.store import Store
+from service.storage.visible import Visible
 from tests.storage.samples import ONE_STORED, Clock, Extraction, counts, extraction, make_bytes, make_instance
 
 
@@ -35,8 +36,8 @@ def store_all(store: Store, *some: SmallUpload) -> list[bool | Exception]:
 
 
 async def is_whole(store: Store, upload: SmallUpload) -> bool:
-    found = await store.instances.read_whole("p-1", upload.instance["_id"])
-    original = await store.originals.open("p-1", upload.instance["original_id"])
+    found = await store.instances.read_whole(Visible("p-1"), upload.instance["_id"])
+    original = await store.originals.open(Visible("p-1"), upload.instance["original_id"])
     index = store._collections.tag_index.find_one({"_id": upload.instance["_id"]})
     return (
         found == upload.whole
@@ -118,7 +119,7 @@ async def test_one_that_the_server_refuses_costs_the_others_nothing(
     assert answers[::2] == [True, True]
     assert isinstance(answers[1], Exception)
     assert all([await is_whole(store, each) for each in group[::2]])
-    assert await store.instances.find("p-1", group[1].instance["_id"]) is None
+    assert await store.instances.find(Visible("p-1"), group[1].instance["_id"]) is None
 
 
 async def test_one_that_cannot_be_written_at_all_costs_the_others_nothing(
@@ -200,7 +201,7 @@ async def test_whatever_a_crash_leaves_is_stored_by_the_next_attempt_or_swept(
                 store_all(store, *group)
         else:
             assert store_all(store, *group) == [True, True]
-    there = [await store.instances.find("p-1", each.instance["_id"]) is not None for each in group]
+    there = [await store.instances.find(Visible("p-1"), each.instance["_id"]) is not None for each in group]
     assert there == [count > 7, count > 8]
     for upload, is_there in zip(group, there, strict=True):
         assert not is_there or await is_whole(store, upload)

@@ -19,6 +19,7 @@ from service.dicom.matching.conditions import Condition, OneOf
 from service.dicom.matching.index_filter import incomplete_filter, index_filter, needs_check
 from service.dicom.matching.on_tree import may_match, top_level_steps
 from service.dicom.paths import lookup_keys
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.dicomweb.results import (
     INSTANCE_RETURNS,
@@ -90,8 +91,8 @@ async def _matching_series(context: Context, wanted: QidoQuery) -> list[FoundSer
     scope, store = wanted.scope, context.store
     study = scope.study or _single_uid(wanted.conditions, "StudyInstanceUID")
     documents, members = await asyncio.gather(
-        store.studies.list_series(scope.patient_id, study),
-        store.studies.list_members(scope.patient_id, study, scope.series),
+        store.studies.list_series(scope.visible, study),
+        store.studies.list_members(scope.visible, study, scope.series),
     )
     found: dict[tuple[str, str], FoundSeries] = {
         (document["study_instance_uid"], document["series_instance_uid"]): FoundSeries(
@@ -145,8 +146,8 @@ async def _with_matching_trees(
 ) -> list[Member]:
     """Keep the instances that the index finds; where it cannot say it all, their trees decide."""
     hits, left_out = await asyncio.gather(
-        context.store.index.find_ids(patient_id, index_filter(conditions)),
-        context.store.index.find_ids(patient_id, incomplete_filter(conditions)),
+        context.store.index.find_ids(Visible(patient_id), index_filter(conditions)),
+        context.store.index.find_ids(Visible(patient_id), incomplete_filter(conditions)),
     )
     doubtful = hits | left_out if needs_check(conditions) else left_out
     sure = hits - doubtful
@@ -184,7 +185,7 @@ async def _instances(context: Context, wanted: QidoQuery, series: Sequence[Found
         async for member, instance in visible:
             tree = instance.get("dataset") or {}
             if wanted.everything:
-                whole = await context.store.instances.read_whole(wanted.scope.patient_id, member.dicom_id)
+                whole = await context.store.instances.read_whole(wanted.scope.visible, member.dicom_id)
                 tree = {} if whole is None else whole.get("dataset") or {}
             dataset = await asyncio.to_thread(write, member, tree)
             written.append(orjson.Fragment(dataset))
@@ -199,7 +200,7 @@ async def _extra_elements(context: Context, wanted: QidoQuery, dicom_ids: list[s
     keys = [key for step in asked_steps(wanted) if step.tag >> 16 & 1 for key in lookup_keys(step)]
     if not keys:
         return {}
-    found = await context.store.instances.find_many(wanted.scope.patient_id, dicom_ids, list(dict.fromkeys(keys)))
+    found = await context.store.instances.find_many(wanted.scope.visible, dicom_ids, list(dict.fromkeys(keys)))
     return {dicom_id: instance.get("dataset") or {} for dicom_id, instance in found.items()}
 
 

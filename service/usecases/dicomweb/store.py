@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, TooLarge, Unavailable
+from service.storage.visible import Visible
 from service.usecases import ingest
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import UIDS, instance_url
@@ -130,7 +131,7 @@ async def store_part(
     try:
         stored = await ingest.store_upload(context, patient_id, "stow.dcm", chunks, check=check)
         outcome.dicom_ids.append(stored.dicom_id)
-        instance: Mapping[str, Any] | None = await context.store.instances.find(patient_id, stored.dicom_id)
+        instance: Mapping[str, Any] | None = await context.store.instances.find(Visible(patient_id), stored.dicom_id)
         if instance is None:  # deleted a moment ago
             outcome.fail(PROCESSING_FAILURE)
             return

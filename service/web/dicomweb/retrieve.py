@@ -66,7 +66,7 @@ async def _originals(
 ) -> AsyncIterator[tuple[Member, AsyncIterator[bytes]]]:
     """Return the originals that are there; one that was deleted a moment ago is passed over."""
     async for member, _ in iter_visible(context, scope.patient_id, members):
-        original = await context.store.originals.open(scope.patient_id, member.original_id)
+        original = await context.store.originals.open(scope.visible, member.original_id)
         if original is not None:
             yield member, original.iter_range()
 
