@@ -89,6 +89,11 @@ class Parameters(Schema):
 class NoParameters(Parameters):
     """No parameters at all."""
 
+    def read(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Return nothing, or refuse what was sent; as a rule nothing was, and there is nothing to check."""
+        sent = list(query)
+        return super().read(sent) if sent else {}
+
 
 class ListParameters(Parameters):
     """The page of a list."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from schemas.database import ExtractionStatus, Instance
 from service.storage.collections import SMALL_FIELDS, Collections, Document, same_upload
-from service.storage.connection import Database, answering
 from service.storage.gathering import Gathering
-from service.storage.lookups import Lookup
+from service.storage.lookups import Lookup, look_up
 from service.storage.newest import date_of_file, page_since
 from service.storage.projections import (
     Elements,
@@ -35,7 +34,6 @@ class Instances:
         Where look-ups of single instances wait for each other; from :func:`service.storage.lookups.gather_lookups`.
     """
 
-    database: Database
     collections: Collections
     threads: Threads
     lookups: Gathering[Lookup, Document | None]
@@ -47,11 +45,10 @@ class Instances:
             return None
         return cast("Instance", {name: value for name, value in found.items() if name in _SMALL})
 
-    async def read_whole(self, visible: Visible, dicom_id: str) -> Instance | None:
+    @one_hop
+    def read_whole(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Read an instance with its tree under ``dataset`` (absent while it is pending)."""
-        with answering():
-            found = await self.database["instances"].find_one(visible.instance(dicom_id))
-        return cast("Instance | None", found)
+        return self.collections.instances.find_one(visible.instance(dicom_id))
 
     async def read_elements(
         self,
@@ -86,18 +83,21 @@ class Instances:
             If a key or an item number cannot be one.
         """
         check_keys([*(key for key, _ in parents), *keys])
-        found: Document | None
-        if not parents and not large:
-            found = await self.lookups.ask(Lookup(visible, dicom_id, fields_of(keys)))
+        if parents:
+            found: Document | None = await self._read_nested(nested_pipeline(visible, dicom_id, parents, keys))
         else:
-            instances = self.database["instances"]
-            with answering():
-                if parents:
-                    pipeline = nested_pipeline(visible, dicom_id, parents, keys)
-                    found = next(iter(await instances.aggregate(pipeline).to_list(1)), None)
-                else:
-                    found = await instances.find_one(visible.instance(dicom_id), dict.fromkeys(fields_of(keys), 1))
+            lookup = Lookup(visible, dicom_id, fields_of(keys))
+            found = await (self._read_alone(lookup) if large else self.lookups.ask(lookup))
         return None if found is None else read_answer(found, keys)
+
+    @one_hop
+    def _read_nested(self, pipeline: list[Document]) -> Document | None:
+        found: Iterator[Any] = self.collections.instances.aggregate(pipeline)
+        return next(found, None)
+
+    @one_hop
+    def _read_alone(self, lookup: Lookup) -> Document | None:
+        return look_up(self.collections, [lookup])[0]
 
     @one_hop
     def find_many(self, visible: Visible, dicom_ids: Sequence[str], keys: Sequence[str] = ()) -> dict[str, Instance]:
@@ -138,7 +138,8 @@ class Instances:
                 return found[:limit], len(found) > limit
             reach *= 2
 
-    async def set_extraction(self, instance: Instance, extraction: ExtractionStatus) -> bool:
+    @one_hop
+    def set_extraction(self, instance: Instance, extraction: ExtractionStatus) -> bool:
         """Set what is known of an instance's extraction, such as that it failed.
 
         Returns
@@ -152,6 +153,5 @@ class Instances:
             "extraction.state": known["state"],
             "extraction.retry_at": known.get("retry_at"),
         }
-        with answering():
-            done = await self.database["instances"].update_one(as_it_was, {"$set": {"extraction": dict(extraction)}})
+        done = self.collections.instances.update_one(as_it_was, {"$set": {"extraction": dict(extraction)}})
         return bool(done.matched_count)

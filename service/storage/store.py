@@ -63,7 +63,7 @@ class Store:
         self._threads = threads = Threads(queue=queue)
         self._walks = Threads(4, queue=8)
         self._missing_indexes: tuple[str, ...] = ()
-        self.instances = Instances(database, collections, threads, gather_lookups(collections, threads))
+        self.instances = Instances(collections, threads, gather_lookups(collections, threads))
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
         self.originals = Originals(database, collections.originals, threads)
