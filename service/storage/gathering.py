@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -28,6 +27,7 @@ class _Waiting(Generic[T, R]):
     weight: int
     ends: float
     answer: asyncio.Future[R]
+    batch: asyncio.Future[Sequence[R | Exception]] | None = None
 
 
 class Gathering(Generic[T, R]):
@@ -65,7 +65,7 @@ class Gathering(Generic[T, R]):
         self._weight = weight
         self._queue = queue
         self._waiting: deque[_Waiting[T, R]] = deque()
-        self._working: asyncio.Task[None] | None = None
+        self._working = False
 
     async def ask(self, item: T, weight: int = 0) -> R:
         """Return the answer for one item.
@@ -89,58 +89,71 @@ class Gathering(Generic[T, R]):
         """
         if len(self._waiting) >= self._queue:
             raise Overloaded("Too much waits for the database.", retry_after=2)
-        loop = asyncio.get_running_loop()
-        waiting: _Waiting[T, R] = _Waiting(item, weight, time.monotonic() + ANSWER_SECONDS, loop.create_future())
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(item, weight, time.monotonic() + ANSWER_SECONDS, answer)
         self._waiting.append(waiting)
-        if self._working is None:
-            # Of no request: in a context of its own.
-            self._working = loop.create_task(self._work_off(), context=Context())
+        if not self._working:
+            self._begin()
         try:
-            return await asyncio.shield(waiting.answer)
+            return await answer
         except asyncio.CancelledError:
-            if waiting in self._waiting:
+            if waiting.batch is None:
                 self._waiting.remove(waiting)
-                waiting.answer.cancel()
-            await outlast(waiting.answer)
+            else:
+                await outlast(waiting.batch)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # looked at, so that it is not reported as forgotten
             raise
 
-    async def _work_off(self) -> None:
-        try:
-            while self._waiting:
-                await self._answer(self._next_batch())
-        finally:
-            self._working = None
+    def _begin(self) -> None:
+        """Begin the next batch, if anything waits."""
+        self._working = False
+        while self._waiting and not self._working:
+            batch = self._next_batch()
+            if not batch:
+                continue
+            seconds = max(batch[0].ends - time.monotonic(), LEAST_SECONDS)
+            try:
+                working = self._threads.start(partial(self._work, [each.item for each in batch]), seconds)
+            except Overloaded as error:
+                _raise_for(batch, error)
+                continue
+            self._working = True
+            for each in batch:
+                each.batch = working
+            working.add_done_callback(partial(self._end, batch))
 
     def _next_batch(self) -> list[_Waiting[T, R]]:
+        """Take the next batch from the queue; nothing where all that would be in it has waited too long."""
         batch = [self._waiting.popleft()]
         weight = batch[0].weight
         while self._waiting and len(batch) < self._count and weight + self._waiting[0].weight <= self._weight:
             weight += self._waiting[0].weight
             batch.append(self._waiting.popleft())
-        return batch
-
-    async def _answer(self, batch: list[_Waiting[T, R]]) -> None:
         now = time.monotonic()
         late = [each for each in batch if each.ends <= now]
-        for each in late:
-            each.answer.set_exception(DatabaseUnavailable("The database does not answer.", retry_after=2))
-        batch = batch[len(late) :]  # those that came first are late first
-        if not batch:
-            return
-        try:
-            work = partial(self._work, [each.item for each in batch])
-            answers = await self._threads.run(work, max(batch[0].ends - now, LEAST_SECONDS))
-        except BaseException as error:
+        _raise_for(late, DatabaseUnavailable("The database does not answer.", retry_after=2))
+        return batch[len(late) :]  # those that came first are late first
+
+    def _end(self, batch: list[_Waiting[T, R]], working: asyncio.Future[Sequence[R | Exception]]) -> None:
+        """Hand out the answers of a batch, and begin the next one."""
+        self._begin()
+        if working.cancelled():  # the service ends
             for each in batch:
-                if isinstance(error, Exception):
-                    each.answer.set_exception(error)
-                else:
-                    each.answer.cancel()
-            if not isinstance(error, Exception):
-                raise
+                each.answer.cancel()
             return
-        for each, answer in zip(batch, answers, strict=True):
+        error = working.exception()
+        if error is not None:
+            _raise_for(batch, error)
+            return
+        for each, answer in zip(batch, working.result(), strict=True):
             if isinstance(answer, Exception):
-                each.answer.set_exception(answer)
-            else:
+                _raise_for([each], answer)
+            elif not each.answer.done():
                 each.answer.set_result(answer)
+
+
+def _raise_for(batch: Sequence[_Waiting[T, R]], error: BaseException) -> None:
+    for each in batch:
+        if not each.answer.done():  # nobody waits for one that was cancelled
+            each.answer.set_exception(error)

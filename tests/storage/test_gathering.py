@@ -58,9 +58,9 @@ async def test_a_batch_weighs_no_more_than_it_may_and_what_is_heavier_comes_alon
     work = Work()
     gathered = Gathering(threads, work, count=10, weight=10)
     work.may_go_on.set()
-    weights = {1: 4, 2: 6, 3: 1, 4: 99, 5: 2, 6: 8}
+    weights = {0: 0, 1: 4, 2: 6, 3: 1, 4: 99, 5: 2, 6: 8}
     await asyncio.gather(*(gathered.ask(item, weight) for item, weight in weights.items()))
-    assert work.batches == [[1, 2], [3], [4], [5, 6]]
+    assert work.batches == [[0], [1, 2], [3], [4], [5, 6]]
 
 
 async def test_an_error_of_one_is_raised_for_it_alone(threads: Threads) -> None:
@@ -76,8 +76,8 @@ async def test_an_error_of_a_batch_is_raised_for_all_of_it_and_the_next_one_goes
     work = Work()
     work.may_go_on.set()
     gathered = Gathering(threads, work, count=2)
-    answers = await asyncio.gather(*(gathered.ask(item) for item in (1, 13, 2, 3)), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [ValueError, ValueError, int, int]
+    answers = await asyncio.gather(*(gathered.ask(item) for item in (0, 1, 13, 2, 3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, ValueError, ValueError, int, int]
     assert await gathered.ask(4) == 8
 
 
