@@ -21,6 +21,10 @@ By what it takes in: the local database is slower at leaving out.
 """
 
 
+NEWEST_FIRST = (("received_at", -1), ("_id", 1))
+"""The order of lists, which is that of an index."""
+
+
 class Extracted(Protocol):
     """What is kept of an extraction beside the small fields of the instance."""
 

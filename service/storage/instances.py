@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from schemas.database import ExtractionStatus, Instance
-from service.storage.collections import SMALL_FIELDS, Collections, Document, same_upload
+from service.storage.collections import NEWEST_FIRST, SMALL_FIELDS, Collections, Document, same_upload
 from service.storage.gathering import Gathering
 from service.storage.lookups import Lookup, look_up
 from service.storage.newest import date_of_file, page_since
@@ -32,11 +32,15 @@ class Instances:
     ----------
     lookups : Gathering
         Where look-ups of single instances wait for each other; from :func:`service.storage.lookups.gather_lookups`.
+    lists_by_index : bool, optional
+        Whether the server reads a list in the order of its index, and no more than the list has. Where it does not, as
+        the local database, the list first finds out how far it has to look (:mod:`service.storage.newest`).
     """
 
     collections: Collections
     threads: Threads
     lookups: Gathering[Lookup, Document | None]
+    lists_by_index: bool = False
 
     async def find(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Find an instance, without its tree."""
@@ -129,6 +133,12 @@ class Instances:
             At most `limit` instances after the first `offset`, and whether there are more.
         """
         wanted = limit + 1
+        if self.lists_by_index:
+            cursor = self.collections.instances.find(
+                visible.instances(), SMALL_FIELDS, skip=offset, limit=wanted, sort=list(NEWEST_FIRST), batch_size=wanted
+            )
+            page = list(cursor)
+            return page[:limit], len(page) > limit
         reach = offset + wanted
         while True:
             since = date_of_file(self.collections, visible, reach)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -90,6 +91,7 @@ class Store:
         prepared = await self._threads.run(prepare, PREPARING_SECONDS)
         await self.namespaces.read()
         self._missing_indexes = prepared.missing_indexes
+        self.instances = replace(self.instances, lists_by_index=prepared.lists_by_index)
         return prepared
 
     async def find_missing_indexes(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,13 @@ async def store_tree(store: Store, clock: Clock, dataset: dict[str, Any], seed: 
     tree.dataset = dataset
     assert await store.uploads.store(made, tree, make_bytes(20, seed))
     return str(made["_id"])
+
+
+@pytest.fixture(params=["as the server does", "by its index"], autouse=True)
+def listing(request: pytest.FixtureRequest, store: Store) -> None:
+    """How lists are read: every server also knows the way of those that stop an index early, if slowly."""
+    if request.param == "by its index":
+        store.instances = replace(store.instances, lists_by_index=True)
 
 
 async def test_the_list_is_newest_first_in_pages(store: Store, clock: Clock) -> None:
