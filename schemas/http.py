@@ -91,6 +91,11 @@ class Parameters(Schema):
 class NoParameters(Parameters):
     """No parameters at all."""
 
+    def read(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Return nothing, or refuse what was sent; as a rule nothing was, and there is nothing to check."""
+        sent = list(query)
+        return super().read(sent) if sent else {}
+
 
 def _format_field() -> fields.String:
     return fields.String(

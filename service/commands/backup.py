@@ -28,6 +28,7 @@ from service.commands.archive import (
     write_object,
 )
 from service.errors import DatabaseUnavailable, Invalid, NotFound, Overloaded, ServiceError
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.ingest import extract_in_worker
 from service.usecases.instances import extracted, new_instance, status
@@ -120,14 +121,14 @@ async def _export_one(
         report.present += 1
         return True
     try:
-        original = await context.store.originals.open(entry.patient_id, instance["original_id"])
+        original = await context.store.originals.open(Visible(entry.patient_id), instance["original_id"])
         if original is None:
             raise NotFound("The original is not there.")
         await sink.write_file(entry, original.iter_range())
     except DatabaseUnavailable:
         raise
     except ServiceError as error:
-        if await context.store.instances.find(entry.patient_id, entry.dicom_id) is None:
+        if await context.store.instances.find(Visible(entry.patient_id), entry.dicom_id) is None:
             report.gone += 1
             return False
         report.fail(entry.dicom_id, str(error))

@@ -22,6 +22,7 @@ from service.dicom.extract import EXTRACTOR_VERSION, Extraction, Packed, unpack
 from service.dicom.limits import Limits
 from service.errors import DatabaseUnavailable, NoSuchInstance, NotFound, Overloaded, ServiceError
 from service.storage.maintenance import Derived
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.instances import extracted
 from service.usecases.originals import local_original
@@ -194,7 +195,7 @@ async def _candidates(
         report.total = len(listed)
         for patient_id, dicom_id in listed:
             report.passed += 1
-            instance = await context.store.instances.find(patient_id, dicom_id)
+            instance = await context.store.instances.find(Visible(patient_id), dicom_id)
             if instance is not None:
                 yield instance
         return
@@ -255,7 +256,7 @@ class _Task:
                 return
 
     async def _note_missing(self, instance: Instance) -> None:
-        there = await self._context.store.instances.find(instance["patient_id"], instance["_id"])
+        there = await self._context.store.instances.find(Visible(instance["patient_id"]), instance["_id"])
         if there is None:
             self._report.gone += 1
         else:
@@ -267,7 +268,7 @@ class _Task:
             await self._compare(listed)
             return
         # The page may be some time old, and another run or the service itself may have been here since.
-        instance = await store.instances.find(listed["patient_id"], listed["_id"])
+        instance = await store.instances.find(Visible(listed["patient_id"]), listed["_id"])
         if instance is None:
             self._report.gone += 1
         elif (instance["extraction"]["version"] or 0) > self._selection.version:
@@ -338,7 +339,7 @@ class _Task:
 
     async def _moved(self, stored: Derived) -> bool:
         """Return whether an instance was written to, or deleted, while it was being compared."""
-        now = await self._context.store.instances.find(stored.instance["patient_id"], stored.instance["_id"])
+        now = await self._context.store.instances.find(Visible(stored.instance["patient_id"]), stored.instance["_id"])
         return now is None or now["extraction"] != stored.instance["extraction"]
 
 

@@ -17,6 +17,7 @@ from service.dicom.matching.conditions import Condition
 from service.dicom.matching.on_tree import judge
 from service.dicom.paths import TagPath
 from service.errors import DatabaseUnavailable, NotFound, Overloaded, ServiceError
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.table_formats import WRITERS
 from service.usecases.tables import DICOM_ID, Rows, Wanted, read_left, settle_fields
@@ -125,15 +126,16 @@ async def _iter_rows(
 ) -> AsyncGenerator[Rows, None]:
     wanted = Wanted.of(fields, request.conditions)
     tables = context.store.tables
+    visible = None if patient_id is None else Visible(patient_id)
     after = None
-    while page := await tables.list_originals(patient_id, after, PAGE):
+    while page := await tables.list_originals(visible, after, PAGE):
         after = page[-1][0]
         original_of = {dicom_id: original_id for original_id, dicom_id in page}
         ids = list(original_of)
         report.untagged += len(ids)
         begin = 0
         while begin < len(ids):
-            trees = await tables.read(patient_id, ids[begin:], wanted.keys, wanted.further, large=wanted.large)
+            trees = await tables.read(visible, ids[begin:], wanted.keys, wanted.further, large=wanted.large)
             begin += trees.passed
             # An original that lost a race is swept one day; its instance comes with the original that won.
             instances = [each for each in trees.instances if original_of[each["_id"]] == each["original_id"]]

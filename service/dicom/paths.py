@@ -114,6 +114,7 @@ _DOT = re.compile(r"\.")
 _BLANK = re.compile(r"[ \0]*")
 
 
+@lru_cache(256)
 def parse_tag_path(text: str) -> TagPath:
     """Read the path of one element.
 

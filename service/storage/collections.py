@@ -21,6 +21,10 @@ By what it takes in: the local database is slower at leaving out.
 """
 
 
+NEWEST_FIRST = (("received_at", -1), ("_id", 1))
+"""The order of lists, which is that of an index."""
+
+
 class Extracted(Protocol):
     """What is kept of an extraction beside the small fields of the instance."""
 
@@ -63,11 +67,6 @@ def open_collections(database: Database[Document]) -> Collections:
         originals=open_bucket(database, "originals"),
         rendered=open_bucket(database, "rendered"),
     )
-
-
-def visible(patient_id: str, dicom_id: str) -> Document:
-    """Return the filter for an instance of a patient that is not being deleted."""
-    return {"_id": dicom_id, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
 
 
 def same_upload(instance: Instance) -> Document:

@@ -11,6 +11,8 @@ from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.collection import Collection
 from pymongo.errors import (
+    BulkWriteError,
+    ClientBulkWriteException,
     ConfigurationError,
     ConnectionFailure,
     OperationFailure,
@@ -122,4 +124,8 @@ def is_passing(error: PyMongoError) -> bool:
     """Return whether a driver's error means that the database is away, and not that the call was wrong."""
     if isinstance(error, (ConnectionFailure, WriteConcernError, WaitQueueTimeoutError)) or error.timeout:
         return True
+    if isinstance(error, BulkWriteError):  # written, and perhaps not durably
+        return bool((error.details or {}).get("writeConcernErrors"))
+    if isinstance(error, ClientBulkWriteException):
+        return bool(error.write_concern_errors)
     return isinstance(error, OperationFailure) and error.code in _PASSING_CODES

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from schemas.database import Instance
-from service.storage.collections import SMALL_FIELDS, Collections, Document, same_upload, visible
+from service.storage.collections import SMALL_FIELDS, Collections, Document, same_upload
 from service.storage.renditions import remove_matching
 from service.storage.series import retire_from_series
 from service.storage.threads import Threads, one_hop
 from service.storage.usage import remove_original
+from service.storage.visible import Visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _of_study(patient_id: str, study: str, series: str | None) -> Document:
 def mark_deleting(collections: Collections, patient_id: str, dicom_id: str) -> Instance | None:
     """Mark an instance as being deleted, and return it without its tree; None if there is none."""
     instance = collections.instances.find_one_and_update(
-        visible(patient_id, dicom_id), {"$set": {"extraction.state": "deleting"}}, projection=SMALL_FIELDS
+        Visible(patient_id).instance(dicom_id), {"$set": {"extraction.state": "deleting"}}, projection=SMALL_FIELDS
     )
     if instance is not None:
         # Studies are counted from what stands beside the originals.

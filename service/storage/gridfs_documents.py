@@ -7,7 +7,7 @@ All functions are synchronous; they run in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,35 +38,49 @@ def open_bucket(database: Database[dict[str, Any]], name: str) -> Bucket:
 
 def insert_chunk(bucket: Bucket, file_id: ObjectId, number: int, data: Buffer) -> None:
     """Insert chunk `number` (from 0) of a file."""
-    content = data if isinstance(data, bytes) else bytes(data)
-    bucket.chunks.insert_one({"files_id": file_id, "n": number, "data": content})
+    bucket.chunks.insert_one(_chunk_document(file_id, number, data))
 
 
 def insert_chunks(bucket: Bucket, file_id: ObjectId, data: Buffer) -> None:
     """Insert all the chunks of a file that is held in memory."""
+    for document in chunk_documents(file_id, data):
+        bucket.chunks.insert_one(document)
+
+
+def chunk_documents(file_id: ObjectId, data: Buffer) -> Iterator[dict[str, Any]]:
+    """Return the documents of all the chunks of a file that is held in memory."""
     if len(data) <= CHUNK_BYTES:
         if len(data):
-            insert_chunk(bucket, file_id, 0, data)
+            yield _chunk_document(file_id, 0, data)
         return
     view = memoryview(data)
     for number, start in enumerate(range(0, len(view), CHUNK_BYTES)):
-        insert_chunk(bucket, file_id, number, view[start : start + CHUNK_BYTES])
+        yield _chunk_document(file_id, number, view[start : start + CHUNK_BYTES])
+
+
+def _chunk_document(file_id: ObjectId, number: int, data: Buffer) -> dict[str, Any]:
+    return {"files_id": file_id, "n": number, "data": data if isinstance(data, bytes) else bytes(data)}
 
 
 def insert_file(
     bucket: Bucket, file_id: ObjectId, length: int, name: str, metadata: Mapping[str, Any], now: datetime
 ) -> None:
     """Insert the document that makes the chunks a file."""
-    bucket.files.insert_one(
-        {
-            "_id": file_id,
-            "length": length,
-            "chunkSize": CHUNK_BYTES,
-            "uploadDate": now,
-            "filename": name,
-            "metadata": dict(metadata),
-        }
-    )
+    bucket.files.insert_one(file_document(file_id, length, name, metadata, now))
+
+
+def file_document(
+    file_id: ObjectId, length: int, name: str, metadata: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    """Return the document that makes the chunks a file."""
+    return {
+        "_id": file_id,
+        "length": length,
+        "chunkSize": CHUNK_BYTES,
+        "uploadDate": now,
+        "filename": name,
+        "metadata": dict(metadata),
+    }
 
 
 def remove_some(bucket: Bucket, file_id: ObjectId) -> bool:

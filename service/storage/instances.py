@@ -2,59 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from schemas.database import ExtractionStatus, Instance
-from service.storage.collections import SMALL_FIELDS, Collections, same_upload, visible
-from service.storage.connection import Database, answering
+from service.storage.collections import NEWEST_FIRST, SMALL_FIELDS, Collections, Document, same_upload
+from service.storage.gathering import Gathering
+from service.storage.lookups import Lookup, look_up
 from service.storage.newest import date_of_file, page_since
 from service.storage.projections import (
     Elements,
     Further,
     check_keys,
+    fields_of,
     nested_pipeline,
     read_answer,
     read_further,
-    top_level_projection,
 )
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
+
+_SMALL = frozenset(SMALL_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """The instances of patients. One that is being deleted is not seen."""
+    """The instances of patients. One that is being deleted is not seen.
 
-    database: Database
+    Parameters
+    ----------
+    lookups : Gathering
+        Where look-ups of single instances wait for each other; from :func:`service.storage.lookups.gather_lookups`.
+    lists_by_index : bool, optional
+        Whether the server reads a list in the order of its index, and no more than the list has. Where it does not, as
+        the local database, the list first finds out how far it has to look (:mod:`service.storage.newest`).
+    """
+
     collections: Collections
     threads: Threads
+    lookups: Gathering[Lookup, Document | None]
+    lists_by_index: bool = False
 
-    async def find(self, patient_id: str, dicom_id: str) -> Instance | None:
+    async def find(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Find an instance, without its tree."""
-        with answering():
-            found = await self.database["instances"].find_one(visible(patient_id, dicom_id), SMALL_FIELDS)
-        return cast("Instance | None", found)
+        found = await self.lookups.ask(Lookup(visible, dicom_id, _SMALL))
+        if found is None:
+            return None
+        return cast("Instance", {name: value for name, value in found.items() if name in _SMALL})
 
-    async def read_whole(self, patient_id: str, dicom_id: str) -> Instance | None:
+    @one_hop
+    def read_whole(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Read an instance with its tree under ``dataset`` (absent while it is pending)."""
-        with answering():
-            found = await self.database["instances"].find_one(visible(patient_id, dicom_id))
-        return cast("Instance | None", found)
+        return self.collections.instances.find_one(visible.instance(dicom_id))
 
     async def read_elements(
-        self, patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
+        self,
+        visible: Visible,
+        dicom_id: str,
+        parents: Sequence[tuple[str, int]],
+        keys: Sequence[str],
+        *,
+        large: bool = False,
     ) -> Elements | None:
         """Read elements of the dataset, or of one item of nested sequences, and nothing else.
 
         Parameters
         ----------
-        patient_id, dicom_id : str
-            Whose, and which instance.
+        visible, dicom_id : Visible, str
+            What the caller may see, and which instance.
         parents : sequence of (str, int)
             Key and item number (from 0) of each sequence on the way down; empty for the dataset itself.
         keys : sequence of str
             Keys of the elements in that item.
+        large : bool, optional
+            Whether they may be so large that nobody else's look-up should bring them along.
 
         Returns
         -------
@@ -67,18 +89,25 @@ class Instances:
             If a key or an item number cannot be one.
         """
         check_keys([*(key for key, _ in parents), *keys])
-        instances = self.database["instances"]
-        with answering():
-            if parents:
-                pipeline = nested_pipeline(patient_id, dicom_id, parents, keys)
-                found = next(iter(await instances.aggregate(pipeline).to_list(1)), None)
-            else:
-                found = await instances.find_one(visible(patient_id, dicom_id), top_level_projection(keys))
-        return None if found is None else read_answer(found)
+        if parents:
+            found: Document | None = await self._read_nested(nested_pipeline(visible, dicom_id, parents, keys))
+        else:
+            lookup = Lookup(visible, dicom_id, fields_of(keys))
+            found = await (self._read_alone(lookup) if large else self.lookups.ask(lookup))
+        return None if found is None else read_answer(found, keys)
+
+    @one_hop
+    def _read_nested(self, pipeline: list[Document]) -> Document | None:
+        found: Iterator[Any] = self.collections.instances.aggregate(pipeline)
+        return next(found, None)
+
+    @one_hop
+    def _read_alone(self, lookup: Lookup) -> Document | None:
+        return look_up(self.collections, [lookup])[0]
 
     @one_hop
     def find_many(
-        self, patient_id: str, dicom_ids: Sequence[str], keys: Sequence[str] = (), further: Further | None = None
+        self, visible: Visible, dicom_ids: Sequence[str], keys: Sequence[str] = (), further: Further | None = None
     ) -> dict[str, Instance]:
         """Find instances by their ids, and of their trees the elements of the given keys under ``dataset``.
 
@@ -90,7 +119,7 @@ class Instances:
             If a key cannot be one.
         """
         check_keys(keys)
-        wanted = {"_id": {"$in": list(dicom_ids)}, "patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
+        wanted = {"_id": {"$in": list(dicom_ids)}, **visible.instances()}
         projection = {**SMALL_FIELDS, **{f"dataset.{key}": 1 for key in keys}}
         found = {instance["_id"]: instance for instance in self.collections.instances.find(wanted, projection)}
         if further is not None:
@@ -98,11 +127,9 @@ class Instances:
         return found
 
     @one_hop
-    def count(self, patient_id: str) -> int:
-        """Count a patient's instances."""
-        return self.collections.instances.count_documents(
-            {"patient_id": patient_id, "extraction.state": {"$ne": "deleting"}}
-        )
+    def count(self, visible: Visible) -> int:
+        """Count the instances."""
+        return self.collections.instances.count_documents(visible.instances())
 
     @one_hop
     def find_present(self, dicom_ids: Sequence[str]) -> set[str]:
@@ -111,8 +138,8 @@ class Instances:
         return {found["_id"] for found in self.collections.instances.find(wanted, {"_id": 1})}
 
     @one_hop
-    def list_newest(self, patient_id: str, limit: int, offset: int = 0) -> tuple[list[Instance], bool]:
-        """List a patient's instances without their trees, newest first.
+    def list_newest(self, visible: Visible, limit: int, offset: int = 0) -> tuple[list[Instance], bool]:
+        """List instances without their trees, newest first.
 
         Returns
         -------
@@ -120,16 +147,23 @@ class Instances:
             At most `limit` instances after the first `offset`, and whether there are more.
         """
         wanted = limit + 1
+        if self.lists_by_index:
+            cursor = self.collections.instances.find(
+                visible.instances(), SMALL_FIELDS, skip=offset, limit=wanted, sort=list(NEWEST_FIRST), batch_size=wanted
+            )
+            page = list(cursor)
+            return page[:limit], len(page) > limit
         reach = offset + wanted
         while True:
-            since = date_of_file(self.collections, patient_id, reach)
-            pipeline = page_since(patient_id, since, wanted, offset)
+            since = date_of_file(self.collections, visible, reach)
+            pipeline = page_since(visible, since, wanted, offset)
             found: list[Instance] = list(self.collections.instances.aggregate(pipeline))
             if since is None or len(found) == wanted:
                 return found[:limit], len(found) > limit
             reach *= 2
 
-    async def set_extraction(self, instance: Instance, extraction: ExtractionStatus) -> bool:
+    @one_hop
+    def set_extraction(self, instance: Instance, extraction: ExtractionStatus) -> bool:
         """Set what is known of an instance's extraction, such as that it failed.
 
         Returns
@@ -143,6 +177,5 @@ class Instances:
             "extraction.state": known["state"],
             "extraction.retry_at": known.get("retry_at"),
         }
-        with answering():
-            done = await self.database["instances"].update_one(as_it_was, {"$set": {"extraction": dict(extraction)}})
+        done = self.collections.instances.update_one(as_it_was, {"$set": {"extraction": dict(extraction)}})
         return bool(done.matched_count)

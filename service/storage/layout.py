@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,8 @@ from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailur
 
 from schemas.database import VALIDATORS
 from service.errors import ServiceError
-from service.storage.collections import Collections, Document
+from service.storage.collections import NEWEST_FIRST, Collections, Document
+from service.storage.visible import Visible
 
 LAYOUT = 2
 """The number of the layout that this code reads and writes. Raised when stored documents must be changed."""
@@ -53,10 +54,13 @@ class Prepared:
         Of the ids that this database gives.
     missing_indexes : tuple of str
         ``collection.index`` of those that are not there and are too expensive to build at start.
+    lists_by_index : bool
+        Whether the server reads the newest instances in the order of their index, and so no more than it gives.
     """
 
     namespace: uuid.UUID
     missing_indexes: tuple[str, ...]
+    lists_by_index: bool
 
 
 INDEXES = (
@@ -119,7 +123,31 @@ def prepare(database: Database[Document], collections: Collections, now: datetim
     meta = _settle_meta(collections, now)
     apply_validators(database)
     missing = [f"{index.collection}.{index.name}" for index in INDEXES if not _ensure_index(database, index)]
-    return Prepared(uuid.UUID(meta["namespace"]), tuple(missing))
+    return Prepared(uuid.UUID(meta["namespace"]), tuple(missing), lists_by_index(database))
+
+
+def lists_by_index(database: Database[Document]) -> bool:
+    """Return whether the server reads the newest instances in the order of their index, as its plan says."""
+    question = {"find": "instances", "filter": Visible("-").instances(), "sort": dict(NEWEST_FIRST), "limit": 1}
+    try:
+        explained = database.command({"explain": question, "verbosity": "queryPlanner"})
+    except (OperationFailure, NotImplementedError):
+        return False
+    stages = set(_stages(explained))
+    return "IXSCAN" in stages and "SORT" not in stages
+
+
+def _stages(plan: Any) -> Iterator[str]:
+    """Return the names of the stages of the plans that win, of every shard."""
+    if isinstance(plan, Mapping):
+        if isinstance(plan.get("stage"), str):
+            yield plan["stage"]
+        for name, inner in plan.items():
+            if name != "rejectedPlans":
+                yield from _stages(inner)
+    elif isinstance(plan, list):
+        for inner in plan:
+            yield from _stages(inner)
 
 
 def apply_validators(database: Database[Document]) -> None:

@@ -17,11 +17,12 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from schemas.database import Instance
-from service.storage.collections import SMALL_FIELDS, Collections, Document, visible
+from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.connection import Database, look_first
 from service.storage.migrations import Migrated, MigrationStep, migrate
 from service.storage.series import retire_from_series, series_key
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
 
 PAGE = 200
 """Originals a page: some tenths of a second of a server that decodes whole trees."""
@@ -173,7 +174,7 @@ class Maintenance:
     def read_derived(self, patient_id: str, dicom_id: str) -> Derived | None:
         """Read all that is derived from one original, undecoded; None when the instance is gone."""
         raw = self.collections.instances.with_options(codec_options=_RAW)
-        found = raw.find_one(visible(patient_id, dicom_id))
+        found = raw.find_one(Visible(patient_id).instance(dicom_id))
         if found is None:
             return None
         small = {name: value for name, value in found.items() if name in SMALL_FIELDS}

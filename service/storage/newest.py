@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from schemas.database import Instance
 from service.storage.collections import SMALL_FIELDS, Collections, Document
+from service.storage.visible import Visible
 
 # The local database leaves the very end of a range out where an index is descending.
 _MARGIN = timedelta(milliseconds=1)
@@ -53,23 +54,22 @@ def newest_of_series(collections: Collections, instance: Instance | Document) ->
     return None
 
 
-def date_of_file(collections: Collections, patient_id: str, number: int) -> datetime | None:
-    """Return the date of a patient's newest original but `number` - 1; None when there are fewer."""
-    of_patient: Document = {"metadata.patient_id": patient_id}
-    for since in _dates_of_series(collections, patient_id):
-        near = {**of_patient, "uploadDate": {"$gte": since - _MARGIN}}
+def date_of_file(collections: Collections, visible: Visible, number: int) -> datetime | None:
+    """Return the date of the newest original but `number` - 1; None when there are fewer."""
+    for since in _dates_of_series(collections, visible):
+        near = {**visible.files(), "uploadDate": {"$gte": since - _MARGIN}}
         if (date := _date_among(collections, near, number)) is not None:
             return date
-    return _date_among(collections, of_patient, number)
+    return _date_among(collections, visible.files(), number)
 
 
-def _dates_of_series(collections: Collections, patient_id: str) -> Iterator[datetime]:
+def _dates_of_series(collections: Collections, visible: Visible) -> Iterator[datetime]:
     """Return the dates at which some of the series ended, further back each time.
 
     What is newer than such a date is whole series as a rule, and few files; where it is not, more of them are looked
     at, and the date that is found is the same.
     """
-    series = collections.series.find({"patient_id": patient_id}, {"received_at": 1}, limit=_MAX_SERIES)
+    series = collections.series.find(visible.derived(), {"received_at": 1}, limit=_MAX_SERIES)
     dates = sorted((one["received_at"] for one in series), reverse=True)
     position = 1
     while position < len(dates):
@@ -84,15 +84,15 @@ def _date_among(collections: Collections, wanted: Document, number: int) -> date
     return None if file is None else file["uploadDate"]
 
 
-def page_since(patient_id: str, since: datetime | None, limit: int, offset: int) -> list[Document]:
-    """Return the pipeline for a page of a patient's instances, newest first, that came at this date or later."""
-    window: Document = {"patient_id": patient_id}
+def page_since(visible: Visible, since: datetime | None, limit: int, offset: int) -> list[Document]:
+    """Return the pipeline for a page of instances, newest first, that came at this date or later."""
+    window = visible.derived()
     if since is not None:
         window["received_at"] = {"$gte": since - _MARGIN}
     return [
         # Apart, or the local database would not use the index for the dates; others make them one again.
         {"$match": window},
-        {"$match": {"extraction.state": {"$ne": "deleting"}}},
+        {"$match": visible.instances()},
         {"$sort": {"received_at": -1, "_id": 1}},
         {"$skip": offset},
         {"$limit": limit},

@@ -18,12 +18,13 @@ from service.storage.gridfs_documents import (
     CHUNK_BYTES,
     Bucket,
     Buffer,
+    file_document,
     insert_chunk,
     insert_chunks,
-    insert_file,
 )
 from service.storage.threads import Threads
 from service.storage.usage import remove_original
+from service.storage.visible import Visible
 
 IDENTIFIERS = (
     "study_instance_uid",
@@ -109,11 +110,11 @@ class Originals:
     collections: Collections
     threads: Threads
 
-    async def open(self, patient_id: str, original_id: ObjectId) -> StoredOriginal | None:
-        """Find an original of a patient, to be read by ranges; None when there is none."""
+    async def open(self, visible: Visible, original_id: ObjectId) -> StoredOriginal | None:
+        """Find an original, to be read by ranges; None when the caller may see none of this id."""
         with answering():
             file = await self.database["originals.files"].find_one(
-                {"_id": original_id, "metadata.patient_id": patient_id}, {"length": 1, "chunkSize": 1}
+                {"_id": original_id, **visible.files()}, {"length": 1, "chunkSize": 1}
             )
         if file is None:
             return None
@@ -161,6 +162,12 @@ class Originals:
             pass
 
 
+def original_document(instance: Instance, length: int) -> Document:
+    """Return the document that makes the chunks of an instance's original a file."""
+    metadata = original_metadata(instance)
+    return file_document(instance["original_id"], length, instance["_id"], metadata, instance["received_at"])
+
+
 def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
     """Write a whole original that is held in memory; synchronous."""
     insert_chunks(bucket, instance["original_id"], content)
@@ -168,8 +175,7 @@ def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
 
 
 def _put_file(bucket: Bucket, instance: Instance, length: int) -> None:
-    metadata = original_metadata(instance)
-    insert_file(bucket, instance["original_id"], length, instance["_id"], metadata, instance["received_at"])
+    bucket.files.insert_one(original_document(instance, length))
 
 
 def original_metadata(instance: Instance) -> Document:

@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 from pymongo.collection import Collection as MongoCollection
 
 from schemas.database import ExtractionStatus, Instance
-from service.storage.collections import Document, visible
+from service.storage.collections import Document
+from service.storage.visible import Visible
 
 Further = Callable[[Mapping[str, Any], Collection[str]], Iterable[str]]
 """Takes what was read of a tree and the keys that were asked for, and names the keys that are still to be read."""
@@ -49,13 +50,13 @@ def check_keys(keys: Sequence[str]) -> None:
             raise ValueError("This is not a key of a dataset.")
 
 
-def top_level_projection(keys: Sequence[str]) -> Document:
-    """Return the projection that fetches elements of the dataset itself."""
-    return {**_BESIDE, **{f"dataset.{key}": 1 for key in keys}}
+def fields_of(keys: Sequence[str]) -> frozenset[str]:
+    """Return the fields to fetch for elements of the dataset itself."""
+    return frozenset(["extraction", "spilled", *(f"dataset.{key}" for key in keys)])
 
 
 def nested_pipeline(
-    patient_id: str, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
+    visible: Visible, dicom_id: str, parents: Sequence[tuple[str, int]], keys: Sequence[str]
 ) -> list[Document]:
     """Return the pipeline that fetches elements of one item of a sequence, of an item of a sequence, ….
 
@@ -77,16 +78,20 @@ def nested_pipeline(
     expression: Any = {key: f"{place}.{key}" for key in keys}
     for name, value in reversed(bindings):
         expression = {"$let": {"vars": {name: value}, "in": expression}}
-    return [{"$match": visible(patient_id, dicom_id)}, {"$project": {**_BESIDE, "dataset": expression}}]
+    return [{"$match": visible.instance(dicom_id)}, {"$project": {**_BESIDE, "dataset": expression}}]
 
 
-def read_answer(found: Mapping[str, Any]) -> Elements:
-    """Shape what was fetched: an absent element is absent, whether the server left it out or wrote null."""
+def read_answer(found: Mapping[str, Any], keys: Sequence[str]) -> Elements:
+    """Shape what was fetched of these keys.
+
+    An absent element is absent, whether the server left it out or wrote null; and so is one that somebody else's
+    look-up brought along.
+    """
     elements = found.get("dataset") or {}
     return {
         "extraction": found["extraction"],
         "spilled": bool(found.get("spilled")),
-        "elements": {key: element for key, element in elements.items() if element is not None},
+        "elements": {key: element for key in keys if (element := elements.get(key)) is not None},
     }
 
 

@@ -15,9 +15,10 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ReturnDocument
 
-from service.storage.collections import Collections, Document, visible
+from service.storage.collections import Collections, Document
 from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
 
 MAX_RENDITION_BYTES = 16 * 1024 * 1024
 """A larger picture is not cached."""
@@ -63,7 +64,7 @@ class Renditions:
     max_bytes: int
 
     @one_hop
-    def find(self, patient_id: str, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
+    def find(self, visible: Visible, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
         """Read a cached picture; None when it is not there, or not whole.
 
         Whether the instance may be seen is asked before.
@@ -71,7 +72,7 @@ class Renditions:
         file = self.collections.rendered.files.find_one(
             {
                 "metadata.dicom_id": dicom_id,
-                "metadata.patient_id": patient_id,
+                **visible.files(),
                 "metadata.frame": key.frame,
                 "metadata.renderer": key.renderer,
             }
@@ -115,7 +116,7 @@ class Renditions:
         size, name = len(rendition.data), f"{dicom_id}/{key.frame}"
         insert_file(self.collections.rendered, file_id, size, name, metadata, self.clock())
         held = _count(self.collections, size)
-        if self.collections.instances.find_one(visible(patient_id, dicom_id), {"_id": 1}) is None:
+        if self.collections.instances.find_one(Visible(patient_id).instance(dicom_id), {"_id": 1}) is None:
             remove_matching(self.collections, {"_id": file_id})
             return False
         if held > self.max_bytes:

@@ -14,6 +14,7 @@ from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.connection import ANSWER_SECONDS, look_first
 from service.storage.projections import Further, read_further
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
 
 T = TypeVar("T")
 
@@ -34,8 +35,8 @@ class InstanceQuery:
 
     Parameters
     ----------
-    patient_id : str
-        Whose instances.
+    visible : Visible
+        What the caller may see.
     conditions : mapping
         A filter of `tag_index`, to stand beside the patient.
     among : set of str or None
@@ -59,7 +60,7 @@ class InstanceQuery:
         Whether all hits are counted.
     """
 
-    patient_id: str
+    visible: Visible
     conditions: Mapping[str, Any]
     among: Set[str] | None = None
     order: str | None = None
@@ -111,7 +112,7 @@ class TagIndex:
 
     @one_hop
     def find_page(self, query: InstanceQuery) -> Hits:
-        """Find a page of a patient's instances by what stands in their trees."""
+        """Find a page of instances by what stands in their trees."""
         if query.check is not None:
             return _checked(self.collections, query, query.check)
         total = _count(self.collections, query) if query.count else None
@@ -132,27 +133,27 @@ class TagIndex:
                 return Hits(found, position if len(ids) > wanted else None, total=total)
 
     @one_hop
-    def find_ids(self, patient_id: str, conditions: Mapping[str, Any]) -> set[str]:
-        """Find the ids of a patient's files by a filter of `tag_index`, whether or not their instances are seen."""
-        wanted = {"patient_id": patient_id, **conditions}
+    def find_ids(self, visible: Visible, conditions: Mapping[str, Any]) -> set[str]:
+        """Find the ids of files by a filter of `tag_index`, whether or not their instances are seen."""
+        wanted = {**visible.derived(), **conditions}
         return {hit["_id"] for hit in self.collections.tag_index.find(wanted, {"_id": 1})}
 
     @one_hop
-    def find_values(self, patient_id: str, path: str) -> set[tuple[Any, ...]]:
-        """Find the lists of values that a patient's files have at a path of the index, each once."""
+    def find_values(self, visible: Visible, path: str) -> set[tuple[Any, ...]]:
+        """Find the lists of values that files have at a path of the index, each once."""
         field = f"tags.{path}"
-        there = {"patient_id": patient_id, field: {"$exists": True}}
+        there = {**visible.derived(), field: {"$exists": True}}
         return {
             tuple(document.get("tags", {}).get(path) or ())
             for document in self.collections.tag_index.find(there, {"_id": 0, field: 1})
         }
 
-    async def read(self, patient_id: str, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
-        """Return what `read` makes of all index documents of a patient, in a thread, within so many seconds.
+    async def read(self, visible: Visible, read: Callable[[Iterable[Document]], T], seconds: float) -> T:
+        """Return what `read` makes of all index documents, in a thread, within so many seconds.
 
         It is given ``tags``, ``vrs`` and ``truncated`` of each.
         """
-        return await self.walks.run(lambda: read(_walk(self.collections, patient_id)), seconds)
+        return await self.walks.run(lambda: read(_walk(self.collections, visible)), seconds)
 
 
 def _count(collections: Collections, query: InstanceQuery) -> int:
@@ -164,10 +165,10 @@ def _count(collections: Collections, query: InstanceQuery) -> int:
     )
 
 
-def _walk(collections: Collections, patient_id: str) -> Iterator[Document]:
+def _walk(collections: Collections, visible: Visible) -> Iterator[Document]:
     projection = {"_id": 0, "tags": 1, "vrs": 1, "truncated": 1}
     look_first(collections.tag_index)
-    cursor = collections.tag_index.find({"patient_id": patient_id}, projection)
+    cursor = collections.tag_index.find(visible.derived(), projection)
     document = next(cursor, None)
     while document is not None:
         yield document
@@ -202,17 +203,17 @@ def _ids(collections: Collections, query: InstanceQuery, skip: int, limit: int) 
         order.insert(0, (query.order, -1 if query.descending else 1))
     if query.among is not None:
         # Sorted by the database all the same, whose order of values is its own.
-        everything = collections.tag_index.find({"patient_id": query.patient_id}, {"_id": 1}, sort=order)
+        everything = collections.tag_index.find(query.visible.derived(), {"_id": 1}, sort=order)
         among = [hit["_id"] for hit in everything if hit["_id"] in query.among]
         return among[skip : skip + limit] if limit else among[skip:]
     cursor = collections.tag_index.find(
-        {"patient_id": query.patient_id, **query.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
+        {**query.visible.derived(), **query.conditions}, {"_id": 1}, sort=order, skip=skip, limit=limit
     )
     return [hit["_id"] for hit in cursor]
 
 
 def _among(query: InstanceQuery, ids: Sequence[str]) -> Document:
-    return {"_id": {"$in": list(ids)}, "patient_id": query.patient_id, "extraction.state": "done"}
+    return {"_id": {"$in": list(ids)}, **query.visible.extracted()}
 
 
 def _iter_instances(

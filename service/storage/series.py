@@ -30,11 +30,15 @@ def series_key(instance: Instance | Document) -> Document | None:
     return {"_id": str(uuid.uuid5(_NAMESPACE, json.dumps([patient_id, study, series]))), "patient_id": patient_id}
 
 
-def put_series(collections: Collections, instance: Instance, attributes: Mapping[str, Any] | None) -> None:
-    """Show an instance's attributes for its series, unless a newer instance is shown already."""
+def series_update(instance: Instance, attributes: Mapping[str, Any] | None) -> tuple[Document, Document] | None:
+    """Return filter and change, to be upserted, that show an instance's attributes for its series.
+
+    The filter leaves a series alone that shows a newer instance; the upsert then fails on its `_id`. None for an
+    instance of no series.
+    """
     key = series_key(instance)
     if attributes is None or key is None:
-        return
+        return None
     older = {**key, "received_at": {"$lte": instance["received_at"]}}
     change = {
         "$set": {
@@ -46,6 +50,15 @@ def put_series(collections: Collections, instance: Instance, attributes: Mapping
             "attributes": attributes,
         }
     }
+    return older, change
+
+
+def put_series(collections: Collections, instance: Instance, attributes: Mapping[str, Any] | None) -> None:
+    """Show an instance's attributes for its series, unless a newer instance is shown already."""
+    update = series_update(instance, attributes)
+    if update is None:
+        return
+    older, change = update
     while True:
         try:
             collections.series.update_one(older, change, upsert=True)
@@ -54,7 +67,10 @@ def put_series(collections: Collections, instance: Instance, attributes: Mapping
             # It is there and shows a newer instance, or another upload made it just now.
             if collections.series.update_one(older, change).matched_count:
                 return
-            if collections.series.find_one(key, {"_id": 1}) is not None:
+            if (
+                collections.series.find_one({"_id": older["_id"], "patient_id": older["patient_id"]}, {"_id": 1})
+                is not None
+            ):
                 return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -13,6 +14,7 @@ from service.storage.connection import Database, answering
 from service.storage.deletion import Deletion
 from service.storage.instances import Instances
 from service.storage.leases import Leases
+from service.storage.lookups import gather_lookups
 from service.storage.maintenance import Maintenance
 from service.storage.namespaces import Namespaces
 from service.storage.originals import Originals
@@ -23,7 +25,7 @@ from service.storage.studies import Studies
 from service.storage.sweep import Leftovers
 from service.storage.tables import Tables
 from service.storage.threads import Threads
-from service.storage.uploads import Uploads
+from service.storage.uploads import Uploads, gather_small
 from service.storage.usage import Usage
 
 PREPARING_SECONDS = 600.0
@@ -67,14 +69,15 @@ class Store:
         self._threads = threads = Threads(queue=queue)
         self._walks = Threads(4, queue=8)
         self._missing_indexes: tuple[str, ...] = ()
-        self.instances = Instances(database, collections, threads)
+        self.instances = Instances(collections, threads, gather_lookups(collections, threads))
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
         self.tables = Tables(collections, threads, self._walks)
         self.usage = Usage(collections, threads, max_patient_bytes)
         self.originals = Originals(database, collections, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
-        self.uploads = Uploads(collections, threads, self.originals, self.usage)
+        together = gather_small(collections, threads, self.usage)
+        self.uploads = Uploads(collections, threads, self.originals, self.usage, together)
         self.deletion = Deletion(collections, threads)
         self.leases = Leases(collections, threads)
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)
@@ -96,6 +99,7 @@ class Store:
         prepared = await self._threads.run(prepare, PREPARING_SECONDS)
         await self.namespaces.read()
         self._missing_indexes = prepared.missing_indexes
+        self.instances = replace(self.instances, lists_by_index=prepared.lists_by_index)
         return prepared
 
     async def find_missing_indexes(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from bson import ObjectId
 
 from service.storage.collections import Collections, Document
 from service.storage.threads import Threads, one_hop
+from service.storage.visible import Visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Studies:
     @one_hop
     def list_members(
         self,
-        patient_id: str,
+        visible: Visible,
         study_instance_uid: str | None = None,
         series_instance_uid: str | None = None,
         sop_instance_uid: str | None = None,
@@ -66,7 +67,7 @@ class Studies:
         Of several with the same three UIDs only the newest is given. They are in the order in which they came. No tree
         is read. Whether an instance is being deleted is told by :meth:`service.storage.instances.Instances.find_many`.
         """
-        wanted: Document = {"metadata.patient_id": patient_id}
+        wanted = visible.files()
         asked = {
             "study_instance_uid": study_instance_uid,
             "series_instance_uid": series_instance_uid,
@@ -96,9 +97,9 @@ class Studies:
         ]
 
     @one_hop
-    def list_series(self, patient_id: str, study_instance_uid: str | None = None) -> list[Document]:
-        """List the series documents of a patient, or of one study, the newest first."""
-        wanted: Document = {"patient_id": patient_id}
+    def list_series(self, visible: Visible, study_instance_uid: str | None = None) -> list[Document]:
+        """List the series documents, or those of one study, the newest first."""
+        wanted = visible.derived()
         if study_instance_uid is not None:
             wanted["study_instance_uid"] = study_instance_uid
         found = list(self.collections.series.find(wanted))

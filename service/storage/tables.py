@@ -16,6 +16,7 @@ from service.storage.connection import ANSWER_SECONDS, look_first
 from service.storage.projections import Further, check_keys, read_further
 from service.storage.search import MAX_PAGE_BYTES
 from service.storage.threads import Threads
+from service.storage.visible import Visible
 
 LISTING_SECONDS = 120.0
 READING_SECONDS = 30.0
@@ -57,36 +58,36 @@ class Tables:
     walks: Threads
 
     async def list_ids(
-        self, patient_id: str, conditions: Mapping[str, Any], order: str | None = None, *, descending: bool = False
+        self, visible: Visible, conditions: Mapping[str, Any], order: str | None = None, *, descending: bool = False
     ) -> list[str]:
-        """List the ids of all files of a patient that a filter of `tag_index` finds, in the order of a search."""
+        """List the ids of all files that a filter of `tag_index` finds, in the order of a search."""
         by = [("received_at", -1), ("_id", 1)]
         if order is not None:
             by.insert(0, (order, -1 if descending else 1))
 
         def look() -> list[str]:
             look_first(self.collections.tag_index)
-            found = self.collections.tag_index.find({"patient_id": patient_id, **conditions}, {"_id": 1}, sort=by)
+            found = self.collections.tag_index.find({**visible.derived(), **conditions}, {"_id": 1}, sort=by)
             return [hit["_id"] for hit in found]
 
         return await self.walks.run(look, LISTING_SECONDS)
 
     async def find_vrs(
-        self, patient_id: str | None, paths: Sequence[str], seconds: float | None = LISTING_SECONDS
+        self, visible: Visible | None, paths: Sequence[str], seconds: float | None = LISTING_SECONDS
     ) -> dict[str, tuple[set[str], bool]]:
         """Find the VRs that files have at paths of the index, and whether one has several values there.
 
         Parameters
         ----------
-        patient_id : str or None
-            Whose files; None: everybody's, which is for commands alone.
+        visible : Visible or None
+            What the caller may see; None: everybody's files, which is for commands alone.
         paths : sequence of str
             Keys of the index of which no dictionary knows the VR.
         seconds : float or None
             The limit of the whole walk.
         """
         found: dict[str, tuple[set[str], bool]] = {path: (set(), False) for path in paths}
-        whose = {} if patient_id is None else {"patient_id": patient_id}
+        whose = {} if visible is None else visible.derived()
         wanted: Document = {**whose, "$or": [{f"tags.{path}": {"$exists": True}} for path in paths]}
         projection = {"_id": 0, **{f"{part}.{path}": 1 for path in paths for part in ("tags", "vrs")}}
 
@@ -108,20 +109,20 @@ class Tables:
         return found
 
     async def list_originals(
-        self, patient_id: str | None, after: ObjectId | None, size: int
+        self, visible: Visible | None, after: ObjectId | None, size: int
     ) -> list[tuple[ObjectId, str]]:
         """List originals and the ids of their instances, in the order of the originals: a page of a walk over all.
 
         Parameters
         ----------
-        patient_id : str or None
-            Whose; None: everybody's, which is for commands alone.
+        visible : Visible or None
+            What the caller may see; None: everybody's, which is for commands alone.
         after : ObjectId or None
             The last original of the page before.
         size : int
             How many at most.
         """
-        wanted: Document = {} if patient_id is None else {"metadata.patient_id": patient_id}
+        wanted: Document = {} if visible is None else visible.files()
         if after is not None:
             wanted["_id"] = {"$gt": after}
 
@@ -134,14 +135,14 @@ class Tables:
         return await self.threads.run(look, READING_SECONDS)
 
     async def read(
-        self, patient_id: str | None, dicom_ids: Sequence[str], keys: Sequence[str], further: Further, *, large: bool
+        self, visible: Visible | None, dicom_ids: Sequence[str], keys: Sequence[str], further: Further, *, large: bool
     ) -> Trees:
         """Read elements of the trees of instances, until all are read or those read are large.
 
         Parameters
         ----------
-        patient_id : str or None
-            Whose instances; None: anybody's, which is for commands alone.
+        visible : Visible or None
+            What the caller may see; None: anybody's instances, which is for commands alone.
         dicom_ids : sequence of str
             Which instances.
         keys : sequence of str
@@ -159,7 +160,7 @@ class Tables:
             at_once = 1 if large else AT_ONCE
             while passed < len(dicom_ids) and held <= MAX_PAGE_BYTES:
                 some = list(dicom_ids[passed : passed + at_once])
-                instances = self._read(patient_id, some, keys, further)
+                instances = self._read(visible, some, keys, further)
                 sizes = [len(bson.encode(each["dataset"])) for each in instances]
                 held += sum(sizes)
                 found += instances
@@ -171,11 +172,10 @@ class Tables:
         return await self.threads.run(look, READING_SECONDS)
 
     def _read(
-        self, patient_id: str | None, some: Sequence[str], keys: Sequence[str], further: Further
+        self, visible: Visible | None, some: Sequence[str], keys: Sequence[str], further: Further
     ) -> list[Instance]:
-        among: Document = {"_id": {"$in": list(some)}, "extraction.state": "done"}
-        if patient_id is not None:
-            among["patient_id"] = patient_id
+        whose = {"extraction.state": "done"} if visible is None else visible.extracted()
+        among: Document = {"_id": {"$in": list(some)}, **whose}
         projection = {"patient_id": 1, "original_id": 1, **{f"dataset.{key}": 1 for key in keys}}
         found = {each["_id"]: each for each in self.collections.instances.find(among, projection)}
         for each in found.values():

@@ -62,6 +62,28 @@ class Threads:
         Overloaded
             If too many wait already.
         """
+        future = self.start(sequence, seconds)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await outlast(future)
+            raise
+
+    def start(self, sequence: Callable[[], T], seconds: float | None = ANSWER_SECONDS) -> asyncio.Future[T]:
+        """Return the future of a sequence that is started now, or as soon as a thread is free.
+
+        Whoever cancels the future does not stop the sequence.
+
+        Parameters
+        ----------
+        sequence, seconds
+            As of :meth:`run`.
+
+        Raises
+        ------
+        Overloaded
+            If too many wait already. All else is raised by the future.
+        """
         if self.running >= self._limit:
             raise Overloaded("Too much waits for the database.", retry_after=2)
         ends = None if seconds is None else time.monotonic() + seconds
@@ -76,17 +98,7 @@ class Threads:
         future = asyncio.get_running_loop().run_in_executor(self._executor, limited)
         self.running += 1
         future.add_done_callback(self._ended)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except asyncio.CancelledError:
-                    continue
-            if not future.cancelled():
-                future.exception()  # looked at, so that it is not reported as forgotten
-            raise
+        return future
 
     def _ended(self, _: object) -> None:
         self.running -= 1
@@ -94,6 +106,17 @@ class Threads:
     def close(self) -> None:
         """Let the threads end. Sequences under way are finished."""
         self._executor.shutdown(wait=False)
+
+
+async def outlast(future: asyncio.Future[Any]) -> None:
+    """Wait until a future is done, however often the wait is cancelled, and look at what became of it."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue
+    if not future.cancelled():
+        future.exception()  # looked at, so that it is not reported as forgotten
 
 
 class HasThreads(Protocol):

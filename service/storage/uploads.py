@@ -10,7 +10,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -19,13 +19,23 @@ from pymongo.errors import DuplicateKeyError
 
 from schemas.database import Instance
 from service.errors import DatabaseUnavailable, StorageFull
-from service.storage.collections import SMALL_FIELDS, Collections, Document, Extracted, same_upload, visible
+from service.storage.collections import SMALL_FIELDS, Collections, Extracted, same_upload
 from service.storage.deletion import finish_at_once
-from service.storage.gridfs_documents import Buffer
+from service.storage.gathering import Gathering
+from service.storage.gridfs_documents import Buffer, remove_some
+from service.storage.group_commit import (
+    BYTES_AT_ONCE,
+    UPLOADS_AT_ONCE,
+    SmallUpload,
+    answer_of,
+    index_document,
+    store_together,
+)
 from service.storage.originals import Originals, original_metadata, put_original
 from service.storage.series import put_series, retire_from_series, series_key
 from service.storage.threads import Threads, one_hop
 from service.storage.usage import Usage, give_back, remove_original
+from service.storage.visible import Visible
 
 ATTEMPTS = 5
 
@@ -58,12 +68,15 @@ class Uploads:
         Where the bytes are kept.
     usage : Usage
         What each patient may keep.
+    together : Gathering
+        Where small uploads wait for each other; from :func:`gather_small`.
     """
 
     collections: Collections
     threads: Threads
     originals: Originals
     usage: Usage
+    together: Gathering[SmallUpload, bool]
 
     async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
         """Store an upload whole: original, index, series, instance.
@@ -75,7 +88,7 @@ class Uploads:
         extracted : Extracted
             Tree, index and series attributes.
         content : bytes-like, or asynchronous iterator of bytes
-            The original. Held in memory it is stored in one hop to a thread.
+            The original. Held in memory it is stored together with others that come at the same time.
 
         Returns
         -------
@@ -88,7 +101,7 @@ class Uploads:
             The patient has no room for it.
         """
         if isinstance(content, Buffer):
-            return await self.threads.run(partial(self._store_whole, instance, extracted, content))
+            return await self.together.ask(SmallUpload(instance, extracted, content), len(content))
         return await self._write_original(instance, content) and await self._keep_if(
             instance, self.commit(instance, extracted)
         )
@@ -143,14 +156,9 @@ class Uploads:
         """Take room for an upload; False when the same bytes are there already and there is none for them twice."""
         try:
             self.usage.reserve(instance)
-        except StorageFull:
-            if _find_rival(self.collections, instance) is None:
-                raise
-            return False
+        except StorageFull as full:
+            return _refuse(self.collections, instance, full)
         return True
-
-    def _store_whole(self, instance: Instance, extracted: Extracted, content: Buffer) -> bool:
-        return self._reserve(instance) and _store_whole(self.collections, instance, extracted, content)
 
     @one_hop
     def _insert_pending(self, instance: Instance) -> bool:
@@ -185,7 +193,7 @@ class Uploads:
         living = {**same, "extraction.state": {"$ne": "deleting"}}
         if self.collections.instances.find_one(living, {"_id": 1}) is None:
             return False
-        document = _index_document(instance, extracted)
+        document = index_document(instance, extracted)
         self.collections.tag_index.replace_one(
             {"_id": instance["_id"], "patient_id": instance["patient_id"]}, document, upsert=True
         )
@@ -199,30 +207,84 @@ class Uploads:
             return True
         # Deleted meanwhile, and the delete may have looked for these before they were written. The same bytes may even
         # have been stored anew: then the index that was overwritten here is theirs.
-        anew = self.collections.instances.find_one(visible(instance["patient_id"], instance["_id"]), SMALL_FIELDS)
+        anew = self.collections.instances.find_one(
+            Visible(instance["patient_id"]).instance(instance["_id"]), SMALL_FIELDS
+        )
         if anew is None or not _yield_to(self.collections, instance, anew):
             self.collections.tag_index.delete_one(same)
         retire_from_series(self.collections, instance)
         return False
 
 
-def _store_whole(collections: Collections, instance: Instance, extracted: Extracted, content: Buffer) -> bool:
-    """Store a small upload that has its room: index, original, series, instance, in five commands.
+def gather_small(collections: Collections, threads: Threads, usage: Usage) -> Gathering[SmallUpload, bool]:
+    """Return where small uploads gather to be stored together."""
+    work = partial(_store_small, collections, usage)
+    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE)
 
-    The index comes first, because its key tells at once that the same bytes are there already.
+
+def _store_small(collections: Collections, usage: Usage, uploads: Sequence[SmallUpload]) -> list[bool | Exception]:
+    """Store those small uploads together that there is room for; each answer is as of :func:`store_together`.
+
+    The others are looked at last: their bytes may be among those that were stored just now.
     """
+    refused = _reserve_together(usage, uploads)
+    fitting = [upload for upload in uploads if upload not in refused]
+    stored = dict(zip(fitting, store_together(collections, fitting, _store_alone), strict=True))
+    return [
+        answer_of(partial(_refuse, collections, upload.instance, refused[upload]))
+        if upload in refused
+        else stored[upload]
+        for upload in uploads
+    ]
+
+
+def _reserve_together(usage: Usage, uploads: Sequence[SmallUpload]) -> dict[SmallUpload, Exception]:
+    """Take room for uploads, and return which have none, and why."""
+    of_patients: dict[str, list[SmallUpload]] = {}
+    for upload in uploads:
+        of_patients.setdefault(upload.instance["patient_id"], []).append(upload)
+    refused: dict[SmallUpload, Exception] = {}
+    for mine in of_patients.values():
+        refused |= _reserve_for_patient(usage, mine)
+    return refused
+
+
+def _reserve_for_patient(usage: Usage, uploads: Sequence[SmallUpload]) -> dict[SmallUpload, Exception]:
+    """Take room for a patient's uploads: for all by one command, or where they do not all fit for one by one."""
+    error = answer_of(partial(usage.reserve, *(upload.instance for upload in uploads)))
+    if error is None:
+        return {}
+    if isinstance(error, StorageFull) and len(uploads) > 1:
+        return {each: why for upload in uploads for each, why in _reserve_for_patient(usage, [upload]).items()}
+    return dict.fromkeys(uploads, error)
+
+
+def _refuse(collections: Collections, instance: Instance, error: Exception) -> bool:
+    """Return False when there is no room, but the same bytes are there already; else raise why there is no room."""
+    if isinstance(error, StorageFull) and _find_rival(collections, instance) is not None:
+        return False
+    raise error
+
+
+def _store_alone(collections: Collections, upload: SmallUpload) -> bool:
+    """Store a small upload that has its room, by commands of its own: index, original, series, instance."""
+    instance = upload.instance
+    if not upload.before_written:
+        if upload.original_begun:  # no instance names it yet; its room stays taken
+            while remove_some(collections.originals, instance["original_id"]):
+                pass
+        try:
+            outcome = _put_index(collections, instance, upload.extracted)
+        except WriteContention:
+            give_back(collections, instance["patient_id"], instance["size"])
+            raise
+        if outcome is IndexWrite.TAKEN:
+            give_back(collections, instance["patient_id"], instance["size"])
+        if outcome is not IndexWrite.WRITTEN:
+            return outcome is IndexWrite.COMMITTED
+        put_original(collections.originals, instance, upload.content)
     try:
-        outcome = _put_index(collections, instance, extracted)
-    except WriteContention:
-        give_back(collections, instance["patient_id"], instance["size"])
-        raise
-    if outcome is IndexWrite.TAKEN:
-        give_back(collections, instance["patient_id"], instance["size"])
-    if outcome is not IndexWrite.WRITTEN:
-        return outcome is IndexWrite.COMMITTED
-    put_original(collections.originals, instance, content)
-    try:
-        if _commit(collections, instance, extracted):
+        if _commit(collections, instance, upload.extracted):
             return True
     except WriteContention:
         _remove_original(collections, instance)
@@ -233,7 +295,7 @@ def _store_whole(collections: Collections, instance: Instance, extracted: Extrac
 
 def _put_index(collections: Collections, instance: Instance, extracted: Extracted) -> IndexWrite:
     """Write the index document, unless the instance is there already."""
-    document = _index_document(instance, extracted)
+    document = index_document(instance, extracted)
     for _ in range(ATTEMPTS):
         try:
             collections.tag_index.insert_one(document)
@@ -295,10 +357,6 @@ def _yield_to(collections: Collections, instance: Instance, winner: Instance) ->
     if looked is None:
         collections.tag_index.delete_one(same_upload(winner))
     return looked is not None
-
-
-def _index_document(instance: Instance, extracted: Extracted) -> Document:
-    return {**same_upload(instance), "received_at": instance["received_at"], **extracted.index}
 
 
 def _remove_original(collections: Collections, instance: Instance) -> None:

@@ -48,15 +48,15 @@ class Usage:
         counter = self.collections.usage.find_one({"_id": patient_id})
         return add_up(self.collections, patient_id) if counter is None else int(counter["bytes"])
 
-    def reserve(self, instance: Instance) -> None:
-        """Add an upload's bytes to its patient's counter; synchronous.
+    def reserve(self, *instances: Instance) -> None:
+        """Add the bytes of a patient's uploads to the counter, of all or of none of them; synchronous.
 
         Raises
         ------
         StorageFull
-            There is no room for it.
+            There is no room for them.
         """
-        patient_id, size = instance["patient_id"], instance["size"]
+        patient_id, size = instances[0]["patient_id"], sum(instance["size"] for instance in instances)
         room: Document = {"_id": patient_id}
         if self.max_bytes:
             room["bytes"] = {"$lte": self.max_bytes - size}

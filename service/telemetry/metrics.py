@@ -77,7 +77,7 @@ class Metrics:
         self._make_work_metrics()
         self._make_state_metrics()
         self._process = ProcessCollector(registry=None)
-        self._request_series: dict[tuple[str, str, int], Counter] = {}
+        self._request_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def _make_request_metrics(self) -> None:
         labels = ("method", "route")
@@ -190,9 +190,12 @@ class Metrics:
         key = (method, route, status)
         series = self._request_series.get(key)
         if series is None:
-            series = self._request_series[key] = self._requests.labels(method, route, status)
-        series.inc()
-        self._request_seconds.labels(method, route).observe(seconds)
+            series = self._request_series[key] = (
+                self._requests.labels(method, route, status),
+                self._request_seconds.labels(method, route),
+            )
+        series[0].inc()
+        series[1].observe(seconds)
         self._received.inc(received)
         self._sent.inc(sent)
 

@@ -16,6 +16,7 @@ from schemas.database import ExtractionStatus, State
 from service.dicom.extract import Extraction, extract, extract_packed, unpack
 from service.dicom.limits import OverBudget
 from service.errors import LimitExceeded, ServiceError, Unavailable, WorkerLost
+from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.instances import extracted, new_instance
@@ -188,7 +189,7 @@ async def _extract_or_leave(context: Context, received: Received, patient_id: st
 
 async def _find_present(context: Context, patient_id: str, dicom_id: str) -> Stored | None:
     """Find what the patient has under the same bytes; a failed extraction is queued again."""
-    present = await context.store.instances.find(patient_id, dicom_id)
+    present = await context.store.instances.find(Visible(patient_id), dicom_id)
     if present is None:
         return None
     state = present["extraction"]["state"]

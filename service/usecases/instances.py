@@ -10,6 +10,7 @@ from schemas.database import ExtractionStatus, Instance, State
 from service.dicom.extract import EXTRACTOR_VERSION, Extraction
 from service.errors import NoSuchInstance
 from service.storage.originals import StoredOriginal
+from service.storage.visible import Visible
 from service.usecases.context import Context
 
 
@@ -84,7 +85,7 @@ async def find_instance(context: Context, patient_id: str, dicom_id: str) -> Ins
     NoSuchInstance
         Where the patient has none of this id.
     """
-    instance = await context.store.instances.find(patient_id, dicom_id)
+    instance = await context.store.instances.find(Visible(patient_id), dicom_id)
     if instance is None:
         raise NoSuchInstance
     return instance
@@ -98,7 +99,7 @@ async def open_original(context: Context, patient_id: str, original_id: ObjectId
     NoSuchInstance
         Where it is not there: the instance was deleted a moment ago.
     """
-    original = await context.store.originals.open(patient_id, original_id)
+    original = await context.store.originals.open(Visible(patient_id), original_id)
     if original is None:
         raise NoSuchInstance
     return original

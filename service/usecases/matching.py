@@ -20,6 +20,7 @@ from service.dicom.matching.index_filter import has_block, incomplete_filter, in
 from service.dicom.matching.on_tree import judge, top_level_steps
 from service.dicom.paths import Step, TagPath, first_keys, further_keys, index_key
 from service.dicom.private import creator_key, creator_text, is_private_data
+from service.storage.visible import Visible
 from service.usecases.context import Context
 
 MAX_SPELLINGS = 64
@@ -81,7 +82,7 @@ async def find_matching(context: Context, patient_id: str, conditions: Sequence[
     candidates = await find_candidates(context, patient_id, conditions)
     hits = candidates.hits
     if hits is None:
-        hits = await context.store.index.find_ids(patient_id, index_filter(conditions))
+        hits = await context.store.index.find_ids(Visible(patient_id), index_filter(conditions))
     tried = among & (candidates.left_out | hits if candidates.check else candidates.left_out)
     verdicts = await try_trees(context, patient_id, tried, conditions)
     sure = (hits & among) - tried
@@ -116,7 +117,7 @@ async def find_candidates(context: Context, patient_id: str, conditions: Sequenc
         if ways and left >= 0 and not (inexact and negative):
             narrower.append(ways)
             narrowed.append(condition)
-    left_out = await find_ids(patient_id, incomplete_filter(looked_at, creators)) if conditions else set()
+    left_out = await find_ids(Visible(patient_id), incomplete_filter(looked_at, creators)) if conditions else set()
     # What is narrowed down to what fits by itself needs no tree unless a block or an item is meant.
     settled = [
         replace(each, test=Present()) if each in narrowed and isinstance(each.test, Either) else each
@@ -124,11 +125,11 @@ async def find_candidates(context: Context, patient_id: str, conditions: Sequenc
     ]
     hits: set[str] | None = None
     if narrower:
-        hits = await find_ids(patient_id, index_filter(conditions))
+        hits = await find_ids(Visible(patient_id), index_filter(conditions))
         for ways in narrower:
             found: set[str] = set()
             for way in ways:
-                found |= await find_ids(patient_id, index_filter(way))
+                found |= await find_ids(Visible(patient_id), index_filter(way))
             hits &= found
     return Candidates(hits, left_out, needs_check(settled))
 
@@ -155,7 +156,7 @@ async def _spellings(context: Context, patient_id: str, path: TagPath, creators:
         for begun in spelt:
             key = index_key((*begun, Step(tag_of_key(creator_key(step.tag)))))
             creators.append(key)
-            lists = await context.store.index.find_values(patient_id, key)
+            lists = await context.store.index.find_values(Visible(patient_id), key)
             # A creator is one value; where a file divides it, all of them are its name, as `creator_text` has it.
             names = {creator_text({"Value": [name]}) for values in lists for name in values}
             names |= {creator_text({"Value": list(values)}) for values in lists}
@@ -200,7 +201,7 @@ async def _iter_trees(
     begin = 0
     while begin < len(ids):
         some = ids[begin : begin + at_once]
-        found = await context.store.instances.find_many(patient_id, some, keys, partial(_further, steps))
+        found = await context.store.instances.find_many(Visible(patient_id), some, keys, partial(_further, steps))
         for each, instance in found.items():
             yield each, instance.get("dataset") or {}
         begin += len(some)

@@ -18,6 +18,7 @@ from service.dicom.dicomdir import RECORD_KEYS, SR_KEYS, Directory, record_type,
 from service.dicom.pixels.render import RenderRequest
 from service.errors import ServiceError, TooLarge
 from service.storage.originals import StoredOriginal
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.rendered import rendition
 
@@ -116,7 +117,7 @@ async def iter_entries(context: Context, patient_id: str, wanted: Sequence[Wante
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         found = await context.store.instances.find_many(
-            patient_id,
+            Visible(patient_id),
             [each.dicom_id for each in batch],
             sorted({*RECORD_KEYS, *SHOWN_KEYS}),
             lambda tree, _: set(SR_KEYS) if record_type(tree) in {"SR DOCUMENT", "KEY OBJECT DOC"} else set(),
@@ -125,7 +126,7 @@ async def iter_entries(context: Context, patient_id: str, wanted: Sequence[Wante
             instance = found.get(each.dicom_id)
             if instance is None or instance["original_id"] != each.original_id:
                 continue
-            original = await context.store.originals.open(patient_id, each.original_id)
+            original = await context.store.originals.open(Visible(patient_id), each.original_id)
             if original is not None:
                 yield await _entry(contents, instance, original)
     for number, series in enumerate(contents.series.values()):

@@ -17,6 +17,7 @@ from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
 from service.errors import NotRenderable, Unavailable
 from service.storage.renditions import RenditionKey, StoredRendition
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.instances import find_instance
 from service.usecases.originals import IN_MEMORY_BYTES, ask_worker, local_original
@@ -43,7 +44,7 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
     if not _is_default(request):
         return await _render(context, instance, request)
     key = RenditionKey(request.frame, RENDERER_VERSION)
-    cached = await context.store.renditions.find(patient_id, dicom_id, key)
+    cached = await context.store.renditions.find(Visible(patient_id), dicom_id, key)
     context.metrics.rendered_cache(hit=cached is not None)
     if cached is not None:
         return Rendition(data=cached.data, **cached.metadata)
@@ -102,5 +103,7 @@ async def _find_ranges(
     """Find which parts of a large original the frame needs; None where it needs the whole."""
     if instance["size"] <= IN_MEMORY_BYTES:
         return None
-    read = await context.store.instances.read_elements(instance["patient_id"], instance["_id"], [], HEADER_KEYS)
+    read = await context.store.instances.read_elements(
+        Visible(instance["patient_id"]), instance["_id"], [], HEADER_KEYS
+    )
     return frame_ranges(read["elements"], frame, instance["size"], limits) if read else None

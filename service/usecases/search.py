@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from schemas.database import Instance
 from service.dicom.catalogue import Catalogue
 from service.dicom.dictionary import may_be_large
 from service.dicom.matching.conditions import Condition
@@ -17,6 +18,7 @@ from service.dicom.paths import Step, TagPath, candidate_keys, first_keys, furth
 from service.dicom.private import creator_of
 from service.dicom.simplified import simplify_element
 from service.storage.search import MAX_CHECKED, Hits, InstanceQuery
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.matching import find_candidates, passed, try_trees
 
@@ -74,6 +76,28 @@ class Found:
         return None if self.unknown or self.unchecked else self.hits.total
 
 
+async def list_newest(context: Context, patient_id: str, limit: int, offset: int) -> tuple[list[Instance], bool]:
+    """Return a page of a patient's instances without their trees, newest first, and whether there are more.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database is away.
+    """
+    return await context.store.instances.list_newest(Visible(patient_id), limit, offset)
+
+
+async def count(context: Context, patient_id: str) -> int:
+    """Return how many instances a patient has.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database is away.
+    """
+    return await context.store.instances.count(Visible(patient_id))
+
+
 async def search(context: Context, patient_id: str, conditions: Sequence[Condition], page: PageRequest) -> Found:
     """Find the instances of a patient for which all conditions hold.
 
@@ -87,7 +111,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
     if candidates.left_out:
         hits = candidates.hits
         if hits is None:
-            hits = await context.store.index.find_ids(patient_id, index_filter(conditions))
+            hits = await context.store.index.find_ids(Visible(patient_id), index_filter(conditions))
         tried = set(islice(sorted(candidates.left_out), MAX_CHECKED))
         verdicts = await try_trees(context, patient_id, tried, conditions)
         among = (hits - tried) | passed(verdicts, hits)
@@ -104,7 +128,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
     if candidates.check:
         steps += top_level_steps(conditions)
     wanted = InstanceQuery(
-        patient_id=patient_id,
+        visible=Visible(patient_id),
         conditions=index_filter(conditions),
         among=among,
         order=None if page.order is None else f"tags.{index_key(page.order)}",
@@ -153,7 +177,7 @@ async def catalogue(context: Context, patient_id: str, beginning: str) -> Catalo
         What the index keys begin with.
     """
     read = partial(Catalogue.of, beginning=beginning)
-    return await context.store.index.read(patient_id, read, CATALOGUE_SECONDS)
+    return await context.store.index.read(Visible(patient_id), read, CATALOGUE_SECONDS)
 
 
 def _elements(level: Mapping[str, Any], path: Sequence[Step]) -> list[dict[str, Any]]:

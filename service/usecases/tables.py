@@ -26,6 +26,7 @@ from service.dicom.matching.index_filter import index_filter
 from service.dicom.paths import TagPath, first_keys, further_keys, index_key, parse_search_path, tag_path_text
 from service.dicom.source import open_source
 from service.errors import LimitExceeded, NotFound
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.matching import find_candidates, passed, try_trees
 from service.usecases.tags import read_original
@@ -105,7 +106,7 @@ async def open_table(
     settled = await settle_fields(context, patient_id, fields)
     list_ids = partial(
         context.store.tables.list_ids,
-        patient_id,
+        Visible(patient_id),
         order=None if order is None else f"tags.{index_key(order)}",
         descending=descending,
     )
@@ -114,7 +115,7 @@ async def open_table(
         return Table(patient_id, settled, await list_ids(index_filter(conditions)), unknown=False)
     hits = candidates.hits
     if hits is None:
-        hits = await context.store.index.find_ids(patient_id, index_filter(conditions))
+        hits = await context.store.index.find_ids(Visible(patient_id), index_filter(conditions))
     tried = candidates.left_out | (hits if candidates.check else set())
     if len(tried) > MAX_TRIED:
         raise LimitExceeded("The search has too many candidates to check them all. Make it narrower.")
@@ -139,7 +140,8 @@ async def settle_fields(
         How long that may take.
     """
     keys = {name: index_key(path) for name, path in fields.items() if not is_settled(path)}
-    found = await context.store.tables.find_vrs(patient_id, list(dict.fromkeys(keys.values())), seconds) if keys else {}
+    visible = None if patient_id is None else Visible(patient_id)
+    found = await context.store.tables.find_vrs(visible, list(dict.fromkeys(keys.values())), seconds) if keys else {}
     seen = {name: Seen(frozenset(found[key][0]), found[key][1]) for name, key in keys.items()}
     return tuple(settle(name, path, seen.get(name)) for name, path in fields.items())
 
@@ -173,7 +175,8 @@ async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]
 
 async def _read(context: Context, table: Table, some: Sequence[str], position: int) -> tuple[list[Instance], int]:
     wanted = Wanted.of(table.fields)
-    trees = await context.store.tables.read(table.patient_id, some, wanted.keys, wanted.further, large=wanted.large)
+    visible = Visible(table.patient_id)
+    trees = await context.store.tables.read(visible, some, wanted.keys, wanted.further, large=wanted.large)
     return trees.instances, position + trees.passed
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from schemas.database import ExtractionStatus
+from service.dicom.dictionary import may_be_large, tag_of_key
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
 from service.dicom.limits import Limits, Readable
@@ -24,6 +25,7 @@ from service.dicom.source import open_source
 from service.dicom.spill import has_gap
 from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NoSuchInstance, NotFound
 from service.storage.projections import Elements
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.instances import find_instance
 from service.usecases.originals import ask_worker, local_original
@@ -147,7 +149,10 @@ async def _parent_key(
 async def _read_level(
     context: Context, patient_id: str, dicom_id: str, parents: list[tuple[str, int]], step: Step
 ) -> Elements:
-    level = await context.store.instances.read_elements(patient_id, dicom_id, parents, lookup_keys(step))
+    keys = lookup_keys(step)
+    level = await context.store.instances.read_elements(
+        Visible(patient_id), dicom_id, parents, keys, large=any(may_be_large(tag_of_key(key)) for key in keys)
+    )
     if level is None:
         raise NoSuchInstance
     check_extracted(level["extraction"])
@@ -173,7 +178,7 @@ def check_extracted(extraction: ExtractionStatus) -> None:
 async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, *arguments: str) -> bytes:
     """Encode the whole tree off the event loop: from the document, or where that has gaps from the original."""
     async with context.whole_trees:
-        document = await context.store.instances.read_whole(patient_id, dicom_id)
+        document = await context.store.instances.read_whole(Visible(patient_id), dicom_id)
         if document is None:
             raise NoSuchInstance
         check_extracted(document["extraction"])

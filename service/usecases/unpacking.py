@@ -14,6 +14,7 @@ from typing import Any
 
 from service.dicom.extract import Extraction
 from service.errors import ServiceError, Unavailable
+from service.storage.visible import Visible
 from service.usecases import ingest
 from service.usecases.context import Context
 from service.usecases.zip_reading import LOCAL_HEADER, BadMember, BadZip, Member, ZipBounds, ZipReader
@@ -259,7 +260,7 @@ class PersonCheck:
 
 async def read_person(context: Context, patient_id: str, dicom_id: str) -> tuple[str, str]:
     """Return the PatientID and PatientName of an instance; empty where it has none."""
-    found = await context.store.instances.find_many(patient_id, [dicom_id], PERSON_KEYS)
+    found = await context.store.instances.find_many(Visible(patient_id), [dicom_id], PERSON_KEYS)
     instance: Mapping[str, Any] = found.get(dicom_id) or {}
     return _person_of(instance.get("dataset") or {})
 

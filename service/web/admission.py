@@ -7,8 +7,7 @@ other for a while, because viewers ask for a hundred frames at once and expect a
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from service.errors import Overloaded, TooManyRequests
@@ -52,17 +51,20 @@ class Admission:
         self._wait = wait
         self._shares: dict[str, _Share] = {}
 
-    @contextlib.asynccontextmanager
-    async def admit(self, patient_id: str) -> AsyncIterator[None]:
+    def admit(self, patient_id: str) -> AbstractAsyncContextManager[None]:
         """Admit one request for as long as the context lasts.
 
         Raises
         ------
         TooManyRequests
-            The patient has as many under way as one may have.
+            On entry: the patient has as many under way as one may have.
         Overloaded
-            The process has as many as it takes on.
+            On entry: the process has as many as it takes on.
         """
+        return _Admitted(self, patient_id)
+
+    async def enter(self, patient_id: str) -> _Share:
+        """Return the patient's share, in which one request more is under way. Raises what :meth:`admit` says."""
         if self.admitted >= self._limit:
             raise Overloaded("The service is busy. Try again later.", retry_after=RETRY_SECONDS)
         share = self._shares.get(patient_id) or _Share(asyncio.Semaphore(self._per_patient))
@@ -73,15 +75,21 @@ class Admission:
         self.admitted += 1
         try:
             await self._wait_for(share)
-            try:
-                yield
-            finally:
-                share.free.release()
-        finally:
-            self.admitted -= 1
-            share.requests -= 1
-            if not share.requests:
-                del self._shares[patient_id]
+        except BaseException:
+            self._leave(patient_id, share)
+            raise
+        return share
+
+    def end(self, patient_id: str, share: _Share) -> None:
+        """Let the next request of the share run."""
+        share.free.release()
+        self._leave(patient_id, share)
+
+    def _leave(self, patient_id: str, share: _Share) -> None:
+        self.admitted -= 1
+        share.requests -= 1
+        if not share.requests:
+            del self._shares[patient_id]
 
     async def _wait_for(self, share: _Share) -> None:
         if not share.free.locked():
@@ -96,6 +104,22 @@ class Admission:
     def _too_many(self) -> TooManyRequests:
         sentence = f"At most {self._per_patient} requests of this kind may run for one patient at once."
         return TooManyRequests(sentence, retry_after=RETRY_SECONDS)
+
+
+class _Admitted(AbstractAsyncContextManager[None]):
+    """One request that is admitted: every request has one, and a generator would cost it three times as much."""
+
+    __slots__ = ("_admission", "_patient_id", "_share")
+
+    def __init__(self, admission: Admission, patient_id: str) -> None:
+        self._admission = admission
+        self._patient_id = patient_id
+
+    async def __aenter__(self) -> None:
+        self._share = await self._admission.enter(self._patient_id)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.end(self._patient_id, self._share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ From the outside in: `problems`, `preflight` (of `service.web.cors`), `authentic
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 from collections.abc import Mapping
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
@@ -49,7 +49,7 @@ SAFE_HEADERS: Mapping[str, str] = {
 def request_id_of(request: web.BaseRequest) -> str:
     """Return the id that the caller sent where it can stand in a log, else a new one."""
     sent = request.headers.get("X-Request-ID", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    return sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 @web.middleware

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from aiohttp import hdrs, web
 
@@ -45,6 +46,9 @@ class MediaRange:
         """How much is said of the media type; 0 for ``*/*``."""
         return (self.type != ANY) + (self.subtype != ANY) + len(self.parameters)
 
+
+MAX_REMEMBERED = 256
+"""Characters of the longest `Accept` that is remembered."""
 
 ANYTHING = MediaRange(ANY, ANY)
 
@@ -131,9 +135,7 @@ def parse_accept(value: str) -> list[MediaRange]:
 def preferred(accept: str | None, offers: Sequence[Offer]) -> tuple[list[Offer], bool]:
     """Return the offers that a caller likes best, and whether the caller named them.
 
-    The narrowest range that an offer fits says how much it is liked. Of those that are liked best, the ones that only
-    ``*/*`` lets in give way to the others. They come in the order in which `Accept` names them, then in that of
-    the offers.
+    Clients send the same few headers again and again: what a short one means is remembered.
 
     Parameters
     ----------
@@ -141,6 +143,18 @@ def preferred(accept: str | None, offers: Sequence[Offer]) -> tuple[list[Offer],
         The value of `Accept`; None is ``*/*``.
     offers : sequence of Offer
         What there is, the preferred one first.
+    """
+    judge = _judge_again if accept is None or len(accept) <= MAX_REMEMBERED else _judge
+    liked, named = judge(accept, tuple(offers))
+    return list(liked), named
+
+
+def _judge(accept: str | None, offers: tuple[Offer, ...]) -> tuple[tuple[Offer, ...], bool]:
+    """Return what `preferred` returns.
+
+    The narrowest range that an offer fits says how much it is liked. Of those that are liked best, the ones that only
+    ``*/*`` lets in give way to the others. They come in the order in which `Accept` names them, then in that of
+    the offers.
     """
     ranges = parse_accept(accept or "") or [ANYTHING]
     liked: dict[Offer, tuple[float, bool, int]] = {}
@@ -152,7 +166,10 @@ def preferred(accept: str | None, offers: Sequence[Offer]) -> tuple[list[Offer],
                 liked[offer] = ranges[place].quality, ranges[place].type != ANY, -place
     best = max((rank[:2] for rank in liked.values()), default=(0.0, False))
     found = [offer for offer, rank in liked.items() if rank[:2] == best]
-    return sorted(found, key=lambda offer: -liked[offer][2]), best[1]
+    return tuple(sorted(found, key=lambda offer: -liked[offer][2])), best[1]
+
+
+_judge_again = lru_cache(256)(_judge)
 
 
 def choose(accept: str | None, offers: Sequence[Offer]) -> Offer:

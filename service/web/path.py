@@ -17,6 +17,8 @@ from service.errors import Invalid, NoSuchInstance, NotFound
 MAX_PATIENT_ID = 64
 """Characters that a patient id may have."""
 
+_DECODED: web.RequestKey[dict[str, str]] = web.RequestKey("decoded", dict[str, str])
+
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DICOM_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -34,6 +36,8 @@ def decode_segment(raw: str) -> str:
     Invalid
         Where a percent sign begins no escape, or the bytes are not UTF-8.
     """
+    if "%" not in raw and raw.isascii():
+        return raw
     if _ESCAPE.search(raw):
         raise Invalid("The path has a percent sign that is not followed by two hex digits. Write it as %25.")
     try:
@@ -52,12 +56,21 @@ def path_segment(request: web.Request, name: str) -> str:
     NotFound
         Where the path as it was sent has other segments than the one that was routed.
     """
+    decoded = request.get(_DECODED)
+    if decoded is None:
+        decoded = request[_DECODED] = {}
+    if name not in decoded:
+        decoded[name] = decode_segment(_raw_segment(request, name))
+    return decoded[name]
+
+
+def _raw_segment(request: web.Request, name: str) -> str:
     resource = request.match_info.route.resource
     template = resource.canonical.split("/") if resource is not None else []
     segments = request.rel_url.raw_path.split("/")
     if len(template) != len(segments) or f"{{{name}}}" not in template:
         raise NotFound("Nothing exists at this path.")
-    return decode_segment(segments[template.index(f"{{{name}}}")])
+    return segments[template.index(f"{{{name}}}")]
 
 
 def patient_id_of(request: web.Request) -> str:

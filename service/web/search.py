@@ -65,13 +65,12 @@ async def list_documents(request: web.Request) -> web.StreamResponse:
         )
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     if not conditions and not fields and asked["orderby"] is None:
-        store = request.app[CONTEXT].store
-        patient_id = request[CALLER].patient_id
-        newest = store.instances.list_newest(patient_id, limit, offset)
+        context, patient_id = request.app[CONTEXT], request[CALLER].patient_id
+        newest = search.list_newest(context, patient_id, limit, offset)
         (instances, more), storage = await asyncio.gather(newest, _storage(request))
         listed: dict[str, Any] = {"instances": [summarize(each) for each in instances], "storage": storage}
         if asked["count"]:
-            listed["total"] = await store.instances.count(patient_id)
+            listed["total"] = await search.count(context, patient_id)
         body = orjson.dumps(listed, option=orjson.OPT_UTC_Z)
         return _page_response(request, body, limit, offset + limit if more else None)
     page = search.PageRequest(
@@ -125,7 +124,7 @@ async def _send_medium(request: web.Request, conditions: tuple[Condition, ...]) 
             instances, following = found.hits.instances, found.hits.next_offset
             told |= {text for holds, text in ((found.unknown, LEFT_OUT), (found.unchecked, UNCHECKED)) if holds}
         else:
-            instances, more = await context.store.instances.list_newest(patient_id, MAX_LIMIT, offset)
+            instances, more = await search.list_newest(context, patient_id, MAX_LIMIT, offset)
             following = offset + MAX_LIMIT if more else None
         for each in instances:
             wanted.setdefault(each["_id"], Wanted(each["_id"], each["original_id"]))

@@ -14,6 +14,7 @@ from service.dicom.extract import EXTRACTOR_VERSION, extract
 from service.resources import now, open_store
 from service.storage.local.database import find_running
 from service.storage.originals import IDENTIFIERS
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from tests.commands.running import content, run, settings_of, start, summary
 from tests.running_service import RunningService
@@ -169,7 +170,7 @@ async def test_what_is_deleted_meanwhile_stays_deleted_and_newer_versions_are_le
         version = {"$set": {"extraction.version": EXTRACTOR_VERSION}}
         await store._database["instances"].update_one({"_id": instance["_id"]}, version)
 
-        original = await store.originals.open(instance["patient_id"], instance["original_id"])
+        original = await store.originals.open(Visible(instance["patient_id"]), instance["original_id"])
         data = await original.read_range()
 
         async def deleting(source, sha256, limits):

@@ -12,8 +12,8 @@ import pytest
 from tests.faults.stores import CLEAN, RECOVERING, faults, is_whole, look, make_file, sweep, uri_of, wait_until_done
 from tests.running_service import RunningService
 
-SOME = [("async", 7)]
-WRITES = {"small": 6, "large": 7, "async": 9, "delete": 9}
+SOME = [("async", 7), ("small", 3)]
+WRITES = {"small": 3, "small, by collection": 6, "large": 7, "async": 9, "delete": 9}
 ALL = [(kind, number) for kind, count in WRITES.items() for number in range(1, count + 1)]
 CASES = [*SOME, *(pytest.param(*case, marks=pytest.mark.long) for case in ALL if case not in SOME)]
 
@@ -28,6 +28,8 @@ def test_a_kill_between_two_writes_loses_nothing_and_leaves_nothing(tmp_path, ki
     content = make_file(40 if kind == "large" else 1)
     sha256 = hashlib.sha256(content).hexdigest()
     doomed = {"module": "tests.faults.doomed_service", "EXIT_BEFORE_WRITE": str(number), "ARMED": str(armed)}
+    if kind.endswith("by collection"):
+        doomed["NO_BULK_WRITE"] = "1"
     acknowledged = None
     with RunningService(data, **doomed, **RECOVERING) as service:
         service.token("p-1")

@@ -17,6 +17,7 @@ from service.storage.connection import answering, connect, is_passing, open_data
 from service.storage.local.database import LocalDatabase, find_free_port
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.store import Store
+from service.storage.visible import Visible
 from tests.storage.samples import Clock, extraction, make_bytes, make_instance
 
 
@@ -32,7 +33,7 @@ async def test_a_database_that_is_paused_or_not_there_fails_every_call_within_se
         content = make_bytes(1_500_000)
         made = make_instance(store, clock, content)
         assert await store.uploads.store(made, extraction(), content)
-        original = await store.originals.open("p-1", made["original_id"])
+        original = await store.originals.open(Visible("p-1"), made["original_id"])
         assert original is not None
         assert local.pid is not None
 
@@ -54,14 +55,14 @@ async def test_a_database_that_is_paused_or_not_there_fails_every_call_within_se
                 unreachable.prepare(),
                 unreachable.originals.write(made, content),
                 store.check(),
-                store.instances.find("p-1", dicom_id),
-                store.instances.list_newest("p-1", 5),
-                store.instances.read_whole("p-1", dicom_id),
-                store.instances.read_elements("p-1", dicom_id, [], ["Modality"]),
-                store.instances.read_elements("p-1", dicom_id, [("ContentSequence", 1)], ["Modality"]),
-                store.originals.open("p-1", ObjectId()),
+                store.instances.find(Visible("p-1"), dicom_id),
+                store.instances.list_newest(Visible("p-1"), 5),
+                store.instances.read_whole(Visible("p-1"), dicom_id),
+                store.instances.read_elements(Visible("p-1"), dicom_id, [], ["Modality"]),
+                store.instances.read_elements(Visible("p-1"), dicom_id, [("ContentSequence", 1)], ["Modality"]),
+                store.originals.open(Visible("p-1"), ObjectId()),
                 original.read_range(),
-                store.renditions.find("p-1", dicom_id, key),
+                store.renditions.find(Visible("p-1"), dicom_id, key),
                 store.renditions.put("p-1", dicom_id, key, StoredRendition(b"png", {})),
                 store.deletion.delete("p-1", dicom_id),
                 *(store.uploads.store(each, extraction(), make_bytes(10, seed)) for seed, each in enumerate(fresh)),
@@ -74,7 +75,7 @@ async def test_a_database_that_is_paused_or_not_there_fails_every_call_within_se
         began = time.monotonic()
         while True:
             try:
-                assert await store.instances.find("p-1", "none") is None
+                assert await store.instances.find(Visible("p-1"), "none") is None
                 break
             except DatabaseUnavailable:
                 assert time.monotonic() - began < seconds

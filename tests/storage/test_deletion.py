@@ -9,8 +9,10 @@ import pytest
 
 from service.errors import Unavailable
 from service.storage import deletion, series, uploads
+from service.storage.group_commit import SmallUpload
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.store import Store
+from service.storage.visible import Visible
 from tests.storage.samples import ONE_STORED, Clock, counts, extraction, in_parts, make_bytes, make_instance
 
 KEY = RenditionKey(frame=0, renderer=1)
@@ -36,8 +38,8 @@ async def test_everything_of_an_instance_goes_and_nothing_else(store: Store, clo
     assert await store.deletion.delete("p-1", made["_id"])
     assert not await store.deletion.delete("p-1", made["_id"])
     assert await counts(store) == {**ONE_STORED, "rendered.chunks": 1, "rendered.files": 1}
-    assert await store.instances.find("p-1", other["_id"]) == other
-    assert await store.renditions.find("p-1", other["_id"], KEY) is not None
+    assert await store.instances.find(Visible("p-1"), other["_id"]) == other
+    assert await store.renditions.find(Visible("p-1"), other["_id"], KEY) is not None
 
 
 async def test_an_original_of_many_chunks_goes_whole(store: Store, clock: Clock, monkeypatch: Any) -> None:
@@ -52,11 +54,11 @@ async def test_an_instance_that_is_being_deleted_is_not_seen(store: Store, clock
     made = await store_one(store, clock, b"bytes")
     dicom_id = made["_id"]
     assert deletion.mark_deleting(store._collections, "p-1", dicom_id) is not None
-    assert await store.instances.find("p-1", dicom_id) is None
-    assert await store.instances.list_newest("p-1", 10) == ([], False)
-    assert await store.instances.read_whole("p-1", dicom_id) is None
-    assert await store.instances.read_elements("p-1", dicom_id, [], ["Modality"]) is None
-    assert await store.instances.read_elements("p-1", dicom_id, [("ContentSequence", 0)], ["Modality"]) is None
+    assert await store.instances.find(Visible("p-1"), dicom_id) is None
+    assert await store.instances.list_newest(Visible("p-1"), 10) == ([], False)
+    assert await store.instances.read_whole(Visible("p-1"), dicom_id) is None
+    assert await store.instances.read_elements(Visible("p-1"), dicom_id, [], ["Modality"]) is None
+    assert await store.instances.read_elements(Visible("p-1"), dicom_id, [("ContentSequence", 0)], ["Modality"]) is None
     assert not await store.renditions.put("p-1", dicom_id, KEY, StoredRendition(b"png", {}))
     assert not await store.uploads.replace_derived(made, extraction())
     assert not await store.instances.set_extraction(made, made["extraction"])
@@ -79,7 +81,7 @@ async def test_an_upload_of_bytes_being_deleted_finishes_the_delete_first(store:
     deletion.mark_deleting(store._collections, "p-1", made["_id"])
     again = await store_one(store, clock, b"bytes")
     assert again["_id"] == made["_id"]
-    assert await store.instances.find("p-1", made["_id"]) == again
+    assert await store.instances.find(Visible("p-1"), made["_id"]) == again
     assert await counts(store) == ONE_STORED
 
 
@@ -90,8 +92,8 @@ async def test_a_delete_that_ends_late_takes_nothing_of_the_same_bytes_stored_an
     again = await store_one(store, clock, b"bytes")
     await store.deletion.finish(marked)  # the slow one, which had only set its mark
     assert await counts(store) == ONE_STORED
-    assert await store.instances.read_whole("p-1", again["_id"]) is not None
-    original = await store.originals.open("p-1", again["original_id"])
+    assert await store.instances.read_whole(Visible("p-1"), again["_id"]) is not None
+    original = await store.originals.open(Visible("p-1"), again["original_id"])
     assert original is not None
     assert await original.read_range() == b"bytes"
 
@@ -108,10 +110,10 @@ async def test_uploads_and_deletes_of_the_same_bytes_at_once_end_whole(store: St
 
     for _ in range(5):
         await asyncio.gather(*(upload() if number % 2 else delete() for number in range(8)))
-        there = await store.instances.find("p-1", dicom_id)
+        there = await store.instances.find(Visible("p-1"), dicom_id)
         if there is None:
             continue
-        original = await store.originals.open("p-1", there["original_id"])
+        original = await store.originals.open(Visible("p-1"), there["original_id"])
         assert original is not None
         assert await original.read_range() == content
         index = await store._database["tag_index"].find_one({"_id": dicom_id})
@@ -222,7 +224,7 @@ async def test_a_late_writer_leaves_its_index_to_the_same_bytes_stored_anew(
         monkeypatch.setattr(uploads, "put_series", put_series)
         store._collections.instances.update_one({"_id": made["_id"]}, {"$set": {"extraction.state": "deleting"}})
         deletion.finish_at_once(store._collections, made)
-        assert uploads._store_whole(store._collections, anew, extraction(), b"bytes")
+        assert uploads._store_alone(store._collections, SmallUpload(anew, extraction(), b"bytes"))
         # The late writer's index and series come after those of the new upload.
         late = {"$set": {"original_id": made["original_id"]}}
         store._collections.tag_index.update_one({"_id": made["_id"]}, late)

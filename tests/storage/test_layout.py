@@ -9,6 +9,7 @@ import pytest
 from pymongo.errors import WriteError
 
 from schemas.database import EXTRACTION, INSTANCE, ExtractionStatus, Instance
+from service.storage import layout
 from service.storage.collections import SMALL_FIELDS
 from service.storage.connection import Database
 from service.storage.layout import INDEXES, LAYOUT, UnknownLayout
@@ -95,3 +96,33 @@ def test_the_type_of_an_instance_has_the_fields_that_its_validator_has() -> None
 
 def test_lists_leave_out_what_is_large() -> None:
     assert set(Instance.__annotations__) - set(SMALL_FIELDS) == {"dataset", "series"}
+
+
+def plan(*names: str) -> dict[str, Any]:
+    """A plan of these stages, the first of them the last one that is run."""
+    return {"stage": names[0], "inputStage": plan(*names[1:])} if names else {}
+
+
+def shards(*plans: dict[str, Any]) -> dict[str, Any]:
+    return {"stage": "SHARD_MERGE", "shards": [{"winningPlan": each} for each in plans]}
+
+
+PLANS = {
+    "an index in its order": (plan("LIMIT", "FETCH", "IXSCAN"), True),
+    "an index, sorted": (plan("SORT", "FETCH", "IXSCAN"), False),
+    "a scan, sorted": (plan("SORT", "COLLSCAN"), False),
+    "shards": (shards(plan("FETCH", "IXSCAN"), plan("FETCH", "IXSCAN")), True),
+    "one shard that sorts": (shards(plan("FETCH", "IXSCAN"), plan("SORT", "FETCH", "IXSCAN")), False),
+    "no plan": ({}, False),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_servers_plan_says_whether_a_list_is_read_in_the_order_of_its_index(name: str) -> None:
+    winning, expected = PLANS[name]
+
+    class Server:
+        def command(self, _: object) -> dict[str, object]:
+            return {"queryPlanner": {"winningPlan": winning, "rejectedPlans": [{"stage": "SORT"}]}}
+
+    assert layout.lists_by_index(Server()) is expected  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import pytest
 
 from service.dicom.index import index_entries
 from service.storage.search import InstanceQuery
+from service.storage.visible import Visible
 from tests.storage.samples import extraction, make_bytes, make_instance
 
 VALUES = [[1.0], [1.0], [2.0], [0.5, 3.0], [3.0, 0.5], [], None, None, [1.0, 2.0], [2.0], [-1.0], [1.0], None]
@@ -31,7 +32,7 @@ async def pages(store, size, **options):
     found, offset = [], 0
     while offset is not None:
         wanted = {"tags.Modality": "CT"}
-        query = InstanceQuery("p-1", wanted, limit=size, offset=offset, **options)
+        query = InstanceQuery(Visible("p-1"), wanted, limit=size, offset=offset, **options)
         hits = await store.index.find_page(query)
         assert len(hits.instances) == size or hits.next_offset is None
         found += [hit["_id"] for hit in hits.instances]

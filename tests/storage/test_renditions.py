@@ -11,6 +11,7 @@ import pytest
 
 from service.storage.renditions import MAX_RENDITION_BYTES, RenditionKey, StoredRendition, bytes_held
 from service.storage.store import Store
+from service.storage.visible import Visible
 from tests.storage.samples import Clock, counts, extraction, make_bytes, make_instance
 
 
@@ -24,9 +25,9 @@ async def test_a_picture_comes_back_with_what_was_said_about_it(store: Store, cl
     dicom_id = await store_one(store, clock)
     kept = StoredRendition(make_bytes(3_000_000), {"media_type": "image/png", "window": [40.0, 400.0]})
     assert await store.renditions.put("p-1", dicom_id, RenditionKey(3, 1), kept)
-    assert await store.renditions.find("p-1", dicom_id, RenditionKey(3, 1)) == kept
-    assert await store.renditions.find("p-1", dicom_id, RenditionKey(2, 1)) is None
-    assert await store.renditions.find("p-2", dicom_id, RenditionKey(3, 1)) is None
+    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(3, 1)) == kept
+    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(2, 1)) is None
+    assert await store.renditions.find(Visible("p-2"), dicom_id, RenditionKey(3, 1)) is None
 
 
 async def test_another_version_of_the_renderer_evicts(store: Store, clock: Clock) -> None:
@@ -34,7 +35,7 @@ async def test_another_version_of_the_renderer_evicts(store: Store, clock: Clock
     for frame in range(3):
         await store.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(b"old", {}))
     await store.renditions.put("p-1", dicom_id, RenditionKey(0, 2), StoredRendition(b"new", {}))
-    assert await store.renditions.find("p-1", dicom_id, RenditionKey(0, 1)) is None
+    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(0, 1)) is None
     assert (await counts(store))["rendered.files"] == 1
 
 
@@ -42,7 +43,7 @@ async def test_a_picture_that_lost_a_chunk_is_not_there(store: Store, clock: Clo
     dicom_id = await store_one(store, clock)
     await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(make_bytes(2_000_000), {}))
     await store._database["rendered.chunks"].delete_one({"n": 1})
-    assert await store.renditions.find("p-1", dicom_id, RenditionKey(0, 1)) is None
+    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(0, 1)) is None
 
 
 async def test_a_very_large_picture_is_not_kept(store: Store, clock: Clock) -> None:
@@ -95,8 +96,8 @@ async def test_beyond_the_bound_the_oldest_pictures_go(small: Store, clock: Cloc
     assert await frames_kept(small) == [4, 5, 6]
     assert await held(small) == 9000
     assert (await counts(small))["rendered.chunks"] == 3
-    assert await small.renditions.find("p-1", dicom_id, RenditionKey(3, 1)) is None
-    assert await small.renditions.find("p-1", dicom_id, RenditionKey(4, 1)) == StoredRendition(bytes(3000), {})
+    assert await small.renditions.find(Visible("p-1"), dicom_id, RenditionKey(3, 1)) is None
+    assert await small.renditions.find(Visible("p-1"), dicom_id, RenditionKey(4, 1)) == StoredRendition(bytes(3000), {})
 
 
 async def test_what_alone_is_beyond_the_bound_costs_no_other_its_place(small: Store, clock: Clock) -> None:

@@ -20,6 +20,7 @@ from service.storage import uploads
 from service.storage.connection import Database
 from service.storage.gridfs_documents import CHUNK_BYTES
 from service.storage.store import Store
+from service.storage.visible import Visible
 from tests.storage.samples import ONE_STORED, Clock, counts, extraction, in_parts, make_bytes, make_instance, pending
 
 
@@ -28,13 +29,13 @@ async def test_what_is_stored_comes_back_whole(store: Store, clock: Clock) -> No
     made = make_instance(store, clock, content)
     tree = extraction(Big={"vr": "UV", "Value": [Decimal128("18446744073709551615"), 2**63 - 1, -(2**31)]})
     assert await store.uploads.store(made, tree, content)
-    assert await store.instances.find("p-1", made["_id"]) == made
-    assert await store.instances.read_whole("p-1", made["_id"]) == {
+    assert await store.instances.find(Visible("p-1"), made["_id"]) == made
+    assert await store.instances.read_whole(Visible("p-1"), made["_id"]) == {
         **made,
         "series": tree.series,
         "dataset": tree.dataset,
     }
-    original = await store.originals.open("p-1", made["original_id"])
+    original = await store.originals.open(Visible("p-1"), made["original_id"])
     assert original is not None
     assert original.length == 5000
     assert await original.read_range() == content
@@ -47,7 +48,7 @@ async def test_the_same_bytes_are_stored_once(store: Store, clock: Clock) -> Non
     assert not await store.uploads.store(again, extraction(), b"bytes")
     assert not await store.uploads.store(again, extraction(), in_parts(b"bytes", 2))
     assert await counts(store) == ONE_STORED
-    assert await store.instances.find("p-1", first["_id"]) == first
+    assert await store.instances.find(Visible("p-1"), first["_id"]) == first
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -59,7 +60,7 @@ async def test_of_ten_at_once_one_is_stored(store: Store, clock: Clock, streamed
     )
     assert sorted(won) == [False] * 9 + [True]
     winner = made[won.index(True)]
-    assert await store.instances.find("p-1", winner["_id"]) == winner
+    assert await store.instances.find(Visible("p-1"), winner["_id"]) == winner
     assert await counts(store) == ONE_STORED
     index = await store._database["tag_index"].find_one({"_id": winner["_id"]})
     assert index is not None
@@ -76,7 +77,7 @@ async def test_two_patients_with_the_same_bytes_never_meet(store: Store, clock: 
     assert await store.uploads.store(other, extraction(), b"bytes")
     assert await store.deletion.delete("p-1", one["_id"])
     assert await counts(store) == ONE_STORED
-    assert await store.instances.find("p-2", other["_id"]) == other
+    assert await store.instances.find(Visible("p-2"), other["_id"]) == other
 
 
 async def test_a_commit_whose_answer_was_lost_can_be_tried_again(store: Store, clock: Clock) -> None:
@@ -116,17 +117,17 @@ async def test_an_instance_can_wait_for_its_tree(store: Store, clock: Clock) -> 
     made = make_instance(store, clock, b"bytes")
     assert await store.uploads.store_pending(pending(made), b"bytes")
     assert not await store.uploads.store_pending({**pending(made), "original_id": bson.ObjectId()}, b"bytes")
-    waiting = await store.instances.read_elements("p-1", made["_id"], [], ["Modality"])
+    waiting = await store.instances.read_elements(Visible("p-1"), made["_id"], [], ["Modality"])
     assert waiting is not None
     assert waiting["extraction"]["state"] == "pending"
     assert waiting["elements"] == {}
     failed = {"state": "failed", "version": 1, "at": clock(), "attempts": 3, "error": "It ends in the middle."}
     assert await store.instances.set_extraction(pending(made), failed)
-    there = await store.instances.find("p-1", made["_id"])
+    there = await store.instances.find(Visible("p-1"), made["_id"])
     assert there is not None
     assert there["extraction"] == failed
     assert await store.uploads.replace_derived(made, extraction())
-    assert await store.instances.read_whole("p-1", made["_id"]) == {
+    assert await store.instances.read_whole(Visible("p-1"), made["_id"]) == {
         **made,
         "series": extraction().series,
         "dataset": extraction().dataset,
@@ -158,7 +159,7 @@ async def test_an_original_has_as_many_chunks_as_it_needs(store: Store, clock: C
     for given in (content, in_parts(content, 65536)):
         made = make_instance(store, clock, content)
         await store.originals.write(made, given)
-        original = await store.originals.open("p-1", made["original_id"])
+        original = await store.originals.open(Visible("p-1"), made["original_id"])
         assert original is not None
         assert await original.read_range() == content
         chunks = await store._database["originals.chunks"].count_documents({"files_id": made["original_id"]})
@@ -169,7 +170,7 @@ async def test_any_range_of_an_original_can_be_read(store: Store, clock: Clock) 
     content = make_bytes(3 * CHUNK_BYTES - 100)
     made = make_instance(store, clock, content)
     await store.originals.write(made, content)
-    original = await store.originals.open("p-1", made["original_id"])
+    original = await store.originals.open(Visible("p-1"), made["original_id"])
     assert original is not None
     edge = CHUNK_BYTES
     for start, stop in [(0, 1), (edge - 1, edge + 1), (edge, 2 * edge), (5, 5), (9, 3), (100, None), (2 * edge, 9**9)]:
@@ -181,7 +182,7 @@ async def test_a_range_reads_only_the_chunks_it_lies_in(store: Store, clock: Clo
     made = make_instance(store, clock, content)
     await store.originals.write(made, content)
     await store._database["originals.chunks"].delete_many({"n": {"$ne": 1}})
-    original = await store.originals.open("p-1", made["original_id"])
+    original = await store.originals.open(Visible("p-1"), made["original_id"])
     assert original is not None
     assert await original.read_range(CHUNK_BYTES, 2 * CHUNK_BYTES) == content[CHUNK_BYTES : 2 * CHUNK_BYTES]
     with pytest.raises(ServiceError, match="missing"):
@@ -192,7 +193,7 @@ async def test_an_original_that_is_deleted_while_it_is_read_is_not_there(store: 
     content = make_bytes(2 * CHUNK_BYTES)
     made = make_instance(store, clock, content)
     await store.originals.write(made, content)
-    original = await store.originals.open("p-1", made["original_id"])
+    original = await store.originals.open(Visible("p-1"), made["original_id"])
     assert original is not None
     await store.originals.remove(made["original_id"])
     with pytest.raises(NotFound):
@@ -259,9 +260,9 @@ async def test_a_tree_may_come_as_bson_bytes(store: Store, backend_uri: str | No
     assert plain.series is not None
     packed.series = RawBSONDocument(bson.encode(plain.series))
     assert await store.uploads.store(made, packed, b"bytes")
-    found = await store.instances.read_whole("p-1", made["_id"])
+    found = await store.instances.read_whole(Visible("p-1"), made["_id"])
     assert found is not None
     assert found["dataset"] == plain.dataset
-    assert (await store.instances.read_elements("p-1", made["_id"], [], ["Modality"]) or {})["elements"] == {
+    assert (await store.instances.read_elements(Visible("p-1"), made["_id"], [], ["Modality"]) or {})["elements"] == {
         "Modality": plain.dataset["Modality"]
     }

@@ -24,6 +24,7 @@ from service.storage import deletion
 from service.storage import leases as module
 from service.storage.connection import CODEC
 from service.storage.store import Store
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.ingest import store_upload
 from service.usecases.recovery import MAX_ATTEMPTS, recover
@@ -81,7 +82,7 @@ async def upload_pending(context: Context, content: bytes = CT, patient: str = "
 
 
 async def state_of(context: Context, dicom_id: str, patient: str = "p-1") -> dict[str, Any]:
-    instance = await context.store.instances.find(patient, dicom_id)
+    instance = await context.store.instances.find(Visible(patient), dicom_id)
     assert instance is not None
     extraction: dict[str, Any] = instance["extraction"]
     return extraction
@@ -94,7 +95,7 @@ async def test_a_pending_upload_calls_recovery_and_is_finished_by_it(context: Co
     assert await recover(context) == 1
     extraction = await state_of(context, dicom_id)
     assert (extraction["state"], extraction["attempts"], extraction["error"]) == ("done", 1, None)
-    read = await context.store.instances.read_elements("p-1", dicom_id, [], ["Modality"])
+    read = await context.store.instances.read_elements(Visible("p-1"), dicom_id, [], ["Modality"])
     assert read is not None
     assert read["elements"]["Modality"]["Value"] == ["CT"]
     assert await recover(context) == 0

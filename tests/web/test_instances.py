@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 
 from schemas.http import InstanceSchema, Tag
 from service.errors import DatabaseUnavailable
+from service.storage.visible import Visible
 from service.web.instances import content_disposition
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -382,7 +383,7 @@ async def test_a_database_that_is_away_is_503(service, get, path, monkeypatch, a
 async def test_a_database_that_goes_away_within_an_answer_cuts_it(service, path, ct, monkeypatch):
     """What arrived must not pass for the whole file."""
     original = await service.store.originals.open(
-        PATIENT, (await service.store.instances.find(PATIENT, path.rpartition("/")[2]))["original_id"]
+        Visible(PATIENT), (await service.store.instances.find(Visible(PATIENT), path.rpartition("/")[2]))["original_id"]
     )
 
     async def broken(*_):

@@ -337,8 +337,8 @@ def database_command(program: str, path: str, home: Path, port: int) -> list[str
         config = home / "secantusd.toml"
         config.touch(mode=0o600)  # empty: else it would look for one in the user's home
         flags = ["--host", "127.0.0.1", "--storage-path", str(files), "--config", str(config)]
-        # Without the first, kill -9 loses writes that were acknowledged.
-        flags += ["--sync-on-commit", "--oplog-max-entries", "1000", "--cache-size", "256M", "--log-level", "WARNING"]
+        # No `--sync-on-commit`: what must last is written with `j: true`, which flushes what came before it too.
+        flags += ["--oplog-max-entries", "1000", "--cache-size", "256M", "--log-level", "WARNING"]
     files.mkdir(exist_ok=True, mode=0o700)
     return [path, *flags, "--port", str(port)]
 

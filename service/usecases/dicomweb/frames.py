@@ -17,6 +17,7 @@ from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.stored import decode_frame, native_bytes, stored_frame
 from service.dicom.source import open_source
 from service.errors import Invalid, NotFound, NotRenderable
+from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member
@@ -133,7 +134,7 @@ async def hold_frames(
     as_stored = not decoded and bool(member.transfer_syntax_uid)  # what is not named is decoded
     size = member.length
     if not as_stored or size > BATCH_BYTES:
-        facts = await context.store.instances.read_elements(patient_id, member.dicom_id, (), _SIZES)
+        facts = await context.store.instances.read_elements(Visible(patient_id), member.dicom_id, (), _SIZES)
         frame = _frame_bytes({} if facts is None else facts["elements"])
         batch = max(frame, min(count * frame, BATCH_BYTES))
         size = min(batch, size) if as_stored else batch

@@ -12,6 +12,7 @@ from service.dicom.limits import Limits, Readable
 from service.dicom.payloads import VIDEO_TYPES, Payload, encapsulated_document, video
 from service.dicom.source import open_source
 from service.errors import NotRenderable
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.instances import open_original
 from service.usecases.originals import ask_worker, local_original
@@ -75,7 +76,9 @@ async def open_payload(context: Context, instance: Instance) -> Sendable | None:
 async def _find(context: Context, instance: Instance) -> Payload | None:
     """Find a payload by the elements that the database has, else have a worker look into the original."""
     if instance.get("transfer_syntax_uid") not in VIDEO_TYPES:
-        found = await context.store.instances.read_elements(instance["patient_id"], instance["_id"], (), DOCUMENT_KEYS)
+        found = await context.store.instances.read_elements(
+            Visible(instance["patient_id"]), instance["_id"], (), DOCUMENT_KEYS, large=True
+        )
         elements = found["elements"] if found else {}
         document = elements.get("EncapsulatedDocument") or {}
         if "offset" in document or "length" not in document:

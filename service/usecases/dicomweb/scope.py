@@ -11,6 +11,7 @@ from schemas.database import Instance
 from service.dicom.dictionary import may_be_large, tag_of_key
 from service.errors import NotFound
 from service.storage.studies import Member
+from service.storage.visible import Visible
 from service.usecases.context import Context
 
 __all__ = ["UIDS", "Member", "Scope", "find_members", "find_one", "instance_url", "iter_visible", "member_url"]
@@ -45,6 +46,11 @@ class Scope:
     instance: str | None = None
 
     @property
+    def visible(self) -> Visible:
+        """What the caller may see."""
+        return Visible(self.patient_id)
+
+    @property
     def noun(self) -> str:
         """What the path names, as a word."""
         return "instance" if self.instance else "series" if self.series else "study"
@@ -58,7 +64,7 @@ async def find_members(context: Context, scope: Scope) -> list[Member]:
     NotFound
         There is none.
     """
-    members = await context.store.studies.list_members(scope.patient_id, scope.study, scope.series, scope.instance)
+    members = await context.store.studies.list_members(scope.visible, scope.study, scope.series, scope.instance)
     if not members:
         raise NotFound(f"There is no such {scope.noun}.")
     return members
@@ -73,7 +79,7 @@ async def find_one(context: Context, scope: Scope) -> Member:
         There is none, or it is being deleted.
     """
     members = await find_members(context, scope)
-    if await context.store.instances.find(scope.patient_id, members[-1].dicom_id) is None:
+    if await context.store.instances.find(scope.visible, members[-1].dicom_id) is None:
         raise NotFound(f"There is no such {scope.noun}.")
     return members[-1]
 
@@ -101,7 +107,7 @@ async def iter_visible(
     large = any(may_be_large(tag_of_key(key)) for key in keys)
     for batch in _batches(members, LARGE_BATCH_BYTES if large else BATCH_BYTES):
         found = await context.store.instances.find_many(
-            patient_id, [member.dicom_id for member in batch], keys, further
+            Visible(patient_id), [member.dicom_id for member in batch], keys, further
         )
         for member in batch:
             instance = found.get(member.dicom_id)

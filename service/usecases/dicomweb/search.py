@@ -99,8 +99,8 @@ async def _matching_series(context: Context, wanted: QidoQuery) -> tuple[list[Fo
     scope, store = wanted.scope, context.store
     study = scope.study or _single_uid(wanted.conditions, "StudyInstanceUID")
     documents, members = await asyncio.gather(
-        store.studies.list_series(scope.patient_id, study),
-        store.studies.list_members(scope.patient_id, study, scope.series),
+        store.studies.list_series(scope.visible, study),
+        store.studies.list_members(scope.visible, study, scope.series),
     )
     found: dict[tuple[str, str], FoundSeries] = {
         (document["study_instance_uid"], document["series_instance_uid"]): FoundSeries(
@@ -213,7 +213,7 @@ async def _instances(context: Context, wanted: QidoQuery, series: Sequence[Found
         async for member, instance in visible:
             tree = instance.get("dataset") or {}
             if wanted.everything:
-                whole = await context.store.instances.read_whole(wanted.scope.patient_id, member.dicom_id)
+                whole = await context.store.instances.read_whole(wanted.scope.visible, member.dicom_id)
                 tree = {} if whole is None else whole.get("dataset") or {}
             dataset = await asyncio.to_thread(write, member, tree)
             written.append(orjson.Fragment(dataset))
@@ -229,7 +229,7 @@ async def _extra_elements(context: Context, wanted: QidoQuery, dicom_ids: list[s
     if not steps:
         return {}
     found = await context.store.instances.find_many(
-        wanted.scope.patient_id, dicom_ids, first_keys(steps), partial(_further, steps)
+        wanted.scope.visible, dicom_ids, first_keys(steps), partial(_further, steps)
     )
     return {dicom_id: instance.get("dataset") or {} for dicom_id, instance in found.items()}
 

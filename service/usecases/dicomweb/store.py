@@ -11,6 +11,7 @@ from urllib.parse import quote
 from service.dicom.pixels.attributes import integer, text
 from service.dicom.uids import identifiers_of, is_uid
 from service.errors import Invalid, LimitExceeded, NotDicom, ServiceError, StorageFull, TooLarge, Unavailable
+from service.storage.visible import Visible
 from service.usecases import ingest
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import UIDS, instance_url
@@ -164,7 +165,7 @@ async def store_part(
     try:
         stored = await ingest.store_upload(context, patient_id, file_name_of, chunks, check=check)
         outcome.dicom_ids.append(stored.dicom_id)
-        instance: Mapping[str, Any] | None = await context.store.instances.find(patient_id, stored.dicom_id)
+        instance: Mapping[str, Any] | None = await context.store.instances.find(Visible(patient_id), stored.dicom_id)
         if instance is None:  # deleted a moment ago
             outcome.fail(PROCESSING_FAILURE)
             return

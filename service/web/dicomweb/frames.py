@@ -69,7 +69,7 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     """
     context, stored = request.app[CONTEXT], member.transfer_syntax_uid or ""
     chosen, decoded = choose_frames(accept_of(request), stored, single=False, whole=True)
-    facts = await context.store.instances.read_elements(scope.patient_id, member.dicom_id, (), ("NumberOfFrames",))
+    facts = await context.store.instances.read_elements(scope.visible, member.dicom_id, (), ("NumberOfFrames",))
     values = (facts or {"elements": {}})["elements"].get("NumberOfFrames", {}).get("Value") or [1]
     count = values[0] if isinstance(values[0], int) and values[0] > 0 else 1
     if count > MAX_FRAMES:

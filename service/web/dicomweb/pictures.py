@@ -239,7 +239,7 @@ async def _fit(context: Context, scope: Scope, member: Member, wanted: Wanted, n
         The viewport shows a region that is not there.
     """
     facts = await context.store.instances.read_elements(
-        scope.patient_id, member.dicom_id, (), ("Rows", "Columns", "NumberOfFrames")
+        scope.visible, member.dicom_id, (), ("Rows", "Columns", "NumberOfFrames")
     )
     if facts is None:
         raise NotFound(f"There is no such {scope.noun}.")

@@ -20,6 +20,7 @@ from service.storage.local.database import LocalDatabase, choose_program, find_r
 from service.storage.local.lock import LocalDatabaseError
 from service.storage.local.running import Running, is_alive, read_running, start_time, stop, write_running
 from service.storage.store import Store
+from service.storage.visible import Visible
 from tests.storage.samples import Clock, extraction, make_bytes, make_instance
 
 SERVICE = """
@@ -94,11 +95,11 @@ async def test_acknowledged_writes_survive_its_kill_and_it_comes_back_on_the_sam
         uri = database.uri
         await wait_until(lambda: database.pid != first and find_running(tmp_path) == uri)
         for made, content in acknowledged:
-            assert await store.instances.find("p-1", made["_id"]) == made
-            original = await store.originals.open("p-1", made["original_id"])
+            assert await store.instances.find(Visible("p-1"), made["_id"]) == made
+            original = await store.originals.open(Visible("p-1"), made["original_id"])
             assert original is not None
             assert await original.read_range() == content
-        assert (await store.instances.list_newest("p-1", 1000))[0]
+        assert (await store.instances.list_newest(Visible("p-1"), 1000))[0]
         store.close()
         client.close()
 
