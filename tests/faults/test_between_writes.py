@@ -12,8 +12,8 @@ import pytest
 from tests.faults.stores import CLEAN, RECOVERING, faults, is_whole, look, make_file, sweep, uri_of, wait_until_done
 from tests.running_service import RunningService
 
-SOME = [("async", 7), ("small", 3)]
-WRITES = {"small": 3, "small, by collection": 6, "large": 7, "async": 9, "delete": 9}
+SOME = [("async", 7), ("small", 5)]
+WRITES = {"small": 5, "small, by collection": 8, "large": 9, "async": 11, "delete": 9}
 ALL = [(kind, number) for kind, count in WRITES.items() for number in range(1, count + 1)]
 CASES = [*SOME, *(pytest.param(*case, marks=pytest.mark.long) for case in ALL if case not in SOME)]
 
