@@ -18,7 +18,7 @@ from service.usecases.instances import find_instance, open_original
 from service.web.access_log import entry_of
 from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT
 from service.web.instance_json import describe, validators_of
-from service.web.negotiation import DICOM, JSON, PNG, accept_header, choose_document
+from service.web.negotiation import DICOM, JSON, PNG, accept_header, choose_representation
 from service.web.path import dicom_id_of
 from service.web.streams import send_file, unchanged
 
@@ -31,9 +31,9 @@ NO_PARAMETERS = NoParameters()
 PICTURE_PARAMETERS = PictureParameters()
 
 
-async def get_document(request: web.Request) -> web.StreamResponse:
+async def get_instance(request: web.Request) -> web.StreamResponse:
     """Return the representation that the headers ask for."""
-    media_type = choose_document(accept_header(request), request.headers.get(hdrs.CONTENT_TYPE))
+    media_type = choose_representation(accept_header(request), request.headers.get(hdrs.CONTENT_TYPE))
     if media_type == PNG:
         request[ACTION] = "read_picture"
         return await _picture(request)
@@ -45,7 +45,7 @@ async def get_document(request: web.Request) -> web.StreamResponse:
     return await _original(request)
 
 
-async def delete_document(request: web.Request) -> web.Response:
+async def delete_instance(request: web.Request) -> web.Response:
     """Delete an instance and all that came from it."""
     dicom_id = dicom_id_of(request)
     intent = entry_of(request.app, request, request[AUDITED], None)

@@ -191,7 +191,7 @@ def choose(accept: str | None, offers: Sequence[Offer]) -> Offer:
     return found[0]
 
 
-def choose_document(accept: str | None, content_type: str | None) -> str:
+def choose_representation(accept: str | None, content_type: str | None) -> str:
     """Return the media type of an instance: the original, its picture, or what the store knows of it.
 
     A narrower `Accept` wins. One of ``*/*``, or none, leaves the choice to the request's `content-type`, and where

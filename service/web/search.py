@@ -36,7 +36,7 @@ CATALOGUE_PARAMETERS = CatalogueParameters()
 UNCHECKED = "The search has too many candidates to check them all. Make it narrower."
 
 
-async def list_documents(request: web.Request) -> web.StreamResponse:
+async def list_instances(request: web.Request) -> web.StreamResponse:
     """Return a page of the patient's instances, or of those that a search finds, and a link to the next page.
 
     As a table it has all that a search finds, and what `fields` names of it. A DICOM medium has all those instances.

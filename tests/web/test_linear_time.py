@@ -20,7 +20,7 @@ from service.web.dicomweb import frames, pictures, requests
 from service.web.dicomweb.media_types import accept_of
 from service.web.field_values import parse_list, parse_parameters
 from service.web.instances import content_disposition
-from service.web.negotiation import JSON, Offer, choose, choose_document
+from service.web.negotiation import JSON, Offer, choose, choose_representation
 from service.web.path import check_patient_id, decode_segment
 
 HERE = Validators('"abc"', datetime(2024, 5, 17, 12, 30, 15, tzinfo=UTC))
@@ -103,7 +103,7 @@ READERS = {
     "a list": lambda text: list(parse_list(text)),
     "parameters": parse_parameters,
     "Accept": lambda text: choose(text, OFFERS),
-    "Accept of an instance": lambda text: choose_document(text, text),
+    "Accept of an instance": lambda text: choose_representation(text, text),
     "Accept in a query": lambda text: accept_of(
         make_mocked_request("GET", "/").clone(rel_url="/?accept=" + text[:8000])
     ),

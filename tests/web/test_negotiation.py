@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import BadParameter, Invalid, NotAcceptable
-from service.web.negotiation import DICOM, DICOM_JSON, JSON, PNG, Offer, choose, choose_document, parse_accept
+from service.web.negotiation import DICOM, DICOM_JSON, JSON, PNG, Offer, choose, choose_representation, parse_accept
 
 FIREFOX_IMG = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
 CHROME_PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -38,24 +38,24 @@ CHROME_PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,
     ],
 )
 def test_the_representation_of_an_instance(accept, content_type, expected):
-    assert choose_document(accept, content_type) == expected
+    assert choose_representation(accept, content_type) == expected
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/jpeg", "image/png;q=0", "*/*;q=0", "image/gif, text/*"])
 def test_nothing_acceptable_is_told_with_what_there_is(accept):
     with pytest.raises(NotAcceptable, match="image/png"):
-        choose_document(accept, None)
+        choose_representation(accept, None)
 
 
 def test_a_content_type_that_the_accept_rules_out_is_not_given():
     with pytest.raises(NotAcceptable):
-        choose_document("*/*, image/png;q=0", "image/png")
+        choose_representation("*/*, image/png;q=0", "image/png")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json", "image/jpeg", "png", "image/*"])
 def test_another_content_type_cannot_be_worked_with(content_type):
     with pytest.raises(Invalid):
-        choose_document("*/*", content_type)
+        choose_representation("*/*", content_type)
 
 
 def test_a_closer_range_outranks_a_wider_one_whatever_their_order():
