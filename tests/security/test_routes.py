@@ -367,7 +367,7 @@ async def test_what_is_stored_is_downloaded_and_never_shown_as_a_page(service, c
         ("[::1", 400),
         ("[::1]evil.example", 400),
         ("10.0.0.1", 404),
-        ("", 404),
+        ("", 400),
     ],
 )
 async def test_dev_tokens_are_given_to_pages_of_this_machine_alone(service, host, status):
