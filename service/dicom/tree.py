@@ -195,10 +195,17 @@ class _Builder:
             except KeyError:
                 # A choice of VRs, which only its surroundings settle.
                 vr = settled_vr(tag, vr, length, ((elements, little), *reversed(self.around)), buffer)
-                out[key] = self._settled_value(key, convert[vr], vr, start, length, little)
+                if vr in convert:
+                    out[key] = self._settled_value(key, convert[vr], vr, start, length, little)
+                else:
+                    out[key] = self._kept(key, self._no_items(vr, start, length), start, length, little)
             except _TooManyValues:
                 out[key] = self._spilled(vr, start, length, little)
         return out
+
+    def _no_items(self, vr: str, start: int, length: int) -> TypedElement:
+        """Return the element of a sequence in whose place the reader found bytes."""
+        return {"vr": vr, "raw": self.buffer[start : start + length], "problem": "the value of a sequence has no items"}
 
     def _settled_value(self, key: str, convert: Cached, vr: str, start: int, length: int, little: bool) -> TypedElement:
         """Convert a value whose VR has been settled."""
