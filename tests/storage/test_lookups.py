@@ -64,7 +64,9 @@ async def test_what_waits_together_is_one_query_and_each_answer_has_what_was_ask
     assert some[2] == await store.instances.find(OURS, ids[2])
     assert some[2].keys().isdisjoint({"dataset", "series"})
     assert some[3] is None
-    assert len(queries) == 3  # the first, those that gathered, and the one just now
+    # The first, those that gathered, and the one just now: six of them without gathering. Where the first is answered
+    # before the others come, the next one goes alone too.
+    assert len(queries) in {3, 4}
     assert all(query["patient_id"] == "p-1" and "extraction.state" in query for query in queries)
 
 
