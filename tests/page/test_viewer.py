@@ -191,6 +191,8 @@ async def test_series_unfold_by_instance_number(stored, tab):
         "[...document.querySelectorAll('.images [data-instance] span:first-child')].map(e => e.textContent)"
     )
     assert names == [f"Image {number}" for number in range(1, 13)]
+    # A thumbnail that comes moves the rows below it, and a click would meet another one.
+    await tab.wait_for("[...document.images].every(image => image.complete)")
     await tab.click(f"[data-instance='{ROOT_UID}.3.300.9']")
     await looking.see(tab, f"{ROOT_UID}.3.300.9")
 
