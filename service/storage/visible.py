@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """What a caller may see: all that one patient has and that is not being deleted.
+    """What a caller may see of one patient and that is not being deleted: everything, or a part that is shared.
 
     Equal ones let see the same, so reads for them may be one query.
 
@@ -21,9 +21,20 @@ class Visible:
     ----------
     patient_id : str
         The patient.
+    studies, series, dicom_ids : frozenset of str or None
+        Where one of them is not None, only what lies in these studies, in these series, or is one of these instances.
+        What came by an inbox and is not accepted is then not among it.
     """
 
     patient_id: str
+    studies: frozenset[str] | None = None
+    series: frozenset[str] | None = None
+    dicom_ids: frozenset[str] | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Return whether only a part of what the patient has may be seen."""
+        return (self.studies, self.series, self.dicom_ids) != (None, None, None)
 
     def instances(self) -> Document:
         """Return the filter for the instances."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from service.auth.key_source import KeySource
 from service.auth.tokens import Authenticator, Claims
 from service.settings import Settings
+from service.storage.visible import Visible
 from service.usecases.audit import Audit
 from service.usecases.context import Context
 from service.usecases.metrics import Measuring
@@ -19,10 +20,24 @@ from service.web.route import Route
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the patient of the path, and the token that opens their data."""
+    """Who asks: the patient of the path, and the token that opens their data.
+
+    Parameters
+    ----------
+    patient_id : str
+        The patient of the path.
+    claims : Claims
+        What the token says.
+    visible : Visible
+        What the caller may see.
+    may_download : bool
+        Whether the caller may have originals, and what is an original inside of one (video, documents, stored pixels).
+    """
 
     patient_id: str
     claims: Claims
+    visible: Visible
+    may_download: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
+from service.storage.visible import Visible
 from service.web.app_keys import (
     ACTION,
     ADMISSIONS,
@@ -100,7 +101,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     if not request.app[AUDIT].has_room:
         raise Unavailable("The service cannot write its audit log at the moment. Try again later.", retry_after=5)
     request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True)
-    request[CALLER] = Caller(patient, claims)
+    request[CALLER] = Caller(patient, claims, Visible(patient))
     claims.require(route.scope)
     return await handler(request)
 
