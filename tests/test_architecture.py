@@ -1,6 +1,7 @@
 """The tables of `docs/architecture.md` are true: who may import whom, and who may import which library."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def is_within(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
+@functools.cache
 def imported_by(path: Path) -> set[tuple[str, int]]:
     """Every module that a file imports, anywhere in it, with the line."""
     found = set()

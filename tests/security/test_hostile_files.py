@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -15,43 +18,47 @@ from tests.running_service import RunningService
 
 MAX_SECONDS = 20
 MAX_BYTES = 1 << 30
+FILES_OF_A_PATIENT = 20
+"""Broken files of one origin share a series, and each asks for the pictures of all of it: few have to do."""
 
 
 def upload_and_ask(service: RunningService, seed: int) -> bool:
     """Upload the broken file of a seed, and ask for all of its tags, one of them and its picture."""
     content = mutated(seed)
+    name = f"p-{seed // FILES_OF_A_PATIENT}"
+    patient, ask = f"/patient/{name}", partial(service.request, patient=name)
     started = time.monotonic()
-    status, _, body = service.request("POST", "/patient/p-1/dicom", content, **{"Content-Type": "application/dicom"})
+    status, _, body = ask("POST", f"{patient}/dicom", content, **{"Content-Type": "application/dicom"})
     assert status in {200, 413, 422}, (seed, status, body[:300])
     if status != 200:
         assert json.loads(body)["status"] == status
         return False
-    path = f"/patient/p-1/dicom/{json.loads(body)}"
-    status, _, body = service.request("GET", f"{path}/tags")
+    path = f"{patient}/dicom/{json.loads(body)}"
+    status, _, body = ask("GET", f"{path}/tags")
     assert status == 200, (seed, status, body[:300])
     tags = json.loads(body)
     for tag in tags[:: max(1, len(tags) // 3)]:
-        status, _, body = service.request("GET", f"{path}/tag/{tag['tag']}")
+        status, _, body = ask("GET", f"{path}/tag/{tag['tag']}")
         assert status == 200, (seed, tag["tag"], status, body[:300])
         assert json.loads(body) == tag
-    status, _, body = service.request("GET", path, Accept="image/png")
+    status, _, body = ask("GET", path, Accept="image/png")
     assert status in {200, 422}, (seed, status, body[:300])
-    ask_every_route(service, seed, path)
+    ask_every_route(ask, seed, patient, path)
     assert time.monotonic() - started < MAX_SECONDS, seed
     return True
 
 
-def ask_every_route(service: RunningService, seed: int, path: str) -> None:
+def ask_every_route(ask: Callable[..., Any], seed: int, patient: str, path: str) -> None:
     """Ask for a stored file in every way there is, searches and DICOMweb included, and delete every fifth one."""
-    instance = json.loads(service.request("GET", path, Accept="application/json")[2])
-    root = "/patient/p-1/dicomweb"
+    instance = json.loads(ask("GET", path, Accept="application/json")[2])
+    root = f"{patient}/dicomweb"
     asked = [
         ("GET", path, {"Range": "bytes=100-200"}),
         ("GET", f"{path}/tags", {"Accept": "application/dicom+json"}),
         ("GET", f"{path}/bulkdata/PixelData", {}),
-        ("GET", "/patient/p-1/dicom?limit=3&fields=PatientName,SliceThickness", {}),
-        ("GET", "/patient/p-1/tags?limit=5", {}),
-        ("GET", f"/patient/p-1/dicom?SOPInstanceUID={quote(instance['sop_instance_uid'] or '1.2.3')}", {}),
+        ("GET", f"{patient}/dicom?limit=3&fields=PatientName,SliceThickness", {}),
+        ("GET", f"{patient}/tags?limit=5", {}),
+        ("GET", f"{patient}/dicom?SOPInstanceUID={quote(instance['sop_instance_uid'] or '1.2.3')}", {}),
     ]
     uids = [instance[f"{level}_instance_uid"] for level in ("study", "series", "sop")]
     if all(uids):
@@ -76,7 +83,7 @@ def ask_every_route(service: RunningService, seed: int, path: str) -> None:
     if seed % 5 == 0:
         asked.append(("DELETE", path, {}))
     for method, target, headers in asked:
-        status, _, body = service.request(method, target, **headers)
+        status, _, body = ask(method, target, **headers)
         assert status < 500 or status == 503, (seed, method, target, status, body[:300])
 
 
