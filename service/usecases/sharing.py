@@ -75,6 +75,7 @@ async def make_share(context: Context, maker: Maker, wanted: Mapping[str, Any]) 
     if wanted["expires_in"] > context.settings.max_share_seconds:
         raise Invalid(f"A share lasts at most {context.settings.max_share_seconds} seconds.")
     now = context.clock()
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as the database keeps it
     if await context.store.shares.count_open(maker.patient_id, now) >= MAX_OPEN:
         raise Conflict(f"A patient may have at most {MAX_OPEN} shares that have not ended. Revoke one.")
     dicom_ids = await _fix_instances(context, maker.patient_id, wanted)

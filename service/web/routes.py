@@ -50,11 +50,11 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", f"{INSTANCE}/tags", tags.get_tags, READ, "read_tags", api.GET_TAGS),
         Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag, READ, "read_tag", api.GET_TAG),
         Route("GET", f"{INSTANCE}/bulkdata/{{path}}", get_bulk_data, READ, "read_bulk_data", api.GET_BULK_DATA),
-        Route("POST", "/shares/session", shares.open_session, PUBLIC, UNAUDITED, sharing.OPEN_SESSION),
         Route("POST", SHARES, shares.make_share, SHARE, "share", sharing.MAKE_SHARE),
         Route("GET", SHARES, shares.list_shares, SHARE, "list_shares", sharing.LIST_SHARES),
         Route("GET", f"{SHARES}/{{share_id}}", shares.get_share, SHARE, "read_share", sharing.GET_SHARE),
         Route("DELETE", f"{SHARES}/{{share_id}}", shares.revoke_share, SHARE, "revoke_share", sharing.REVOKE_SHARE),
+        Route("POST", "/shares/session", shares.open_session, PUBLIC, UNAUDITED, sharing.OPEN_SESSION),
         # DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS
         Route("POST", STUDIES, store.store, WRITE, "upload", dicomweb.STORE_INSTANCES),
         Route("POST", STUDY, store.store, WRITE, "upload", dicomweb.STORE_INSTANCES_OF_STUDY),

@@ -106,6 +106,8 @@ def _operation(converter: OpenAPIConverter, route: Route, described: Operation) 
             "required": True,
             "content": {kind: {"schema": schema} for kind, schema in described.body.content.items()},
         }
+        if described.body.example is not None:
+            next(iter(operation["requestBody"]["content"].values()))["example"] = described.body.example
     return operation
 
 

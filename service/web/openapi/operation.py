@@ -83,10 +83,13 @@ class Body:
         A sentence.
     content : mapping of str to type or dict
         By media type: a schema of `schemas.http`, or a JSON Schema.
+    example : Any
+        An example of the first media type.
     """
 
     description: str
     content: Mapping[str, type[Content] | dict[str, Any]]
+    example: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from schemas.http import (
 )
 from service.web.openapi.operation import Body, Operation, Response
 
+EXAMPLE_SHARE = {"studies": ["1.2.840.113619.2.55.3.1"], "expires_in": 604_800, "label": "for a second opinion"}
+EXAMPLE_SESSION = {"secret": "kJ2mJ8nqkzGZ7J3f1b0cX9yQm3sT5vWq8uRzA4eLpNo"}
+
 MAKE_SHARE = Operation(
     "makeShare",
     "Shares",
@@ -21,7 +24,7 @@ MAKE_SHARE = Operation(
     frozenset({408, 409, 413, 415}),
     "The token must name the scope `dicom:share`. Whoever has the link sees the chosen studies, series or instances, "
     "and nothing else, until the link ends or is revoked.",
-    body=Body("What is shared, and for how long.", {"application/json": ShareRequest}),
+    body=Body("What is shared, and for how long.", {"application/json": ShareRequest}, EXAMPLE_SHARE),
     says={
         409: "`PUBLIC_URL` is not set, or the patient has too many shares.",
         422: "The body is invalid, the time is too long, or something that is named does not exist.",
@@ -65,7 +68,7 @@ OPEN_SESSION = Operation(
     },
     frozenset({401, 404, 408, 413, 415, 422}),
     "The secret is what stands behind the `#` of the link. Never send it in a path, a query or a header.",
-    body=Body("The secret, and the passcode if there is one.", {"application/json": SessionRequest}),
+    body=Body("The secret, and the passcode if there is one.", {"application/json": SessionRequest}, EXAMPLE_SESSION),
     says={
         401: "A passcode is needed (`passcode-required`) or wrong (`wrong-passcode`). Ten wrong ones close a link.",
         404: "The link does not exist, or it no longer opens anything.",
