@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection
+from schemathesis.transport.serialization import Binary
 
 from service.settings import Settings
 from service.web.openapi.document import create_document
@@ -79,6 +80,7 @@ def multipart(files):
 OF_SERIES = of_one_series("CT_small.dcm")[0]
 files = st.one_of(st.just(OF_SERIES), st.just(CT), st.just(OF_SERIES[:5000]), st.binary(max_size=300))
 schemathesis.openapi.media_type("application/dicom", files)
+schemathesis.openapi.format("binary", files.map(Binary))  # the file of a form
 schemathesis.openapi.media_type(
     'multipart/related; type="application/dicom"',
     st.one_of(st.lists(files, max_size=3).map(multipart), st.binary(max_size=300)),
