@@ -103,6 +103,119 @@ class Instance(TypedDict):
     dataset: NotRequired[Mapping[str, Any]]
 
 
+class PasscodeHash(TypedDict):
+    """What is kept of a share's passcode.
+
+    Attributes
+    ----------
+    salt, hash : bytes
+        As `service.auth.passcodes` made them.
+    """
+
+    salt: bytes
+    hash: bytes
+
+
+class ShareSession(TypedDict):
+    """One session of a share.
+
+    Attributes
+    ----------
+    id : str
+        What the audit calls it; it opens nothing.
+    hash : str
+        SHA-256 of its token.
+    expires_at : datetime
+        When it ends, and with it the token.
+    """
+
+    id: str
+    hash: str
+    expires_at: datetime
+
+
+class Share(TypedDict):
+    """What a patient lets others see, as the collection `shares` has it.
+
+    Attributes
+    ----------
+    _id : str
+        Its id.
+    patient_id : str
+        Whose it is.
+    kind : str
+        ``view``: its link lets see. ``inbox``: its link lets put files in.
+    secret_hash : str
+        SHA-256 of the secret in its link.
+    passcode : PasscodeHash or None
+        What is kept of its passcode, where it has one.
+    studies, series : list of str or None
+        What the patient chose, by UIDs.
+    dicom_ids : list of str or None
+        The instances that it shows, where these are fixed.
+    instances : int or None
+        How many these are.
+    frozen : bool
+        Whether the instances of the studies or series were fixed when it was made.
+    download : bool
+        Whether originals may be had.
+    label : str or None
+        The patient's own note.
+    made_at : datetime
+        When it was made.
+    made_by : dict
+        By whom: ``subject`` and ``token_id`` of the token.
+    expires_at : datetime
+        When it ends by itself.
+    ended_at : datetime or None
+        When it was ended before that.
+    ended_by : str or None
+        ``revoked`` by the patient, or ``closed`` after wrong passcodes.
+    max_opens : int or None
+        How many sessions may be made of it.
+    opens : int
+        How many were made.
+    opened_at : datetime or None
+        When the last one was.
+    tries : int
+        Passcodes that were tried and were not right, or are being looked at.
+    wrong : int
+        Passcodes that were wrong.
+    tried_at : datetime or None
+        When the last one was tried.
+    sessions : list of ShareSession
+        The latest; some have ended.
+    forget_at : datetime
+        When the document is removed.
+    """
+
+    _id: str
+    patient_id: str
+    kind: Literal["view", "inbox"]
+    secret_hash: str
+    passcode: PasscodeHash | None
+    studies: list[str] | None
+    series: list[str] | None
+    dicom_ids: list[str] | None
+    instances: int | None
+    frozen: bool
+    download: bool
+    label: str | None
+    made_at: datetime
+    made_by: dict[str, str | None]
+    expires_at: datetime
+    ended_at: datetime | None
+    ended_by: Literal["revoked", "closed"] | None
+    max_opens: int | None
+    opens: int
+    opened_at: datetime | None
+    tries: int
+    wrong: int
+    tried_at: datetime | None
+    sessions: list[ShareSession]
+    forget_at: NotRequired[datetime]
+
+
 INTEGER = {"bsonType": ["int", "long"]}
 COUNT = {"bsonType": ["int", "long"], "minimum": 0}
 TEXT = {"bsonType": "string"}
@@ -253,6 +366,7 @@ AUDIT = {
         "subject": OPTIONAL_TEXT,
         "token_id": OPTIONAL_TEXT,
         "dicom_ids": {"bsonType": "array", "items": UUID},
+        "share_id": UUID,
     },
     # No field for a value, a query or a file name.
     "additionalProperties": False,
@@ -265,6 +379,63 @@ USAGE = {
     "additionalProperties": False,
 }
 
+OPTIONAL_DATE = {"bsonType": ["date", "null"]}
+OPTIONAL_COUNT = {"bsonType": ["int", "long", "null"], "minimum": 0}
+SHA256 = {"bsonType": "string", "pattern": "^[0-9a-f]{64}$"}
+UIDS = {"bsonType": ["array", "null"], "minItems": 1, "items": NON_EMPTY}
+
+SHARE: dict[str, Any] = {
+    "bsonType": "object",
+    "required": [name for name in Share.__annotations__ if name != "forget_at"],
+    "properties": {
+        "_id": UUID,
+        "patient_id": PATIENT,
+        "kind": {"enum": ["view", "inbox"]},
+        "secret_hash": SHA256,
+        "passcode": {
+            "bsonType": ["object", "null"],
+            "required": ["salt", "hash"],
+            "properties": {"salt": {"bsonType": "binData"}, "hash": {"bsonType": "binData"}},
+            "additionalProperties": False,
+        },
+        "studies": UIDS,
+        "series": UIDS,
+        "dicom_ids": {**UIDS, "items": UUID},
+        "instances": OPTIONAL_COUNT,
+        "frozen": {"bsonType": "bool"},
+        "download": {"bsonType": "bool"},
+        "label": OPTIONAL_TEXT,
+        "made_at": DATE,
+        "made_by": {
+            "bsonType": "object",
+            "required": ["subject", "token_id"],
+            "properties": {"subject": OPTIONAL_TEXT, "token_id": OPTIONAL_TEXT},
+            "additionalProperties": False,
+        },
+        "expires_at": DATE,
+        "ended_at": OPTIONAL_DATE,
+        "ended_by": {"enum": ["revoked", "closed", None]},
+        "max_opens": OPTIONAL_COUNT,
+        "opens": COUNT,
+        "opened_at": OPTIONAL_DATE,
+        "tries": COUNT,
+        "wrong": COUNT,
+        "tried_at": OPTIONAL_DATE,
+        "sessions": {
+            "bsonType": "array",
+            "items": {
+                "bsonType": "object",
+                "required": ["id", "hash", "expires_at"],
+                "properties": {"id": NON_EMPTY, "hash": SHA256, "expires_at": DATE},
+                "additionalProperties": False,
+            },
+        },
+        "forget_at": DATE,
+    },
+    # No field for a secret, a token or a passcode.
+    "additionalProperties": False,
+}
+
 VALIDATORS: Mapping[str, Mapping[str, Any]] = {
     "instances": {"$jsonSchema": INSTANCE},
     "tag_index": {"$jsonSchema": TAG_INDEX},
@@ -272,5 +443,6 @@ VALIDATORS: Mapping[str, Mapping[str, Any]] = {
     "meta": {"$jsonSchema": META},
     "audit": {"$jsonSchema": AUDIT},
     "usage": {"$jsonSchema": USAGE},
+    "shares": {"$jsonSchema": SHARE},
 }
 """The validator of each collection by the collection's name."""

@@ -229,6 +229,114 @@ class PictureParameters(Parameters):
             raise ValidationError("it cannot be combined with voi.", "window")
 
 
+class Switch(fields.Boolean):
+    """True or false of JSON: marshmallow's own takes 1 and "yes" too."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:  # noqa: ARG002 - as above
+        if not isinstance(value, bool):
+            raise ValidationError("the value must be true or false.")
+        return value
+
+
+class Content(Schema):
+    """The JSON body of a request; an unknown field is refused, not ignored."""
+
+    class Meta:
+        """How marshmallow reads it."""
+
+        unknown = RAISE
+
+    def read(self, sent: Any) -> dict[str, Any]:
+        """Return what was sent, checked and typed.
+
+        Raises
+        ------
+        Invalid
+            Where it is no object, or has a field that is unknown, missing or not what it says. The sentence does not
+            repeat what was sent.
+        """
+        if not isinstance(sent, dict):
+            raise Invalid("The body must be a JSON object.")
+        if sent.keys() - self.fields.keys():
+            raise Invalid(f"Unknown field. Use: {', '.join(self.fields)}.")
+        try:
+            return dict(self.load(sent))
+        except ValidationError as error:
+            name, messages = next(iter(error.messages_dict.items()))
+            while isinstance(messages, dict):  # of one element of a list
+                messages = next(iter(messages.values()))
+            where = "" if name == "_schema" else f"Invalid {name}: "
+            raise Invalid(f"{where}{messages[0]}") from None
+
+
+MAX_CHOSEN = 10_000
+
+
+def _whole(low: int, high: int, description: str, example: int, **options: Any) -> fields.Integer:
+    sentence = f"the value must be a whole number between {low} and {high:,}."
+    return fields.Integer(
+        strict=True,
+        validate=validate.Range(low, high, error=sentence),
+        error_messages={"invalid": sentence, "null": sentence},
+        metadata={"description": description, "example": example},
+        **options,
+    )
+
+
+def _text(low: int, high: int, description: str, **options: Any) -> fields.String:
+    sentence = f"the value must have {low} to {high} characters."
+    return fields.String(
+        validate=validate.Length(low, high, error=sentence),
+        error_messages={"invalid": "the value must be a text.", "null": "the value must be a text."},
+        metadata={"description": description},
+        **options,
+    )
+
+
+def _chosen(high: int, description: str) -> fields.List[str]:
+    return fields.List(
+        _text(1, 64, "A UID."),
+        validate=validate.Length(1, high, error=f"the list must have 1 to {high:,} elements."),
+        error_messages={"invalid": "the value must be a list.", "null": "the value must be a list."},
+        metadata={"description": description},
+    )
+
+
+class ShareRequest(Content):
+    """What a new share shows, to whom it opens, and for how long."""
+
+    studies = _chosen(100, "Study Instance UIDs: everything in these studies.")
+    series = _chosen(500, "Series Instance UIDs: everything in these series.")
+    instances = _chosen(MAX_CHOSEN, "Ids of instances, or SOP Instance UIDs, which mean all versions there are now.")
+    frozen = Switch(
+        load_default=False,
+        metadata={"description": "Whether what is added to the studies or series later stays out."},
+    )
+    expires_in = _whole(
+        1, 1_000_000_000, "Seconds until the link ends; `MAX_SHARE_SECONDS` at most.", 604_800, required=True
+    )
+    max_opens = _whole(1, 1_000_000, "How often the link can be opened.", 5)
+    passcode = _text(6, 128, "What whoever has the link must know beside it.")
+    download = Switch(
+        load_default=False,
+        metadata={"description": "Whether original files may be downloaded, and not only looked at."},
+    )
+    label = _text(1, 200, "A note, which only the patient sees.")
+
+    @validates_schema
+    def one_choice(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse a share of nothing, and of several kinds of things."""
+        if sum(name in data for name in ("studies", "series", "instances")) != 1:
+            raise ValidationError("A share has one of studies, series and instances.")
+
+
+class SessionRequest(Content):
+    """What opens a link."""
+
+    secret = _text(1, 256, "What stands behind the `#` of the link.", required=True)
+    passcode = _text(1, 128, "The passcode, if the link needs one.")
+
+
 class Answer(Schema):
     """The JSON body of a response; it has these fields and no others."""
 
@@ -406,6 +514,76 @@ class Deleted(Answer):
 
     deleted = fields.Integer(required=True, metadata={"description": "Instances that were deleted."})
     left = fields.Integer(required=True, metadata={"description": "Those of them whose bytes are still being removed."})
+
+
+class ShareSummary(Answer):
+    """A share, as its patient sees it."""
+
+    share_id = fields.UUID(required=True)
+    state = fields.String(
+        required=True,
+        validate=validate.OneOf(["open", "used-up", "expired", "revoked", "closed"]),
+        metadata={"description": "`closed`: after ten wrong passcodes."},
+    )
+    studies = fields.List(fields.String(), required=True, allow_none=True)
+    series = fields.List(fields.String(), required=True, allow_none=True)
+    instances = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "How many instances it is fixed to, if it is."}
+    )
+    frozen = fields.Boolean(required=True)
+    download = fields.Boolean(required=True)
+    has_passcode = fields.Boolean(required=True)
+    label = fields.String(required=True, allow_none=True)
+    made_at = fields.AwareDateTime(required=True)
+    made_by = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(allow_none=True),
+        required=True,
+        metadata={"description": "`sub` and `jti` of the token that it was made with."},
+    )
+    expires_at = fields.AwareDateTime(required=True)
+    ended_at = fields.AwareDateTime(required=True, allow_none=True)
+    max_opens = fields.Integer(required=True, allow_none=True)
+    opens = fields.Integer(required=True)
+    opened_at = fields.AwareDateTime(required=True, allow_none=True)
+    wrong_passcodes = fields.Integer(required=True)
+
+
+class ShareSchema(ShareSummary):
+    """A share with the instances that it is fixed to."""
+
+    dicom_ids = fields.List(fields.UUID(), required=True, allow_none=True)
+
+
+class ShareMade(ShareSummary):
+    """A new share with its link, which is shown this once."""
+
+    link = fields.String(required=True)
+    qr = fields.String(required=True, metadata={"description": "The link as a QR code: a picture in SVG."})
+
+
+class ShareList(Answer):
+    """A page of a patient's shares, newest first."""
+
+    shares = fields.List(fields.Nested(ShareSummary), required=True)
+
+
+class SharedView(Answer):
+    """What a session may see: these studies or series, or so many instances."""
+
+    studies = fields.List(fields.String(), required=True, allow_none=True)
+    series = fields.List(fields.String(), required=True, allow_none=True)
+    instances = fields.Integer(required=True, allow_none=True)
+
+
+class ShareSessionSchema(Answer):
+    """A session of a share."""
+
+    access_token = fields.String(required=True)
+    expires_in = fields.Integer(required=True)
+    patient_id = fields.String(required=True)
+    visible = fields.Nested(SharedView, required=True)
+    download = fields.Boolean(required=True)
 
 
 class Token(Answer):

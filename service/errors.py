@@ -6,7 +6,9 @@
     ├── NotFound                 unknown id, another patient's id, absent tag: all alike
     │   └── NoSuchInstance
     ├── Unauthorized             no valid token
-    │   └── WrongPatient         a valid one, for another patient
+    │   ├── WrongPatient         a valid one, for another patient
+    │   ├── PasscodeRequired     the link of a share that has a passcode, without one
+    │   └── WrongPasscode
     ├── Forbidden                a valid token whose scope is not enough
     ├── BadParameter             an invalid request, where PS3.18 requires 400
     ├── Invalid                  the request or the file is invalid
@@ -14,6 +16,8 @@
     │   ├── LimitExceeded        nesting, inflated bytes, pixels, time
     │   ├── NotRenderable        no picture can be given
     │   └── ExtractionFailed     the stored file could not be extracted, for good
+    ├── Conflict                 the request is valid, and what is there or set does not allow it
+    │   └── NoPublicUrl          no link can be made
     ├── TooLarge                 more bytes than the service accepts
     ├── StorageFull              more bytes than are kept for one patient
     ├── TooManyRequests          one patient has too many requests in progress
@@ -89,6 +93,27 @@ class WrongPatient(Unauthorized):
         self.token_id = token_id
 
 
+class PasscodeRequired(Unauthorized):
+    """The share has a passcode, and none was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("This link needs a passcode.", presented=False)
+
+
+class WrongPasscode(Unauthorized):
+    """The share has another passcode than the one that was sent.
+
+    Parameters
+    ----------
+    closes : bool
+        Whether it was the last that could be tried, and the share has ended.
+    """
+
+    def __init__(self, *, closes: bool = False) -> None:
+        super().__init__("The passcode is wrong. After ten wrong ones the link is closed for good.", presented=False)
+        self.closes = closes
+
+
 class Forbidden(ServiceError):
     """The token is valid, and its scope is not enough.
 
@@ -127,6 +152,14 @@ class NotRenderable(Invalid):
 
 class ExtractionFailed(Invalid):
     """The stored file could not be extracted, for good."""
+
+
+class Conflict(ServiceError):
+    """The request is valid, and what is there or how the service is set does not allow it."""
+
+
+class NoPublicUrl(Conflict):
+    """Links cannot be made: nobody has said at which address others reach the service."""
 
 
 class TooLarge(ServiceError):

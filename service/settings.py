@@ -218,6 +218,10 @@ class Settings:
         (), "origins whose pages may use the service, such as https://viewer.example, with commas", parse=_origins
     )
 
+    max_share_seconds: int = _setting(
+        90 * 86_400, "seconds after which the link of a share ends at the latest", parse=_lifetime
+    )
+
     max_upload_bytes: int = _setting(
         2 * GIB, "the largest upload in bytes, and with it the largest file", parse=_positive
     )

@@ -37,6 +37,8 @@ VARIABLES = {
     "series": "",
     "instance": "",
     "frames": "1",
+    "shareId": "",
+    "secret": "",
 }
 """The collection's variables: what a person may set, and what requests learn from answers."""
 
@@ -46,6 +48,11 @@ TABLES = frozenset({"text/csv", "application/x-ndjson", "application/vnd.apache.
 LEARN = {
     ("getToken", "application/json"): ['pm.collectionVariables.set("token", pm.response.json().access_token);'],
     ("uploadFile", "application/json"): ['pm.collectionVariables.set("dicomId", pm.response.json());'],
+    ("makeShare", "application/json"): [
+        "const made = pm.response.json();",
+        'pm.collectionVariables.set("shareId", made.share_id);',
+        'pm.collectionVariables.set("secret", made.link.split("#")[1]);',
+    ],
     ("getInstance", "application/json"): [
         "const known = pm.response.json();",
         'pm.collectionVariables.set("study", known.study_instance_uid);',
@@ -53,6 +60,12 @@ LEARN = {
         'pm.collectionVariables.set("instance", known.sop_instance_uid);',
     ],
 }
+
+BODIES = {
+    "makeShare": {"studies": ["{{study}}"], "expires_in": 600, "label": "Postman"},
+    "openSession": {"secret": "{{secret}}"},
+}
+"""What requests send as JSON, by the id of their operation."""
 
 GONE_BEFORE = frozenset({"deleteSeries", "deleteStudy"})
 """What a run from the beginning finds deleted already: the one file that it has uploaded."""
@@ -193,6 +206,8 @@ def make_item(
     if sent == "multipart/form-data":
         file = {"key": "body", "type": "file", "src": FILE, "contentType": "application/dicom"}
         request["body"] = {"mode": "formdata", "formdata": [file]}
+    elif sent == "application/json":
+        request["body"] = {"mode": "raw", "raw": json.dumps(BODIES[operation["operationId"]])}
     elif sent is not None:
         request["body"] = {"mode": "file", "file": {"src": FILE}}
     return {"request": request}

@@ -32,9 +32,12 @@ LEEWAY = 10.0
 CACHED_TOKENS = 10_000
 """How many verified tokens are remembered; a token takes about 1 KiB."""
 
-READ, WRITE, DELETE = "dicom:read", "dicom:write", "dicom:delete"
-SCOPES = frozenset({READ, WRITE, DELETE})
-"""What a token may allow (RFC 6749, 3.3). One that has no ``scope`` allows all of it."""
+READ, WRITE, DELETE, SHARE = "dicom:read", "dicom:write", "dicom:delete", "dicom:share"
+SCOPES = frozenset({READ, WRITE, DELETE, SHARE})
+"""What a token may allow (RFC 6749, 3.3)."""
+
+UNSAID = SCOPES - {SHARE}
+"""What a token allows that has no ``scope``. Letting others see data is more than seeing it, and must be named."""
 
 DEV_SECRET_FILE = "dev-secret"  # noqa: S105 - the name of a file
 
@@ -84,7 +87,7 @@ class Claims:
     not_before: float = -math.inf
     subject: str | None = None
     token_id: str | None = None
-    scopes: frozenset[str] = SCOPES
+    scopes: frozenset[str] = UNSAID
 
     def require(self, scope: str) -> None:
         """Let pass what the token allows.
@@ -313,7 +316,7 @@ def _text(payload: Mapping[str, Any], name: str) -> str | None:
 def _scopes(payload: Mapping[str, Any]) -> frozenset[str]:
     """Read ``scope``: words with spaces between them (RFC 8693, 4.2), or a list of words as some issuers write it."""
     if "scope" not in payload:
-        return SCOPES
+        return UNSAID
     scope = payload["scope"]
     words = scope.split(" ") if isinstance(scope, str) else scope
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -357,7 +360,7 @@ def mint_token(
     issuer, audience : str or None
         Its ``iss`` and ``aud``, where the service checks them.
     scope : str or None
-        What it allows, with spaces between; None: everything.
+        What it allows, with spaces between; None: `UNSAID`.
     now : float or None
         The time of its making, in seconds since 1970; None: the current time.
     """

@@ -54,6 +54,8 @@ class AuditEntry:
         ``sub`` and ``jti`` of the token; None where it has none, or is not valid.
     dicom_ids : tuple of str
         The instances that were named, given or made; empty for what is about all of a patient's.
+    share_id : str or None
+        The share that it was about, or by which it was asked for.
     entry_id : ObjectId
         Its own id, so that a second try to write it writes no second entry.
     """
@@ -69,6 +71,7 @@ class AuditEntry:
     subject: str | None = None
     token_id: str | None = None
     dicom_ids: tuple[str, ...] = ()
+    share_id: str | None = None
     entry_id: ObjectId = field(default_factory=ObjectId)
 
 
@@ -127,6 +130,7 @@ class AuditTrail:
 
 def as_document(entry: AuditEntry) -> Document:
     """Return an entry as the collection has it."""
+    of_share = {} if entry.share_id is None else {"share_id": entry.share_id}
     return {
         "_id": entry.entry_id,
         "at": entry.at,
@@ -140,4 +144,5 @@ def as_document(entry: AuditEntry) -> Document:
         "subject": entry.subject,
         "token_id": entry.token_id,
         "dicom_ids": list(entry.dicom_ids),
+        **of_share,
     }

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from schemas.database import INSTANCE, Instance
+from schemas.database import INSTANCE, Instance, Share
 from service.storage.gridfs_documents import Bucket, open_bucket
 
 Document = dict[str, Any]
@@ -51,6 +51,7 @@ class Collections:
     meta: Collection[Document]
     audit: Collection[Document]
     usage: Collection[Document]
+    shares: Collection[Share]
     originals: Bucket
     rendered: Bucket
 
@@ -64,6 +65,7 @@ def open_collections(database: Database[Document]) -> Collections:
         meta=database["meta"],
         audit=database["audit"],
         usage=database["usage"],
+        shares=cast("Collection[Share]", database["shares"]),
         originals=open_bucket(database, "originals"),
         rendered=open_bucket(database, "rendered"),
     )

@@ -91,6 +91,18 @@ INDEXES = (
     Index("audit", "of_patient", (("patient_id", 1), ("at", -1)), {}),
     Index("audit", "of_token", (("token_id", 1), ("at", -1)), {}),
     Index("audit", "of_action", (("action", 1), ("at", -1)), {}),
+    # What was done of one share, and with it; most entries are about none.
+    Index(
+        "audit",
+        "of_share",
+        (("share_id", 1), ("at", -1)),
+        {"partialFilterExpression": {"share_id": {"$exists": True}}},
+        optional=True,
+    ),
+    Index("shares", "secret", (("secret_hash", 1),), {"unique": True}),
+    Index("shares", "of_patient", (("patient_id", 1), ("made_at", -1)), {}),
+    # A server that removes nothing by itself keeps what has ended; nobody gets in by it.
+    Index("shares", "expiry", (("forget_at", 1),), {"expireAfterSeconds": 0}, optional=True),
     Index("series", "uids", (("patient_id", 1), ("study_instance_uid", 1), ("series_instance_uid", 1)), {}),
     # The one that every driver's bucket expects, and the ways to a patient's originals and an instance's pictures.
     Index("originals.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),

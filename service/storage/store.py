@@ -20,6 +20,7 @@ from service.storage.namespaces import Namespaces
 from service.storage.originals import Originals
 from service.storage.renditions import Renditions
 from service.storage.search import TagIndex
+from service.storage.shares import Shares
 from service.storage.statistics import Statistics
 from service.storage.studies import Studies
 from service.storage.sweep import Leftovers
@@ -83,6 +84,7 @@ class Store:
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)
         self.namespaces = Namespaces(collections, threads, self.instances)
         self.audit = AuditTrail(collections.audit, threads)
+        self.shares = Shares(collections, threads)
         self.statistics = Statistics(collections, threads)
         self.maintenance = Maintenance(database, collections, threads)
 

@@ -12,6 +12,7 @@ from service.dicom.limits import Limits
 from service.dicom.pixels.limits import PixelLimits
 from service.telemetry.metrics import Metrics
 from service.usecases.outgoing import OutgoingBudget
+from service.usecases.turns import Turns
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -48,6 +49,9 @@ class Context:
         What frames that wait to be sent may take of the memory.
     whole_trees : asyncio.Semaphore
         Held while a whole tree is in memory: one may take a hundred times the bytes that it has in the database.
+    passcode_turns, link_turns, session_turns : Turns
+        In which passcodes of shares are hashed, and secrets and tokens of shares are looked up: anybody may send such.
+        A hash takes 32 MiB and some 0.1 s.
     """
 
     store: Store
@@ -60,6 +64,10 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     outgoing: OutgoingBudget = field(default_factory=OutgoingBudget)
     whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))
+
+    passcode_turns: Turns = field(default_factory=lambda: Turns(2, 16))
+    link_turns: Turns = field(default_factory=lambda: Turns(4, 1000))
+    session_turns: Turns = field(default_factory=lambda: Turns(16, 1000))
 
     @property
     def limits(self) -> Limits:

@@ -106,6 +106,7 @@ def entry_of(app: web.Application, request: web.Request, asking: Audited, status
         subject=_kept(asking.subject),
         token_id=_kept(asking.token_id),
         dicom_ids=tuple(request.get(DICOM_IDS) or _named(request)),
+        share_id=asking.share_id,
     )
 
 

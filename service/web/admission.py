@@ -17,13 +17,16 @@ RETRY_SECONDS = 2
 WAITING = 3
 """Requests of one patient that may wait, as a multiple of those that run."""
 
+PART_OF_SHARES = 2
+"""All shares of a patient together have at most one such part of the patient's slots: the rest is the patient's own."""
+
 MAX_TABLES = 8
 MAX_TABLES_PER_PATIENT = 2
 """Tables that are written at once: each holds a batch of trees, or a row group."""
 
 
 @dataclass(slots=True)
-class _Share:
+class _Lane:
     """What one patient has under way: the requests that run or wait, and how many more may run."""
 
     free: asyncio.Semaphore
@@ -49,10 +52,19 @@ class Admission:
         self._per_patient = per_patient
         self._queue = WAITING * per_patient if wait else 0
         self._wait = wait
-        self._shares: dict[str, _Share] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self.of_shares: Admission | None = None
+        """Where those who ask by a share first take a slot of all the shares of their patient."""
 
-    def admit(self, patient_id: str) -> AbstractAsyncContextManager[None]:
+    def admit(self, patient_id: str, *, shared: bool = False) -> AbstractAsyncContextManager[None]:
         """Admit one request for as long as the context lasts.
+
+        Parameters
+        ----------
+        patient_id : str
+            Whose data it is about.
+        shared : bool
+            Whether it comes by a share.
 
         Raises
         ------
@@ -61,43 +73,43 @@ class Admission:
         Overloaded
             On entry: the process has as many as it takes on.
         """
-        return _Admitted(self, patient_id)
+        return _Admitted(self, patient_id, self.of_shares if shared else None)
 
-    async def enter(self, patient_id: str) -> _Share:
-        """Return the patient's share, in which one request more is under way. Raises what :meth:`admit` says."""
+    async def enter(self, patient_id: str) -> _Lane:
+        """Return the patient's lane, in which one request more is under way. Raises what :meth:`admit` says."""
         if self.admitted >= self._limit:
             raise Overloaded("The service is busy. Try again later.", retry_after=RETRY_SECONDS)
-        share = self._shares.get(patient_id) or _Share(asyncio.Semaphore(self._per_patient))
-        if share.requests >= self._per_patient + self._queue:
+        lane = self._lanes.get(patient_id) or _Lane(asyncio.Semaphore(self._per_patient))
+        if lane.requests >= self._per_patient + self._queue:
             raise self._too_many()
-        self._shares[patient_id] = share
-        share.requests += 1
+        self._lanes[patient_id] = lane
+        lane.requests += 1
         self.admitted += 1
         try:
-            await self._wait_for(share)
+            await self._wait_for(lane)
         except BaseException:
-            self._leave(patient_id, share)
+            self._leave(patient_id, lane)
             raise
-        return share
+        return lane
 
-    def end(self, patient_id: str, share: _Share) -> None:
-        """Let the next request of the share run."""
-        share.free.release()
-        self._leave(patient_id, share)
+    def end(self, patient_id: str, lane: _Lane) -> None:
+        """Let the next request of the lane run."""
+        lane.free.release()
+        self._leave(patient_id, lane)
 
-    def _leave(self, patient_id: str, share: _Share) -> None:
+    def _leave(self, patient_id: str, lane: _Lane) -> None:
         self.admitted -= 1
-        share.requests -= 1
-        if not share.requests:
-            del self._shares[patient_id]
+        lane.requests -= 1
+        if not lane.requests:
+            del self._lanes[patient_id]
 
-    async def _wait_for(self, share: _Share) -> None:
-        if not share.free.locked():
-            await share.free.acquire()
+    async def _wait_for(self, lane: _Lane) -> None:
+        if not lane.free.locked():
+            await lane.free.acquire()
             return
         try:
             async with asyncio.timeout(self._wait):
-                await share.free.acquire()
+                await lane.free.acquire()
         except TimeoutError:
             raise self._too_many() from None
 
@@ -109,17 +121,28 @@ class Admission:
 class _Admitted(AbstractAsyncContextManager[None]):
     """One request that is admitted: every request has one, and a generator would cost it three times as much."""
 
-    __slots__ = ("_admission", "_patient_id", "_share")
+    __slots__ = ("_admission", "_lane", "_lane_of_shares", "_of_shares", "_patient_id")
 
-    def __init__(self, admission: Admission, patient_id: str) -> None:
+    def __init__(self, admission: Admission, patient_id: str, of_shares: Admission | None) -> None:
         self._admission = admission
         self._patient_id = patient_id
+        self._of_shares = of_shares
 
     async def __aenter__(self) -> None:
-        self._share = await self._admission.enter(self._patient_id)
+        if self._of_shares is None:
+            self._lane = await self._admission.enter(self._patient_id)
+            return
+        self._lane_of_shares = await self._of_shares.enter(self._patient_id)
+        try:
+            self._lane = await self._admission.enter(self._patient_id)
+        except BaseException:
+            self._of_shares.end(self._patient_id, self._lane_of_shares)
+            raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._admission.end(self._patient_id, self._share)
+        self._admission.end(self._patient_id, self._lane)
+        if self._of_shares is not None:
+            self._of_shares.end(self._patient_id, self._lane_of_shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +157,14 @@ class Admissions:
 def open_admissions(settings: Settings) -> Admissions:
     """Return admissions with the bounds of the settings."""
     return Admissions(
-        Admission(settings.max_uploads, settings.max_uploads_per_patient),
-        Admission(settings.max_requests, settings.max_requests_per_patient, settings.request_wait),
-        Admission(MAX_TABLES, MAX_TABLES_PER_PATIENT),
+        _with_shares(settings.max_uploads, settings.max_uploads_per_patient),
+        _with_shares(settings.max_requests, settings.max_requests_per_patient, settings.request_wait),
+        _with_shares(MAX_TABLES, MAX_TABLES_PER_PATIENT),
     )
+
+
+def _with_shares(limit: int, per_patient: int, wait: float = 0.0) -> Admission:
+    """Return an admission in which the shares of a patient have a part of the patient's slots."""
+    admission = Admission(limit, per_patient, wait)
+    admission.of_shares = Admission(limit, max(per_patient // PART_OF_SHARES, 1), wait)
+    return admission

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -32,12 +32,18 @@ class Caller:
         What the caller may see.
     may_download : bool
         Whether the caller may have originals, and what is an original inside of one (video, documents, stored pixels).
+    still_allowed : callable, optional
+        Tells, by the database, whether the caller may still see it; there where that may end during a long answer.
+    share_id : str or None
+        The share by which they ask; None where they have a token of their own.
     """
 
     patient_id: str
     claims: Claims
     visible: Visible
     may_download: bool = True
+    still_allowed: Callable[[], Awaitable[bool]] | None = None
+    share_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,15 @@ class Audited:
         Of the token.
     verified : bool
         Whether the token is a valid one, be it for another patient.
+    share_id : str or None
+        The share that it is about, or by which is asked.
     """
 
     patient_id: str
     subject: str | None = None
     token_id: str | None = None
     verified: bool = False
+    share_id: str | None = None
 
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import orjson
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
-from service.errors import TooLarge, UnsupportedMediaType
+from service.errors import Invalid, TooLarge, UnsupportedMediaType
+from service.settings import Settings
+from service.web.field_values import parse_parameters
 
 
 async def expect_nothing(request: web.Request) -> None:
@@ -62,6 +66,40 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, m
         if received > max_bytes:
             raise _too_large(max_bytes)
         yield piece
+
+
+async def read_json(request: web.Request, max_bytes: int, settings: Settings) -> Any:
+    """Return what the JSON of a body says.
+
+    Parameters
+    ----------
+    request : web.Request
+        Whose body.
+    max_bytes : int
+        The most that is taken.
+    settings : Settings
+        How slowly it may come.
+
+    Raises
+    ------
+    UnsupportedMediaType
+        The body does not say that it is JSON: pages of other sites can send other types unasked.
+    TooLarge
+        There is more.
+    Invalid
+        It is not JSON.
+    web.HTTPRequestTimeout
+        Too little came for too long.
+    """
+    if parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))[0] != "application/json":
+        raise UnsupportedMediaType("The body must be application/json.")
+    body = bytearray()
+    async for piece in iter_body(request, max_bytes, settings.body_timeout, settings.min_rate):
+        body += piece
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:  # whose message quotes the body
+        raise Invalid("The body is not JSON.") from None
 
 
 def _too_large(max_bytes: int) -> TooLarge:

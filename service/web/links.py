@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from aiohttp import web
 
 from service.web.app_keys import SETTINGS
@@ -31,3 +33,10 @@ def root_of(request: web.Request) -> str:
 def reference(request: web.Request, path: str) -> str:
     """Return a path as a header may have it (RFC 9110, 4.1): below `PUBLIC_URL`, or else relative."""
     return f"{request.app[SETTINGS].public_url or ''}{path}"
+
+
+def next_page(request: web.Request, limit: int, offset: int) -> str:
+    """Return the `Link` (RFC 8288) to the next page of a list: the request's own path and query, from there on."""
+    query = [(name, value) for name, value in request.query.items() if name not in {"limit", "offset"}]
+    query += [("limit", str(limit)), ("offset", str(offset))]
+    return f'<{reference(request, request.rel_url.raw_path)}?{urlencode(query)}>; rel="next"'

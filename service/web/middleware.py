@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
+from service.auth.share_secrets import is_session_token
+from service.auth.tokens import READ, Claims
 from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
 from service.storage.visible import Visible
+from service.usecases import sharing
+from service.usecases.sharing_sessions import find_session, is_open
 from service.web.app_keys import (
     ACTION,
     ADMISSIONS,
@@ -21,6 +26,7 @@ from service.web.app_keys import (
     AUDITED,
     AUTHENTICATOR,
     CALLER,
+    CONTEXT,
     REQUEST_ID,
     ROUTES,
     Audited,
@@ -91,19 +97,54 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     token = find_token(request)
     patient = patient_id_of(request)
     try:
-        claims = await request.app[AUTHENTICATOR].admit(token, patient)
+        caller = await find_caller(request, token, patient)
     except WrongPatient as error:
         request[AUDITED] = Audited(patient, error.subject, error.token_id, verified=True)
         raise
     except Unauthorized:
         request[AUDITED] = Audited(patient)
         raise
+    claims = caller.claims
     if not request.app[AUDIT].has_room:
         raise Unavailable("The service cannot write its audit log at the moment. Try again later.", retry_after=5)
-    request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True)
-    request[CALLER] = Caller(patient, claims, Visible(patient))
+    request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True, share_id=caller.share_id)
+    request[CALLER] = caller
     claims.require(route.scope)
     return await handler(request)
+
+
+async def find_caller(request: web.Request, token: str, patient_id: str) -> Caller:
+    """Return who asks with a token for a patient's data: the patient's own token, or a session of a share.
+
+    Raises
+    ------
+    Unauthorized
+        The token is not valid or has ended, or it is for another patient.
+    Unavailable
+        That cannot be told now.
+    """
+    if not is_session_token(token):
+        claims = await request.app[AUTHENTICATOR].admit(token, patient_id)
+        return Caller(patient_id, claims, Visible(patient_id))
+    context = request.app[CONTEXT]
+    share, session = await find_session(context, token)
+    subject = sharing.subject_of(share["_id"])
+    if share["patient_id"] != patient_id:
+        raise WrongPatient("The token is not for this patient.", subject, session["id"])
+    return Caller(
+        patient_id,
+        Claims(
+            patient_id,
+            session["expires_at"].timestamp(),
+            subject=subject,
+            token_id=session["id"],
+            scopes=frozenset({READ}),
+        ),
+        sharing.visible_by(share),
+        may_download=share["download"],
+        still_allowed=partial(is_open, context, token),
+        share_id=share["_id"],
+    )
 
 
 @web.middleware
@@ -114,7 +155,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     admissions = request.app[ADMISSIONS]
     kind = admissions.uploads if request.method == hdrs.METH_POST else admissions.others
-    async with kind.admit(caller.patient_id):
+    async with kind.admit(caller.patient_id, shared=caller.share_id is not None):
         return await handler(request)
 
 
@@ -145,5 +186,8 @@ async def mark_response(request: web.Request, response: web.StreamResponse) -> N
     response.headers[hdrs.SERVER] = SAFE_HEADERS[hdrs.SERVER]  # aiohttp has set its own
     for name, value in SAFE_HEADERS.items():
         response.headers.setdefault(name, value)
+    caller = request.get(CALLER)
+    if caller is not None and caller.share_id is not None:  # what is kept outlives the share
+        response.headers[hdrs.CACHE_CONTROL] = SAFE_HEADERS[hdrs.CACHE_CONTROL]
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]

@@ -6,14 +6,14 @@ whose path names no patient opens to nobody. Every GET route also supports HEAD.
 
 from __future__ import annotations
 
-from service.auth.tokens import DELETE, READ, WRITE
+from service.auth.tokens import DELETE, READ, SHARE, WRITE
 from service.settings import Settings
-from service.web import health, instances, metrics, search, tags, tokens, uploads
+from service.web import health, instances, metrics, search, shares, tags, tokens, uploads
 from service.web.bulkdata import get_bulk_data
 from service.web.dicomweb import deletion, frames, metadata, query, retrieve, store
 from service.web.dicomweb.metadata import get_metadata
 from service.web.dicomweb.pictures import get_rendered, get_thumbnail
-from service.web.openapi import dicomweb
+from service.web.openapi import dicomweb, sharing
 from service.web.openapi import operations as api
 from service.web.openapi.handler import get_openapi
 from service.web.route import PUBLIC, UNAUDITED, UNDESCRIBED, Route
@@ -21,6 +21,7 @@ from service.web.static_files import FILES, serve_file
 
 PATIENT = "/patient/{patient_id}"
 INSTANCE = f"{PATIENT}/dicom/{{dicom_id}}"
+SHARES = f"{PATIENT}/shares"
 DICOMWEB = f"{PATIENT}/dicomweb"
 STUDIES = f"{DICOMWEB}/studies"
 STUDY = f"{STUDIES}/{{study}}"
@@ -49,6 +50,11 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", f"{INSTANCE}/tags", tags.get_tags, READ, "read_tags", api.GET_TAGS),
         Route("GET", f"{INSTANCE}/tag/{{tag}}", tags.get_tag, READ, "read_tag", api.GET_TAG),
         Route("GET", f"{INSTANCE}/bulkdata/{{path}}", get_bulk_data, READ, "read_bulk_data", api.GET_BULK_DATA),
+        Route("POST", SHARES, shares.make_share, SHARE, "share", sharing.MAKE_SHARE),
+        Route("GET", SHARES, shares.list_shares, SHARE, "list_shares", sharing.LIST_SHARES),
+        Route("GET", f"{SHARES}/{{share_id}}", shares.get_share, SHARE, "read_share", sharing.GET_SHARE),
+        Route("DELETE", f"{SHARES}/{{share_id}}", shares.revoke_share, SHARE, "revoke_share", sharing.REVOKE_SHARE),
+        Route("POST", "/shares/session", shares.open_session, PUBLIC, UNAUDITED, sharing.OPEN_SESSION),
         # DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS
         Route("POST", STUDIES, store.store, WRITE, "upload", dicomweb.STORE_INSTANCES),
         Route("POST", STUDY, store.store, WRITE, "upload", dicomweb.STORE_INSTANCES_OF_STUDY),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import urlencode
 
 import orjson
 from aiohttp import web
@@ -19,7 +18,7 @@ from service.usecases import search
 from service.usecases.medium import Wanted, check_size
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.instance_json import summarize
-from service.web.links import reference
+from service.web.links import next_page
 from service.web.media import ZIP, send_medium
 from service.web.negotiation import JSON, Offer
 from service.web.tables import LEFT_OUT, LIST_OFFERS, VARY, answer_catalogue, answer_table, choose_listing, refuse_pages
@@ -163,9 +162,7 @@ async def _storage(request: web.Request) -> dict[str, int | None]:
 def _page_response(request: web.Request, body: bytes, limit: int, next_offset: int | None) -> web.Response:
     response = web.Response(body=body, content_type=JSON, headers={"Vary": VARY})
     if next_offset is not None:
-        query = [(name, value) for name, value in request.query.items() if name not in {"limit", "offset"}]
-        query += [("limit", str(limit)), ("offset", str(next_offset))]
-        response.headers["Link"] = f'<{reference(request, request.rel_url.raw_path)}?{urlencode(query)}>; rel="next"'
+        response.headers["Link"] = next_page(request, limit, next_offset)
     return response
 
 

@@ -7,7 +7,7 @@ import re
 import orjson
 from aiohttp import web
 
-from service.auth.tokens import mint_token
+from service.auth.tokens import SCOPES, mint_token
 from service.errors import NotFound
 from service.settings import is_loopback
 from service.web.app_keys import SETTINGS
@@ -31,6 +31,7 @@ async def get_token(request: web.Request) -> web.Response:
         lifetime=lifetime,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
+        scope=" ".join(sorted(SCOPES)),
     )
     body = orjson.dumps({"access_token": token, "expires_in": lifetime})
     response = web.Response(body=body, content_type="application/json")

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from service.auth.keys import shared_secret
-from service.auth.tokens import DELETE, READ, SCOPES, WRITE, Authenticator, keep_dev_secret
+from service.auth.tokens import DELETE, READ, SHARE, UNSAID, WRITE, Authenticator, keep_dev_secret
 from tests.running_service import ROOT
 
 SECRET = "a secret of the tests, with more than 32 bytes"
@@ -40,7 +40,12 @@ def opened(token, patient_id="p-1", secret=SECRET, **trusted):
 def test_a_token_of_the_secret_opens_its_patient(issue):
     status, token, _ = issue("--patient", "p é 1", JWT_SECRET=SECRET)
     assert status == 0
-    assert opened(token, "p é 1").scopes == SCOPES
+    assert opened(token, "p é 1").scopes == UNSAID
+
+
+def test_letting_others_see_is_named(issue):
+    _, token, _ = issue("--patient", "p-1", "--scope", SHARE, JWT_SECRET=SECRET)
+    assert opened(token).scopes == {SHARE}
 
 
 def test_where_no_secret_is_set_that_of_dev_mode_signs(issue, tmp_path):

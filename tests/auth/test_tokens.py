@@ -15,6 +15,7 @@ from service.auth.tokens import (
     LEEWAY,
     READ,
     SCOPES,
+    SHARE,
     WRITE,
     Authenticator,
     UnknownKey,
@@ -215,8 +216,8 @@ def test_a_scope_allows_what_it_names_and_nothing_else(door, scope, allowed):
         claims.require(each)
 
 
-def test_a_token_without_a_scope_has_all_of_its_patients(door):
-    assert door.verify(sign(), "p-1").scopes == SCOPES == {READ, WRITE, DELETE}
+def test_a_token_without_a_scope_does_all_but_let_others_see(door):
+    assert door.verify(sign(), "p-1").scopes == SCOPES - {SHARE} == {READ, WRITE, DELETE}
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import asyncio
 import dataclasses
+import json
 
 import pytest
 import pytest_asyncio
 
-from service.auth.tokens import DELETE, READ, WRITE, mint_token
+from service.auth.tokens import DELETE, READ, SHARE, WRITE, mint_token
 from service.web.middleware import SAFE_HEADERS
 from service.web.route import PUBLIC, UNAUDITED, UNDESCRIBED, Route
 from service.web.routes import all_routes
@@ -28,9 +29,13 @@ async def theirs(service, ct):
     known = (
         await service.ask("GET", answer.headers["Location"], patient=THEIRS, headers={"Accept": "application/json"})
     ).json()
+    wanted = json.dumps({"instances": [dicom_id], "expires_in": 600, "label": "their-label"}).encode()
+    headers = {**with_every_scope(service, THEIRS), "Content-Type": "application/json"}
+    made = await service.ask("POST", f"/patient/{THEIRS}/shares", headers=headers, data=wanted)
     return {
         "patient_id": THEIRS,
         "dicom_id": dicom_id,
+        "share_id": made.json()["share_id"],
         "tag": "PatientName",
         "path": "PixelData",
         "study": known["study_instance_uid"],
@@ -38,6 +43,10 @@ async def theirs(service, ct):
         "instance": known["sop_instance_uid"],
         "frames": "1",
     }
+
+
+def with_every_scope(service, patient):
+    return {"access-token": service.token(patient, scope=f"{READ} {WRITE} {DELETE} {SHARE}")}
 
 
 def fill(template, names):
@@ -51,12 +60,17 @@ def private_routes(service):
     """Method, template and the scope that it should need: this test's own opinion, not the table's."""
     for method, template, public in routes_of(service):
         if not public:
-            yield method, template, {"POST": WRITE, "DELETE": DELETE}.get(method, READ)
+            yield (
+                method,
+                template,
+                SHARE if "/shares" in template else {"POST": WRITE, "DELETE": DELETE}.get(method, READ),
+            )
 
 
 def says_nothing_of(answer, names):
     shown = answer.body + str(answer.headers).encode()
-    for secret in (names["dicom_id"], "CompressedSamples", "their-file-name", names["instance"]):
+    secrets = (names["dicom_id"], names["share_id"], "CompressedSamples", "their-file-name", "their-label")
+    for secret in (*secrets, names["instance"]):
         assert secret.encode() not in shown
 
 
@@ -65,14 +79,14 @@ async def test_their_own_token_opens_every_route(service, theirs):
     seen = 0
     for method, template, _ in private_routes(service):
         if method in {"GET", "HEAD"}:
-            answer = await service.ask(method, fill(template, theirs), patient=THEIRS)
+            answer = await service.ask(method, fill(template, theirs), headers=with_every_scope(service, THEIRS))
             assert answer.status == 200, (template, answer.body)
             seen += 1
     assert seen >= 50
 
 
 async def test_my_token_opens_no_route_of_theirs(service, theirs):
-    mine = {"access-token": service.token(MINE)}
+    mine = with_every_scope(service, MINE)
     for _, template, _ in private_routes(service):
         path = fill(template, theirs)
         for method in ANY_METHOD:
@@ -87,8 +101,8 @@ async def test_their_ids_below_my_name_are_of_nothing(service, theirs):
     for method, template, _ in private_routes(service):
         if method == "POST":
             continue
-        answer = await service.ask(method, fill(template, below_me), patient=MINE)
-        named = any(f"{{{name}}}" in template for name in ("dicom_id", "study", "series", "instance"))
+        answer = await service.ask(method, fill(template, below_me), headers=with_every_scope(service, MINE))
+        named = any(f"{{{name}}}" in template for name in ("dicom_id", "study", "series", "instance", "share_id"))
         searched = template.endswith(("/studies", "/series", "/instances"))
         assert answer.status in ({200} if searched or not named else {404}), (method, template, answer.body)
         says_nothing_of(answer, theirs)
@@ -99,7 +113,19 @@ async def test_their_ids_below_my_name_are_of_nothing(service, theirs):
 
 
 @pytest.mark.parametrize(
-    "scope", ["", "openid", READ, WRITE, DELETE, f"{READ} {WRITE}", f"{WRITE} {DELETE}", f"{READ} {WRITE} {DELETE}"]
+    "scope",
+    [
+        "",
+        "openid",
+        READ,
+        WRITE,
+        DELETE,
+        SHARE,
+        f"{READ} {WRITE}",
+        f"{WRITE} {DELETE}",
+        f"{READ} {WRITE} {DELETE}",
+        f"{READ} {WRITE} {DELETE} {SHARE}",
+    ],
 )
 async def test_a_scope_opens_its_routes_and_no_others(service, scope):
     headers = {"access-token": mint_token(SECRET, "p-1", lifetime=60, scope=scope)}
@@ -115,7 +141,7 @@ async def test_a_scope_opens_its_routes_and_no_others(service, scope):
             assert answer.headers["WWW-Authenticate"] == challenge
             if method != "HEAD":
                 assert answer.json()["code"] == "forbidden"
-    assert bool(seen) == (not {READ, WRITE, DELETE} <= set(scope.split()))
+    assert bool(seen) == (not {READ, WRITE, DELETE, SHARE} <= set(scope.split()))
 
 
 async def test_whose_scope_is_not_enough_learns_nothing_of_what_is_there(service, theirs):
@@ -315,8 +341,10 @@ async def test_every_answer_tells_browsers_and_caches_to_keep_their_hands_off(se
             continue
         page = template in {"/", "/docs", "/openapi.json"} or template.startswith("/static/")
         for answer in (
-            await service.ask(method, fill(template, theirs), patient=THEIRS),
-            await service.ask(method, fill(template, {**theirs, "patient_id": MINE}), patient=MINE),
+            await service.ask(method, fill(template, theirs), headers=with_every_scope(service, THEIRS)),
+            await service.ask(
+                method, fill(template, {**theirs, "patient_id": MINE}), headers=with_every_scope(service, MINE)
+            ),
             await service.ask(method, fill(template, theirs)),
         ):
             sent = answer.headers

@@ -35,12 +35,13 @@ def entry(clock: Clock, **changes: Any) -> AuditEntry:
         subject="clinic",
         token_id="t-1",
         dicom_ids=(DICOM_ID,),
+        share_id=DICOM_ID,
     )
     return replace(made, **{"entry_id": ObjectId(), **changes})
 
 
 async def test_an_entry_is_kept_as_it_was_written(store: Store, database: Database, clock: Clock) -> None:
-    entries = [entry(clock), entry(clock, outcome="intended", status=None, subject=None, dicom_ids=())]
+    entries = [entry(clock), entry(clock, outcome="intended", status=None, subject=None, dicom_ids=(), share_id=None)]
     assert await store.audit.append(entries) == 0
     kept = await database["audit"].find().sort("_id", 1).to_list(None)
     assert [each["_id"] for each in kept] == [each.entry_id for each in entries]
@@ -48,6 +49,7 @@ async def test_an_entry_is_kept_as_it_was_written(store: Store, database: Databa
     assert (kept[1]["status"], kept[1]["subject"]) == (None, None)
     assert kept[0]["at"] == entries[0].at
     assert set(kept[0]) == {"_id", *AuditEntry.__slots__} - {"entry_id"}
+    assert set(kept[0]) - set(kept[1]) == {"share_id"}  # most entries are about none
 
 
 async def test_a_second_try_writes_nothing_twice(store: Store, database: Database, clock: Clock) -> None:

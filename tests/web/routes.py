@@ -13,6 +13,7 @@ PUBLIC = {
     ("GET", "/readyz"),
     ("GET", "/metrics"),
     ("GET", "/patient/{patient_id}/token"),
+    ("POST", "/shares/session"),
 }
 
 
@@ -26,6 +27,7 @@ def concrete(template):
     for name, value in (
         ("patient_id", "p-1"),
         ("dicom_id", "5b1f0000-0000-5000-8000-000000000000"),
+        ("share_id", "b2c7e0de-5f0e-4b52-9d5c-1f3a6a0f8c11"),
         ("tag", "00080060"),
         ("path", "PixelData"),
         ("study", "1.2.3"),

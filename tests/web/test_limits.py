@@ -116,7 +116,7 @@ async def test_a_slot_is_waited_for_by_the_same_patient_and_by_nobody_else():
         await slow
     await work("a", 7, 0)
     assert admission.admitted == 0
-    assert admission._shares == {}
+    assert admission._lanes == {}
 
 
 async def test_who_waits_is_bounded_too():

@@ -21,6 +21,7 @@ TAGS = {
     "Tokens": "Access tokens. The `patient_id` of a token must be the patient in the path.",
     "Files": "Upload, list, search, fetch and delete files.",
     "Tags": "Read the data elements of a file.",
+    "Shares": "Let others see a part of a patient's files, for a time.",
     "STOW-RS": "Store instances (DICOMweb, PS3.18 10.5).",
     "QIDO-RS": "Search for studies, series and instances (DICOMweb, PS3.18 10.6).",
     "WADO-RS": "Retrieve files, metadata, frames and rendered images (DICOMweb, PS3.18 10.4).",
@@ -30,7 +31,8 @@ TAGS = {
 DESCRIPTION = """\
 Upload a DICOM file, then read any of its tags, view its frames as images, and download its original bytes. Every file
 belongs to a patient. Each request for a patient's data needs a token for that patient, sent as `access-token: <jwt>` or
-`Authorization: Bearer <jwt>`. If a token has a `scope`, it allows only what that scope names.
+`Authorization: Bearer <jwt>`. If a token has a `scope`, it allows only what that scope names. The token of a session
+that was opened by the link of a share is sent in the same way.
 
 Every GET route also supports HEAD. OPTIONS requests are answered for pages from the origins in `CORS_ORIGINS`. Every
 error is an `application/problem+json` document (RFC 9457). Besides the errors listed for each operation, the service
@@ -104,6 +106,8 @@ def _operation(converter: OpenAPIConverter, route: Route, described: Operation) 
             "required": True,
             "content": {kind: {"schema": schema} for kind, schema in described.body.content.items()},
         }
+        if described.body.example is not None:
+            next(iter(operation["requestBody"]["content"].values()))["example"] = described.body.example
     return operation
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.http import Answer, Parameters
+from schemas.http import Answer, Content, Parameters
 
 Shape = type[Answer] | dict[str, Any]
 """A schema of `schemas.http`, or a JSON Schema."""
@@ -81,12 +81,15 @@ class Body:
     ----------
     description : str
         A sentence.
-    content : mapping of str to dict
-        The JSON Schema by media type.
+    content : mapping of str to type or dict
+        By media type: a schema of `schemas.http`, or a JSON Schema.
+    example : Any
+        An example of the first media type.
     """
 
     description: str
-    content: Mapping[str, dict[str, Any]]
+    content: Mapping[str, type[Content] | dict[str, Any]]
+    example: Any = None
 
 
 @dataclass(frozen=True, slots=True)

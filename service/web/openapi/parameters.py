@@ -69,6 +69,12 @@ PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
         {"type": "string", "format": "uuid"},
         "5b1f0000-0000-5000-8000-000000000000",
     ),
+    "share_id": _path(
+        "share_id",
+        "Id of a share.",
+        {"type": "string", "format": "uuid"},
+        "b2c7e0de-5f0e-4b52-9d5c-1f3a6a0f8c11",
+    ),
     "tag": {
         "name": "tag",
         "in": "path",

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection
+from schemathesis.transport.serialization import Binary
 
 from service.settings import Settings
 from service.web.openapi.document import create_document
@@ -20,6 +22,8 @@ PATIENT = "p-1"
 STUDY, SERIES = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
 FILES = ("CT_small.dcm", "examples_palette.dcm", "JPEG2000.dcm", "reportsi.dcm")
 SPARE = "MR_small.dcm"
+SHARE, SECRET = "00000000-0000-4000-8000-00000000000a", "the-secret-of-the-share"
+SHARES, SESSIONS = "/patient/{patient_id}/shares", "/shares/session"
 
 TAGS = [
     "00080060",
@@ -76,6 +80,7 @@ def multipart(files):
 OF_SERIES = of_one_series("CT_small.dcm")[0]
 files = st.one_of(st.just(OF_SERIES), st.just(CT), st.just(OF_SERIES[:5000]), st.binary(max_size=300))
 schemathesis.openapi.media_type("application/dicom", files)
+schemathesis.openapi.format("binary", files.map(Binary))  # the file of a form
 schemathesis.openapi.media_type(
     'multipart/related; type="application/dicom"',
     st.one_of(st.lists(files, max_size=3).map(multipart), st.binary(max_size=300)),
@@ -93,6 +98,7 @@ def with_real_names(*, wild):
     parameters = pinned["components"]["parameters"]
     real = {
         "dicom_id": PLACEHOLDERS,
+        "share_id": [SHARE],
         "tag": TAGS,
         "path": ["7FE00010", "PixelData", "00080060", "(7FE0,0010)", "WaveformSequence[0].WaveformData"],
         "study": [STUDY],
@@ -124,6 +130,11 @@ def with_real_names(*, wild):
         others = wild or not name.islower()
         parameters[name]["schema"] = half(parameters[name]["schema"], values) if others else {"enum": values}
         parameters[name].pop("example", None)
+    for parameter in pinned["paths"]["/patient/{patient_id}/dicom"]["post"]["parameters"]:
+        if parameter.get("name") == "expect_patient_id":
+            parameter["schema"] = half(parameter["schema"], ["1CT1"])
+    for path, body in ((SHARES, {"studies": [STUDY], "expires_in": 600}), (SESSIONS, {"secret": SECRET})):
+        pinned["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = body
     # Every patient has a token; the others are asked by one patient, whose token it is.
     any_patient = copy.deepcopy(parameters["patient_id"])
     pinned["paths"]["/patient/{patient_id}/token"]["get"]["parameters"] = [any_patient]
@@ -152,6 +163,15 @@ STATUSES = defaultdict(set)
 """What each operation has answered, by method and path."""
 
 
+def make_share(service):
+    """Make a share, and give its id and its secret."""
+    body = json.dumps({"studies": [STUDY], "expires_in": 600})
+    status, _, body = service.request("POST", f"/patient/{PATIENT}/shares", body, content_type="application/json")
+    assert status == 201, body
+    made = json.loads(body)
+    return made["share_id"], made["link"].rpartition("#")[2]
+
+
 def ask(case, service, stored):
     """Ask what schemathesis has made, and hold the answer to all of its checks."""
     named = case.path_parameters.get("dicom_id")
@@ -165,6 +185,10 @@ def ask(case, service, stored):
         case.path_parameters["study"] = str(spare.StudyInstanceUID)
         if case.path_parameters.get("series") == SERIES:
             case.path_parameters["series"] = str(spare.SeriesInstanceUID)
+    if case.path_parameters.get("share_id") == SHARE:
+        case.path_parameters["share_id"] = make_share(service)[0] if case.method == "DELETE" else stored[SHARE]
+    if case.path == SESSIONS and case.body == {"secret": SECRET}:
+        case.body = {"secret": stored[SECRET]}
     headers = {"access-token": service.token(PATIENT)}
     if str(case.media_type).startswith("multipart/related"):
         headers["Content-Type"] = f"{case.media_type}; boundary={BOUNDARY}"

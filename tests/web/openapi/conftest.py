@@ -3,7 +3,7 @@
 import pytest
 
 from tests.running_service import RunningService
-from tests.web.openapi.asking import PATIENT, PLACEHOLDERS, STORED
+from tests.web.openapi.asking import PATIENT, PLACEHOLDERS, SECRET, SHARE, STORED, make_share
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -24,3 +24,10 @@ def stored(service):
         placeholder: service.upload(content, PATIENT)
         for placeholder, (content, _) in zip(PLACEHOLDERS, STORED, strict=True)
     }
+
+
+@pytest.fixture(scope="package")
+def shared(service, stored):  # noqa: ARG001 - a share of what is stored
+    """The id and the secret of a share, by their placeholders."""
+    share_id, secret = make_share(service)
+    return {SHARE: share_id, SECRET: secret}

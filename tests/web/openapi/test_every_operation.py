@@ -4,8 +4,8 @@ from tests.web.openapi.asking import STATUSES, ask, load
 
 
 @load(12, wild=False).parametrize()
-def test_no_answer_is_outside_its_description(case, service, stored):
-    ask(case, service, stored)
+def test_no_answer_is_outside_its_description(case, service, stored, shared):
+    ask(case, service, stored | shared)
 
 
 def test_the_questions_are_such_that_each_operation_has_given_what_it_is_for():

@@ -10,8 +10,8 @@ SCHEMA = load(200, wild=True)
 
 @pytest.mark.long
 @SCHEMA.parametrize()
-def test_no_answer_is_outside_its_description_however_it_is_asked(case, service, stored):
-    ask(case, service, stored)
+def test_no_answer_is_outside_its_description_however_it_is_asked(case, service, stored, shared):
+    ask(case, service, stored | shared)
 
 
 @pytest.mark.long
