@@ -80,6 +80,8 @@ class Instance(TypedDict):
         The study- and series-level elements, which the series shows while this is its newest instance.
     dataset : dict
         The tag tree.
+    inbox : str
+        The share by which it came, while nobody has accepted it.
     """
 
     _id: str
@@ -101,6 +103,7 @@ class Instance(TypedDict):
     spilled: NotRequired[bool]
     series: NotRequired[Mapping[str, Any] | None]
     dataset: NotRequired[Mapping[str, Any]]
+    inbox: NotRequired[str]
 
 
 class PasscodeHash(TypedDict):
@@ -134,6 +137,42 @@ class ShareSession(TypedDict):
     expires_at: datetime
 
 
+class InboxReservation(TypedDict):
+    """What one upload into an inbox may still need.
+
+    Attributes
+    ----------
+    files, bytes : int
+        How much of the inbox's room it has taken.
+    until : datetime
+        When it is given back if the upload has not said by then what became of it.
+    """
+
+    files: int
+    bytes: int
+    until: datetime
+
+
+class Inbox(TypedDict):
+    """What may come by an inbox, and what has come.
+
+    Attributes
+    ----------
+    max_files, max_bytes : int
+        How much may come in all.
+    files, bytes : int
+        How much has come, and is reserved for what is coming.
+    reserved : dict of str to InboxReservation
+        What is reserved, by the upload's own id.
+    """
+
+    max_files: int
+    max_bytes: int
+    files: int
+    bytes: int
+    reserved: dict[str, InboxReservation]
+
+
 class Share(TypedDict):
     """What a patient lets others see, as the collection `shares` has it.
 
@@ -159,6 +198,10 @@ class Share(TypedDict):
         Whether the instances of the studies or series were fixed when it was made.
     download : bool
         Whether originals may be had.
+    inbox : Inbox or None
+        What may come by it, and what has come, where it is an inbox.
+    answered : dict of str to (str or None)
+        What became of files by their ids in the inbox: accepted, and under which id, or None: declined.
     label : str or None
         The patient's own note.
     made_at : datetime
@@ -200,6 +243,8 @@ class Share(TypedDict):
     instances: int | None
     frozen: bool
     download: bool
+    inbox: Inbox | None
+    answered: dict[str, str | None]
     label: str | None
     made_at: datetime
     made_by: dict[str, str | None]
@@ -280,6 +325,7 @@ INSTANCE: dict[str, Any] = {
         "spilled": {"bsonType": "bool"},
         "series": {"bsonType": ["object", "null"]},
         "dataset": {"bsonType": "object"},
+        "inbox": NON_EMPTY,
     },
     "additionalProperties": False,
 }
@@ -384,6 +430,27 @@ OPTIONAL_COUNT = {"bsonType": ["int", "long", "null"], "minimum": 0}
 SHA256 = {"bsonType": "string", "pattern": "^[0-9a-f]{64}$"}
 UIDS = {"bsonType": ["array", "null"], "minItems": 1, "items": NON_EMPTY}
 
+INBOX = {
+    "bsonType": ["object", "null"],
+    "required": list(Inbox.__annotations__),
+    "properties": {
+        "max_files": COUNT,
+        "max_bytes": COUNT,
+        "files": INTEGER,
+        "bytes": INTEGER,
+        "reserved": {
+            "bsonType": "object",
+            "additionalProperties": {
+                "bsonType": "object",
+                "required": list(InboxReservation.__annotations__),
+                "properties": {"files": COUNT, "bytes": COUNT, "until": DATE},
+                "additionalProperties": False,
+            },
+        },
+    },
+    "additionalProperties": False,
+}
+
 SHARE: dict[str, Any] = {
     "bsonType": "object",
     "required": [name for name in Share.__annotations__ if name != "forget_at"],
@@ -404,6 +471,8 @@ SHARE: dict[str, Any] = {
         "instances": OPTIONAL_COUNT,
         "frozen": {"bsonType": "bool"},
         "download": {"bsonType": "bool"},
+        "inbox": INBOX,
+        "answered": {"bsonType": "object", "additionalProperties": {**UUID, "bsonType": ["string", "null"]}},
         "label": OPTIONAL_TEXT,
         "made_at": DATE,
         "made_by": {

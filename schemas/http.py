@@ -270,6 +270,7 @@ class Content(Schema):
 
 
 MAX_CHOSEN = 10_000
+MAX_ANSWERED = 1000
 
 
 def _whole(low: int, high: int, description: str, example: int, **options: Any) -> fields.Integer:
@@ -303,11 +304,17 @@ def _chosen(high: int, description: str) -> fields.List[str]:
 
 
 class ShareRequest(Content):
-    """What a new share shows, to whom it opens, and for how long."""
+    """What a new share shows or takes, to whom it opens, and for how long."""
 
     studies = _chosen(100, "Study Instance UIDs: everything in these studies.")
     series = _chosen(500, "Series Instance UIDs: everything in these series.")
     instances = _chosen(MAX_CHOSEN, "Ids of instances, or SOP Instance UIDs, which mean all versions there are now.")
+    upload = Switch(
+        load_default=False,
+        metadata={"description": "Whether the link lets put files in, and lets see nothing: an inbox."},
+    )
+    max_files = _whole(1, MAX_CHOSEN, "How many files may come by an inbox.", 500)
+    max_bytes = _whole(1, 1 << 40, "How many bytes may come by an inbox.", 2 << 30)
     frozen = Switch(
         load_default=False,
         metadata={"description": "Whether what is added to the studies or series later stays out."},
@@ -326,8 +333,42 @@ class ShareRequest(Content):
     @validates_schema
     def one_choice(self, data: dict[str, Any], **_: Any) -> None:
         """Refuse a share of nothing, and of several kinds of things."""
-        if sum(name in data for name in ("studies", "series", "instances")) != 1:
-            raise ValidationError("A share has one of studies, series and instances.")
+        bounds = ("max_files" in data) + ("max_bytes" in data)
+        if sum(name in data for name in ("studies", "series", "instances")) != (0 if data["upload"] else 1):
+            raise ValidationError("A share has one of studies, series and instances, or upload and none of them.")
+        if data["upload"] and (bounds < 2 or data["frozen"] or data["download"]):
+            raise ValidationError("An inbox has max_files and max_bytes, and is neither frozen nor for downloads.")
+        if bounds and not data["upload"]:
+            raise ValidationError("Only an inbox, with upload, has max_files and max_bytes.")
+
+
+class ChosenFiles(fields.Field[list[str] | str]):
+    """The word ``all``, or ids."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str] | str:  # noqa: ARG002 - as above
+        if value == "all":
+            return "all"
+        if not isinstance(value, list) or not 1 <= len(value) <= MAX_ANSWERED:
+            raise ValidationError(f"the value must be all, or a list of 1 to {MAX_ANSWERED:,} ids.")
+        if not all(isinstance(each, str) and len(each) <= 64 for each in value):
+            raise ValidationError("an id is a text.")
+        return value
+
+
+class AnswerRequest(Content):
+    """What becomes of files that came by an inbox."""
+
+    files = ChosenFiles(
+        required=True,
+        metadata={
+            "description": "The word `all`, or ids of files in the inbox.",
+            "anyOf": [
+                {"const": "all"},
+                {"type": "array", "minItems": 1, "maxItems": MAX_ANSWERED, "items": {"type": "string"}},
+            ],
+        },
+    )
+    decline = Switch(load_default=False, metadata={"description": "Whether they are deleted, and not accepted."})
 
 
 class SessionRequest(Content):
@@ -516,6 +557,15 @@ class Deleted(Answer):
     left = fields.Integer(required=True, metadata={"description": "Those of them whose bytes are still being removed."})
 
 
+class InboxUse(Answer):
+    """How much may come by an inbox, and how much has come, or is coming."""
+
+    max_files = fields.Integer(required=True)
+    max_bytes = fields.Integer(required=True)
+    files = fields.Integer(required=True)
+    bytes = fields.Integer(required=True)
+
+
 class ShareSummary(Answer):
     """A share, as its patient sees it."""
 
@@ -532,6 +582,12 @@ class ShareSummary(Answer):
     )
     frozen = fields.Boolean(required=True)
     download = fields.Boolean(required=True)
+    inbox = fields.Nested(
+        InboxUse,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null where it lets see, and takes no files."},
+    )
     has_passcode = fields.Boolean(required=True)
     label = fields.String(required=True, allow_none=True)
     made_at = fields.AwareDateTime(required=True)
@@ -549,10 +605,66 @@ class ShareSummary(Answer):
     wrong_passcodes = fields.Integer(required=True)
 
 
+class WaitingFile(Answer):
+    """A file that came by an inbox, and is neither accepted nor declined."""
+
+    inbox_id = fields.UUID(required=True)
+    file_name = fields.String(required=True, allow_none=True)
+    size = fields.Integer(required=True)
+    received_at = fields.AwareDateTime(required=True)
+    study_instance_uid = fields.String(required=True, allow_none=True)
+    series_instance_uid = fields.String(required=True, allow_none=True)
+    sop_instance_uid = fields.String(required=True, allow_none=True)
+    state = fields.String(required=True, validate=validate.OneOf(["pending", "done", "failed"]))
+
+
+class ShareUse(Answer):
+    """A line of the audit: what was done about a share, or by it."""
+
+    at = fields.AwareDateTime(required=True)
+    action = fields.String(required=True)
+    outcome = fields.String(required=True, validate=validate.OneOf(["intended", "done", "denied", "failed"]))
+    status = fields.Integer(required=True, allow_none=True)
+    by = fields.String(
+        required=True,
+        validate=validate.OneOf(["link", "token", "operator"]),
+        metadata={
+            "description": "`link`: whoever has the link; `token`: a token of the patient's; `operator`: a command."
+        },
+    )
+    dicom_ids = fields.List(
+        fields.UUID(), required=True, validate=validate.Length(max=10), metadata={"description": "The first ten."}
+    )
+    instances = fields.Integer(required=True, metadata={"description": "How many instances it was about."})
+
+
 class ShareSchema(ShareSummary):
-    """A share with the instances that it is fixed to."""
+    """A share with the instances that it is fixed to, what came by it, and what was done by it."""
 
     dicom_ids = fields.List(fields.UUID(), required=True, allow_none=True)
+    files = fields.List(
+        fields.Nested(WaitingFile), required=True, metadata={"description": "What waits in an inbox, newest first."}
+    )
+    accepted = fields.Integer(required=True, metadata={"description": "How many files of an inbox were accepted."})
+    declined = fields.Integer(required=True, metadata={"description": "How many were declined."})
+    audit = fields.List(fields.Nested(ShareUse), required=True, metadata={"description": "Newest first."})
+
+
+class AnsweredFiles(Answer):
+    """What became of files that came by an inbox."""
+
+    accepted = fields.Dict(
+        keys=fields.UUID(),
+        values=fields.UUID(),
+        required=True,
+        metadata={"description": "By the ids in the inbox, the ids under which they are the patient's own now."},
+    )
+    declined = fields.List(fields.UUID(), required=True)
+    left = fields.Integer(
+        required=True,
+        validate=validate.Range(min=0),
+        metadata={"description": "How many that were meant are not answered yet: send the request again."},
+    )
 
 
 class ShareMade(ShareSummary):
@@ -566,6 +678,13 @@ class ShareList(Answer):
     """A page of a patient's shares, newest first."""
 
     shares = fields.List(fields.Nested(ShareSummary), required=True)
+
+
+class InboxBounds(Answer):
+    """How much may come by an inbox in all."""
+
+    max_files = fields.Integer(required=True)
+    max_bytes = fields.Integer(required=True)
 
 
 class SharedView(Answer):
@@ -584,6 +703,12 @@ class ShareSessionSchema(Answer):
     patient_id = fields.String(required=True)
     visible = fields.Nested(SharedView, required=True)
     download = fields.Boolean(required=True)
+    inbox = fields.Nested(
+        InboxBounds,
+        required=True,
+        allow_none=True,
+        metadata={"description": "How much may come in all, where the link takes files and shows nothing."},
+    )
 
 
 class Token(Answer):

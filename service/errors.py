@@ -20,6 +20,7 @@
     │   └── NoPublicUrl          no link can be made
     ├── TooLarge                 more bytes than the service accepts
     ├── StorageFull              more bytes than are kept for one patient
+    ├── InboxFull                more than may come by one inbox
     ├── TooManyRequests          one patient has too many requests in progress
     ├── UnsupportedMediaType
     ├── NotAcceptable
@@ -182,6 +183,13 @@ class StorageFull(ServiceError):
             f"This patient's files take {used} of the {allowed} bytes allowed, and this file has {size}. "
             "Delete files to make room."
         )
+
+
+class InboxFull(ServiceError):
+    """An inbox takes no more: all that may come has come, or its patient has no room. Which of them is not said."""
+
+    def __init__(self) -> None:
+        super().__init__("This inbox takes no more files.")
 
 
 class TooManyRequests(ServiceError):

@@ -1,4 +1,4 @@
-"""The audit: who asked for whose data, and what became of it. This module only ever adds to it.
+"""The audit: who asked for whose data, and what became of it. This module reads it, and only ever adds to it.
 
 Nothing in the service changes or removes an entry. Where the operator wants entries to end, the server itself removes
 them (a TTL index).
@@ -24,6 +24,9 @@ EXPIRY = "expiry"
 """The name of the index by which entries end."""
 
 SECONDS_A_DAY = 86_400
+
+LINE_FIELDS = dict.fromkeys(("at", "action", "outcome", "status", "subject", "method", "dicom_ids"), 1)
+"""What is read of an entry to show it to the patient whose data it is about."""
 
 _DUPLICATE = 11000
 
@@ -111,6 +114,17 @@ class AuditTrail:
             logger.error("The audit cannot be written: %s, code %s", type(error).__name__, code)  # noqa: TRY400
             raise Unavailable("What is done here must be audited, and the audit cannot be written.", 5) from error
         return 0
+
+    @one_hop
+    def list_of_share(self, patient_id: str, share_id: str, limit: int, offset: int) -> tuple[list[Document], bool]:
+        """Return what was done about a share, and by it, the latest first, and whether there is more.
+
+        That it was looked at by its patient is left out: whoever asks for this does so.
+        """
+        wanted = {"share_id": share_id, "patient_id": patient_id, "action": {"$ne": "read_share"}}
+        latest_first = [("at", -1), ("_id", -1)]
+        found = list(self.collection.find(wanted, LINE_FIELDS, sort=latest_first, skip=offset, limit=limit + 1))
+        return found[:limit], len(found) > limit
 
     @one_hop
     def keep_for(self, days: int | None) -> None:

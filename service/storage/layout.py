@@ -119,6 +119,14 @@ INDEXES = (
         ),
         {},
     ),
+    # What came by an inbox and waits: few have such.
+    Index(
+        "originals.files",
+        "of_inbox",
+        (("metadata.inbox", 1), ("uploadDate", -1)),
+        {"partialFilterExpression": {"metadata.inbox": {"$exists": True}}},
+        optional=True,
+    ),
     Index("rendered.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
     Index("rendered.files", "of_instance", (("metadata.dicom_id", 1),), {}),
 )

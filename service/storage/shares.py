@@ -41,7 +41,7 @@ class Shares:
     @one_hop
     def count_open(self, patient_id: str, now: datetime) -> int:
         """Count the shares of a patient that have not ended."""
-        return self.collections.shares.count_documents({"patient_id": patient_id, **_open(now)})
+        return self.collections.shares.count_documents({"patient_id": patient_id, **open_shares(now)})
 
     @one_hop
     def list_of(self, patient_id: str, limit: int, offset: int) -> tuple[list[Share], bool]:
@@ -49,7 +49,11 @@ class Shares:
         newest_first = [("made_at", -1), ("_id", 1)]
         found = list(
             self.collections.shares.find(
-                {"patient_id": patient_id}, {"dicom_ids": 0}, sort=newest_first, skip=offset, limit=limit + 1
+                {"patient_id": patient_id},
+                {"dicom_ids": 0, "answered": 0},
+                sort=newest_first,
+                skip=offset,
+                limit=limit + 1,
             )
         )
         return found[:limit], len(found) > limit
@@ -62,13 +66,14 @@ class Shares:
     @one_hop
     def find_by_secret(self, secret_hash: str, now: datetime) -> Share | None:
         """Find the share of a link, if it has not ended. Whether it is used up is told by its `opens`."""
-        return self.collections.shares.find_one({"secret_hash": secret_hash, **_open(now)})
+        return self.collections.shares.find_one({"secret_hash": secret_hash, **open_shares(now)})
 
     @one_hop
     def find_by_session(self, share_id: str, session_hash: str, now: datetime) -> Share | None:
-        """Find the share of a session, if neither has ended: one read by the share's id."""
+        """Find the share of a session, if neither has ended, without what was answered: one read by the share's id."""
         living = {"$elemMatch": {"hash": session_hash, "expires_at": {"$gt": now}}}
-        return self.collections.shares.find_one({"_id": share_id, "sessions": living, **_open(now)})
+        wanted: Document = {"_id": share_id, "sessions": living, **open_shares(now)}
+        return self.collections.shares.find_one(wanted, {"answered": 0})
 
     @one_hop
     def add_session(self, share: Share, session: ShareSession, now: datetime) -> bool:
@@ -79,7 +84,7 @@ class Shares:
         bool
             False where the share has ended or is used up meanwhile.
         """
-        wanted: Document = {"_id": share["_id"], **_open(now)}
+        wanted: Document = {"_id": share["_id"], **open_shares(now)}
         if share["max_opens"] is not None:
             wanted["opens"] = {"$lt": share["max_opens"]}
         latest = {"$each": [session], "$sort": {"expires_at": 1}, "$slice": -MAX_SESSIONS}
@@ -97,7 +102,7 @@ class Shares:
         str
             ``taken``; ``busy`` where as many as are left are being looked at; ``ended`` where the share has ended.
         """
-        shares, living = self.collections.shares, {"_id": share_id, **_open(now)}
+        shares, living = self.collections.shares, {"_id": share_id, **open_shares(now)}
         change: Document = {"$inc": {"tries": 1}, "$set": {"tried_at": now}}
         if shares.update_one({**living, "tries": {"$lt": MAX_WRONG}}, change).matched_count:
             return "taken"
@@ -126,7 +131,7 @@ class Shares:
     def revoke_all(self, patient_id: str, now: datetime) -> list[str]:
         """End all shares of a patient with their sessions, and return the ids of those that had not ended."""
         mine: Document = {"patient_id": patient_id, "ended_at": None}
-        living = [share["_id"] for share in self.collections.shares.find({**mine, **_open(now)}, {"_id": 1})]
+        living = [share["_id"] for share in self.collections.shares.find({**mine, **open_shares(now)}, {"_id": 1})]
         self.collections.shares.update_many(mine, _ending("revoked", now))
         return living
 
@@ -179,7 +184,7 @@ class Shares:
         return {dicom_id: named[dicom_id] for dicom_id in there}
 
 
-def _open(now: datetime) -> dict[str, Any]:
+def open_shares(now: datetime) -> dict[str, Any]:
     """Return the filter for shares that have not ended. The server removes expired ones late, or never."""
     return {"ended_at": None, "expires_at": {"$gt": now}}
 

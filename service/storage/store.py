@@ -12,6 +12,7 @@ from service.storage.audit import AuditTrail
 from service.storage.collections import open_collections
 from service.storage.connection import Database, answering
 from service.storage.deletion import Deletion
+from service.storage.inboxes import Inboxes
 from service.storage.instances import Instances
 from service.storage.leases import Leases
 from service.storage.lookups import gather_lookups
@@ -85,6 +86,7 @@ class Store:
         self.namespaces = Namespaces(collections, threads, self.instances)
         self.audit = AuditTrail(collections.audit, threads)
         self.shares = Shares(collections, threads)
+        self.inboxes = Inboxes(collections, threads)
         self.statistics = Statistics(collections, threads)
         self.maintenance = Maintenance(database, collections, threads)
 

@@ -30,7 +30,7 @@ async def delete(context: Context, patient_id: str, dicom_id: str, intent: Audit
     Unavailable
         Where the intent cannot be written, or the database does not answer; what was begun is finished by recovery.
     """
-    await _write_intent(context, intent)
+    await write_intent(context, intent)
     if not await context.store.deletion.delete(patient_id, dicom_id):
         raise NoSuchInstance
 
@@ -66,7 +66,7 @@ async def delete_study(
     dicom_ids = await context.store.deletion.list_of_study(patient_id, study, series)
     if not dicom_ids:
         raise NotFound(f"There is no such {'study' if series is None else 'series'}.")
-    await _write_intent(context, replace(intent, dicom_ids=tuple(dicom_ids)))
+    await write_intent(context, replace(intent, dicom_ids=tuple(dicom_ids)))
     marked = await context.store.deletion.mark_study(patient_id, study, series, dicom_ids)
     left = len(marked)
     ends = time.monotonic() + FINISH_SECONDS
@@ -84,7 +84,14 @@ async def delete_study(
     return dicom_ids, left
 
 
-async def _write_intent(context: Context, intent: AuditEntry) -> None:
+async def write_intent(context: Context, intent: AuditEntry) -> None:
+    """Write to the audit that something is about to be deleted.
+
+    Raises
+    ------
+    Unavailable
+        It cannot be written, and so nothing may be deleted.
+    """
     entries = parts_of(intent)
     if await context.store.audit.append(entries):
         context.metrics.audit("lost")

@@ -15,10 +15,11 @@ from typing import Any
 from schemas.database import ExtractionStatus, State
 from service.dicom.extract import Extraction, extract, extract_packed, unpack
 from service.dicom.limits import OverBudget
-from service.errors import LimitExceeded, ServiceError, Unavailable, WorkerLost
+from service.errors import InboxFull, LimitExceeded, ServiceError, StorageFull, Unavailable, WorkerLost
 from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
+from service.usecases.inboxes import InboxUpload
 from service.usecases.instances import extracted, new_instance
 from service.usecases.receiving import Received, receive
 
@@ -54,12 +55,13 @@ class Stored:
 async def store_upload(
     context: Context,
     patient_id: str,
-    file_name: str | Callable[[Mapping[str, Any]], str | None],
+    file_name: str | Callable[[Mapping[str, Any]], str | None] | None,
     chunks: AsyncIterator[bytes],
     *,
     respond_async: bool = False,
     check: Callable[[Mapping[str, str | None]], None] | None = None,
     inspect: Callable[[Extraction | None], None] | None = None,
+    inbox: InboxUpload | None = None,
 ) -> Stored:
     """Store one DICOM file for a patient; the same bytes give the same id and are stored once.
 
@@ -67,7 +69,7 @@ async def store_upload(
     ----------
     patient_id : str
         Whose file it is.
-    file_name : str or callable
+    file_name : str, callable or None
         The name the client gave it, or what makes one of its tree.
     chunks : async iterator of bytes
         The file as it arrives.
@@ -77,16 +79,29 @@ async def store_upload(
         Takes the identifiers of the file once it is extracted, before anything is stored. What it raises refuses it.
     inspect : callable, optional
         The same with all that was extracted, or None where the file is to be kept without.
+    inbox : InboxUpload, optional
+        The inbox by which it comes. It is then stored under an id of the inbox's, and said to be new in any case.
 
     Raises
     ------
     NotDicom, LimitExceeded, TooLarge
         The file is refused, and nothing of it is kept.
+    StorageFull
+        The patient's files take as many bytes as they may.
+    InboxFull, Unauthorized
+        The inbox takes no more, or its session has ended.
     Unavailable
         The database is away, or there is no room.
     """
     with _counted(context):
-        return await _store(context, patient_id, file_name, chunks, respond_async, check, inspect)
+        if inbox is None:
+            return await _store(context, patient_id, file_name, chunks, respond_async, check, inspect)
+        try:
+            pieces = inbox.measured(chunks)
+            stored = await _store(context, patient_id, file_name, pieces, respond_async, check, inspect, inbox)
+        except StorageFull:  # whose sentence says what the patient has
+            raise InboxFull from None
+        return stored
 
 
 @contextlib.contextmanager
@@ -108,22 +123,28 @@ def _counted(context: Context) -> Iterator[None]:
 async def _store(
     context: Context,
     patient_id: str,
-    file_name: str | Callable[[Mapping[str, Any]], str | None],
+    file_name: str | Callable[[Mapping[str, Any]], str | None] | None,
     chunks: AsyncIterator[bytes],
     respond_async: bool,
     check: Callable[[Mapping[str, str | None]], None] | None,
     inspect: Callable[[Extraction | None], None] | None,
+    inbox: InboxUpload | None = None,
 ) -> Stored:
     settings = context.settings
     if settings.mongodb_uri is None:  # the local database does not survive a full disk without a restart
         spool.check_room(settings.data_dir, settings.min_free_bytes)
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
     async with receive(chunks, *spooling) as received:
-        dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)
+        if inbox is None:
+            dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)
+        else:
+            dicom_id = inbox.id_of(received.sha256)
         sent_name = file_name if isinstance(file_name, str) else None
         instance = new_instance(dicom_id, patient_id, sent_name, received.size, received.sha256, context.clock())
         content = received.source if isinstance(received.source, bytes) else received.chunks()
-        if not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
+        if inbox is not None:
+            instance["inbox"] = inbox.share_id
+        elif not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
             present = await _find_present(context, patient_id, dicom_id)
             if present is not None:
                 context.metrics.upload("present")
@@ -131,6 +152,8 @@ async def _store(
         extraction = None if respond_async else await _extract_or_leave(context, received, patient_id)
         if inspect is not None:
             inspect(extraction)
+        if inbox is not None:
+            await inbox.check(patient_id, received.size)
         if extraction is None:
             committed = await context.store.uploads.store_pending(instance, content)
             if committed:
@@ -144,7 +167,9 @@ async def _store(
             whole = extracted(instance, extraction, context.clock())
             committed = await context.store.uploads.store(whole, extraction, content)
             stored = Stored(dicom_id, True, "done", extraction.problems, extraction.truncated_at)
-        if committed:
+        if inbox is not None:
+            inbox.note_stored(received.size)
+        if committed or inbox is not None:  # nobody is told whether it had come by the inbox before
             context.metrics.upload("pending" if extraction is None else "stored", received.size)
             return stored
         present = await _find_present(context, patient_id, dicom_id)

@@ -1,4 +1,4 @@
-"""The use case: a patient lets others see a part of what they have, for a time, and takes it back.
+"""The use case: a patient lets others see a part of what they have, or put files in, for a time, and takes it back.
 
 What a share shows is chosen by studies, series or instances, and is looked up whenever somebody asks; where it is
 frozen, the instances are fixed when it is made.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from schemas.database import PasscodeHash, Share
+from schemas.database import Inbox, PasscodeHash, Share
 from service.auth import passcodes, share_secrets
 from service.errors import Conflict, Invalid, NotFound
 from service.storage.visible import Visible
@@ -32,6 +32,9 @@ LEVELS = {"studies": "study_instance_uid", "series": "series_instance_uid"}
 
 NOT_THERE = "One of the studies, series or instances does not exist, or does not belong to this patient."
 """The same for what another patient has and for what nobody has."""
+
+COMMAND = "COMMAND"
+"""What the audit has in the place of a method where an operator did it."""
 
 State = Literal["open", "used-up", "expired", "revoked", "closed"]
 
@@ -78,13 +81,14 @@ async def make_share(context: Context, maker: Maker, wanted: Mapping[str, Any]) 
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as the database keeps it
     if await context.store.shares.count_open(maker.patient_id, now) >= MAX_OPEN:
         raise Conflict(f"A patient may have at most {MAX_OPEN} shares that have not ended. Revoke one.")
-    dicom_ids = await _fix_instances(context, maker.patient_id, wanted)
+    takes_files = wanted["upload"]
+    dicom_ids = None if takes_files else await _fix_instances(context, maker.patient_id, wanted)
     secret = share_secrets.new_secret()
     expires_at = now + timedelta(seconds=wanted["expires_in"])
     share: Share = {
         "_id": str(uuid.uuid4()),
         "patient_id": maker.patient_id,
-        "kind": "view",
+        "kind": "inbox" if takes_files else "view",
         "secret_hash": share_secrets.digest(secret),
         "passcode": await _hash_passcode(context, wanted.get("passcode")),
         "studies": _unique(wanted.get("studies")),
@@ -93,6 +97,8 @@ async def make_share(context: Context, maker: Maker, wanted: Mapping[str, Any]) 
         "instances": None if dicom_ids is None else len(dicom_ids),
         "frozen": wanted["frozen"],
         "download": wanted["download"],
+        "inbox": _new_inbox(wanted) if takes_files else None,
+        "answered": {},
         "label": wanted.get("label"),
         "made_at": now,
         "made_by": {"subject": maker.subject, "token_id": maker.token_id},
@@ -161,6 +167,8 @@ def is_used_up(share: Share) -> bool:
 
 def visible_by(share: Share) -> Visible:
     """Return what whoever has a session of a share may see."""
+    if share["inbox"] is not None:
+        return Visible(share["patient_id"], dicom_ids=frozenset())
     if share["dicom_ids"] is not None:
         return Visible(share["patient_id"], dicom_ids=frozenset(share["dicom_ids"]))
     return Visible(
@@ -208,6 +216,16 @@ def _limited(found: Mapping[str, str]) -> list[str]:
     if not found:
         raise Invalid(NOT_THERE)
     return sorted(found)
+
+
+def _new_inbox(wanted: Mapping[str, Any]) -> Inbox:
+    return {
+        "max_files": wanted["max_files"],
+        "max_bytes": wanted["max_bytes"],
+        "files": 0,
+        "bytes": 0,
+        "reserved": {},
+    }
 
 
 def _unique(uids: Sequence[str] | None) -> list[str] | None:

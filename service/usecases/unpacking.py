@@ -13,10 +13,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from service.dicom.extract import Extraction
-from service.errors import ServiceError, Unavailable
+from service.errors import ServiceError, Unauthorized, Unavailable
 from service.storage.visible import Visible
 from service.usecases import ingest
 from service.usecases.context import Context
+from service.usecases.inboxes import InboxUpload
 from service.usecases.zip_reading import LOCAL_HEADER, BadMember, BadZip, Member, ZipBounds, ZipReader
 
 HEAD_BYTES = 4096
@@ -136,6 +137,7 @@ async def unpack(
     *,
     keep_name: Callable[[str], str],
     expected: str | None = None,
+    inbox: InboxUpload | None = None,
 ) -> AsyncIterator[Line]:
     """Store the members of a ZIP one after another, and return a line for each as it is done.
 
@@ -151,6 +153,8 @@ async def unpack(
         Makes the file name that is kept of a member's name.
     expected : str, optional
         The PatientID that the files must have; others are refused.
+    inbox : InboxUpload, optional
+        The inbox by which they come.
 
     Raises
     ------
@@ -173,7 +177,7 @@ async def unpack(
             return
         if member.is_folder:
             continue
-        line = await _store_member(context, patient_id, member, outcome, keep_name, expected)
+        line = await _store_member(context, patient_id, member, outcome, keep_name, expected, inbox)
         outcome.unpacked = reader.unpacked
         if isinstance(line.refused, Unavailable):
             unavailable += 1
@@ -183,7 +187,7 @@ async def unpack(
             unavailable = 0
         outcome.counts[_kind(line)] += 1
         yield line
-        if unavailable == MAX_UNAVAILABLE or isinstance(line.refused, BadZip):
+        if unavailable == MAX_UNAVAILABLE or isinstance(line.refused, BadZip | Unauthorized):
             outcome.ended = line.refused
             return
 
@@ -201,13 +205,16 @@ async def _store_member(
     outcome: Unpacked,
     keep_name: Callable[[str], str],
     expected: str | None,
+    inbox: InboxUpload | None,
 ) -> Line:
     check = PersonCheck(expected)
     try:
         content, reason = await sort_out(member)
         if content is None:
             return Line(member.name, skipped=reason)
-        stored = await ingest.store_upload(context, patient_id, keep_name(member.name), content, inspect=check.inspect)
+        stored = await ingest.store_upload(
+            context, patient_id, keep_name(member.name), content, inspect=check.inspect, inbox=inbox
+        )
         if check.person is None and stored.state == "done":  # it was there, and was not looked at
             check.take(await read_person(context, patient_id, stored.dicom_id))
         elif check.person is None:

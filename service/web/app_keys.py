@@ -13,6 +13,7 @@ from service.settings import Settings
 from service.storage.visible import Visible
 from service.usecases.audit import Audit
 from service.usecases.context import Context
+from service.usecases.inboxes import OpenInbox
 from service.usecases.metrics import Measuring
 from service.web.admission import Admissions
 from service.web.route import Route
@@ -36,6 +37,8 @@ class Caller:
         Tells, by the database, whether the caller may still see it; there where that may end during a long answer.
     share_id : str or None
         The share by which they ask; None where they have a token of their own.
+    inbox : OpenInbox, optional
+        The inbox into which they may put files, and do nothing else.
     """
 
     patient_id: str
@@ -44,6 +47,7 @@ class Caller:
     may_download: bool = True
     still_allowed: Callable[[], Awaitable[bool]] | None = None
     share_id: str | None = None
+    inbox: OpenInbox | None = None
 
 
 @dataclass(frozen=True, slots=True)

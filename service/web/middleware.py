@@ -14,10 +14,11 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.auth.share_secrets import is_session_token
-from service.auth.tokens import READ, Claims
-from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
+from service.auth.tokens import READ, WRITE, Claims
+from service.errors import BadParameter, Forbidden, Unauthorized, Unavailable, WrongPatient
 from service.storage.visible import Visible
 from service.usecases import sharing
+from service.usecases.inboxes import inbox_of
 from service.usecases.sharing_sessions import find_session, is_open
 from service.web.app_keys import (
     ACTION,
@@ -109,6 +110,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         raise Unavailable("The service cannot write its audit log at the moment. Try again later.", retry_after=5)
     request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True, share_id=caller.share_id)
     request[CALLER] = caller
+    if caller.inbox is not None and not route.takes_files:
+        raise Forbidden("This link lets put files in, and nothing else.", route.scope or WRITE)
     claims.require(route.scope)
     return await handler(request)
 
@@ -131,6 +134,8 @@ async def find_caller(request: web.Request, token: str, patient_id: str) -> Call
     subject = sharing.subject_of(share["_id"])
     if share["patient_id"] != patient_id:
         raise WrongPatient("The token is not for this patient.", subject, session["id"])
+    still_allowed = partial(is_open, context, token)
+    inbox = inbox_of(share, still_allowed)
     return Caller(
         patient_id,
         Claims(
@@ -138,12 +143,13 @@ async def find_caller(request: web.Request, token: str, patient_id: str) -> Call
             session["expires_at"].timestamp(),
             subject=subject,
             token_id=session["id"],
-            scopes=frozenset({READ}),
+            scopes=frozenset({READ if inbox is None else WRITE}),
         ),
         sharing.visible_by(share),
         may_download=share["download"],
-        still_allowed=partial(is_open, context, token),
+        still_allowed=still_allowed,
         share_id=share["_id"],
+        inbox=inbox,
     )
 
 

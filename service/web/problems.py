@@ -54,6 +54,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.NoPublicUrl: Problem(409, "no-public-url"),
     errors.TooLarge: Problem(413, "too-large"),
     errors.StorageFull: Problem(507, "storage-full"),
+    errors.InboxFull: Problem(507, "inbox-full"),
     errors.TooManyRequests: Problem(429, "too-many-requests"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type"),
     errors.NotAcceptable: Problem(406, "not-acceptable"),

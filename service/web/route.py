@@ -42,6 +42,8 @@ class Route:
         on a public route, and only there.
     operation : Operation or None
         What the OpenAPI document says of it, or `UNDESCRIBED`.
+    takes_files : bool
+        Whether the link of an inbox opens it: it says nothing of what is there. Every other route is closed to such.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class Route:
     scope: str | None
     action: str
     operation: Operation | None
+    takes_files: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a row that does not say who may use the route."""

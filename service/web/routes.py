@@ -42,7 +42,7 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", "/healthz", health.is_alive, PUBLIC, UNAUDITED, api.IS_ALIVE),
         Route("GET", "/readyz", health.is_ready, PUBLIC, UNAUDITED, api.IS_READY),
         Route("GET", "/metrics", metrics.get_metrics, PUBLIC, UNAUDITED, api.GET_METRICS),
-        Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE, "upload", api.UPLOAD_FILE),
+        Route("POST", f"{PATIENT}/dicom", uploads.upload, WRITE, "upload", api.UPLOAD_FILE, takes_files=True),
         Route("GET", f"{PATIENT}/dicom", search.list_instances, READ, "search", api.LIST_INSTANCES),
         Route("GET", f"{PATIENT}/tags", search.list_tags, READ, "read_catalogue", api.LIST_TAGS),
         Route("GET", INSTANCE, instances.get_instance, READ, "read_document", api.GET_INSTANCE),
@@ -54,6 +54,9 @@ def all_routes(settings: Settings) -> list[Route]:
         Route("GET", SHARES, shares.list_shares, SHARE, "list_shares", sharing.LIST_SHARES),
         Route("GET", f"{SHARES}/{{share_id}}", shares.get_share, SHARE, "read_share", sharing.GET_SHARE),
         Route("DELETE", f"{SHARES}/{{share_id}}", shares.revoke_share, SHARE, "revoke_share", sharing.REVOKE_SHARE),
+        Route(
+            "POST", f"{SHARES}/{{share_id}}/accept", shares.accept_files, SHARE, "accept_files", sharing.ACCEPT_FILES
+        ),
         Route("POST", "/shares/session", shares.open_session, PUBLIC, UNAUDITED, sharing.OPEN_SESSION),
         # DICOMweb (PS3.18): STOW-RS, QIDO-RS, WADO-RS
         Route("POST", STUDIES, store.store, WRITE, "upload", dicomweb.STORE_INSTANCES),

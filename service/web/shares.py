@@ -12,17 +12,18 @@ import orjson
 import segno
 from aiohttp import hdrs, web
 
-from schemas.database import Share
-from schemas.http import ListParameters, NoParameters, SessionRequest, ShareRequest
+from schemas.database import Instance
+from schemas.http import AnswerRequest, ListParameters, NoParameters, SessionRequest, ShareRequest
 from service.errors import NoPublicUrl, NotFound, Unavailable, WrongPasscode
 from service.usecases import sharing, sharing_sessions
+from service.usecases.accepting import answer_files
 from service.web.access_log import entry_of
-from service.web.app_keys import ACTION, AUDIT, AUDITED, CALLER, CONTEXT, SETTINGS, Audited
+from service.web.app_keys import ACTION, AUDIT, AUDITED, CALLER, CONTEXT, DICOM_IDS, SETTINGS, Audited
 from service.web.bodies import read_json
-from service.web.instance_json import aware
 from service.web.links import next_page, root_of
 from service.web.negotiation import JSON
 from service.web.path import path_segment
+from service.web.share_json import bounds, chosen, describe, summarize
 
 MAX_LIMIT = 100
 """Shares of one page at most."""
@@ -30,11 +31,15 @@ MAX_LIMIT = 100
 MAX_REQUEST_BYTES = 1 << 20
 """What makes a share: the ids of ten thousand instances take some 700 kB."""
 
+MAX_ANSWER_BYTES = 1 << 17
+"""What answers for files of an inbox: the ids of a thousand take some 40 kB."""
+
 MAX_SESSION_BYTES = 1 << 12
 
 NO_PARAMETERS = NoParameters()
 LIST_PARAMETERS = ListParameters()
 SHARE_REQUEST = ShareRequest()
+ANSWER_REQUEST = AnswerRequest()
 SESSION_REQUEST = SessionRequest()
 
 _SHARE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -43,16 +48,16 @@ _SHARE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 async def make_share(request: web.Request) -> web.Response:
     """Make a share, and answer with its link, which nobody is told again."""
     NO_PARAMETERS.read(request.query.items())
-    settings = request.app[SETTINGS]
+    context, settings = request.app[CONTEXT], request.app[SETTINGS]
     if settings.public_url is None and not settings.dev_mode:
         raise NoPublicUrl("PUBLIC_URL is not set: the service does not know at which address a link would reach it.")
     wanted = SHARE_REQUEST.read(await read_json(request, MAX_REQUEST_BYTES, settings))
     claims = request[CALLER].claims
     maker = sharing.Maker(request[CALLER].patient_id, claims.subject, claims.token_id)
-    share, secret = await sharing.make_share(request.app[CONTEXT], maker, wanted)
+    share, secret = await sharing.make_share(context, maker, wanted)
     request[AUDITED] = replace(request[AUDITED], share_id=share["_id"])
     link = f"{root_of(request)}/s#{secret}"
-    made = {**_summary(share, request), "link": link, "qr": await asyncio.to_thread(_qr_code, link)}
+    made = {**summarize(share, context.clock()), "link": link, "qr": await asyncio.to_thread(_qr_code, link)}
     return _json(made, status=201)
 
 
@@ -60,20 +65,29 @@ async def list_shares(request: web.Request) -> web.Response:
     """List the patient's shares, those that have ended too."""
     asked = LIST_PARAMETERS.read(request.query.items())
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
-    shares = request.app[CONTEXT].store.shares
-    found, more = await shares.list_of(request[CALLER].patient_id, limit, offset)
-    response = _json({"shares": [_summary(share, request) for share in found]})
+    context = request.app[CONTEXT]
+    found, more = await context.store.shares.list_of(request[CALLER].patient_id, limit, offset)
+    response = _json({"shares": [summarize(share, context.clock()) for share in found]})
     if more:
         response.headers[hdrs.LINK] = next_page(request, limit, offset + limit)
     return response
 
 
 async def get_share(request: web.Request) -> web.Response:
-    """Return one share."""
-    NO_PARAMETERS.read(request.query.items())
-    share = await sharing.find_share(request.app[CONTEXT], request[CALLER].patient_id, _share_id(request))
+    """Return one share with a page of what came by it and waits, and of its lines of the audit."""
+    asked = LIST_PARAMETERS.read(request.query.items())
+    limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
+    context, patient_id = request.app[CONTEXT], request[CALLER].patient_id
+    share = await sharing.find_share(context, patient_id, _share_id(request))
     request[AUDITED] = replace(request[AUDITED], share_id=share["_id"])
-    return _json({**_summary(share, request), "dicom_ids": share["dicom_ids"]})
+    files: tuple[list[Instance], bool] = [], False
+    if share["inbox"] is not None:
+        files = await context.store.inboxes.list_waiting(patient_id, share["_id"], limit, offset)
+    lines, more_lines = await context.store.audit.list_of_share(patient_id, share["_id"], limit, offset)
+    response = _json(describe(share, context.clock(), files[0], lines))
+    if files[1] or more_lines:
+        response.headers[hdrs.LINK] = next_page(request, limit, offset + limit)
+    return response
 
 
 async def revoke_share(request: web.Request) -> web.Response:
@@ -83,6 +97,21 @@ async def revoke_share(request: web.Request) -> web.Response:
     request[AUDITED] = replace(request[AUDITED], share_id=share_id)
     await sharing.revoke_share(request.app[CONTEXT], request[CALLER].patient_id, share_id)
     return web.Response(status=204)
+
+
+async def accept_files(request: web.Request) -> web.Response:
+    """Accept files that came by an inbox, or decline them."""
+    NO_PARAMETERS.read(request.query.items())
+    share_id = _share_id(request)
+    wanted = ANSWER_REQUEST.read(await read_json(request, MAX_ANSWER_BYTES, request.app[SETTINGS]))
+    about = request[AUDITED] = replace(request[AUDITED], share_id=share_id)
+    if wanted["decline"]:
+        request[ACTION] = "decline_files"
+    chosen_ids = None if wanted["files"] == "all" else wanted["files"]
+    intent = entry_of(request.app, request, about, None)
+    answered = await answer_files(request.app[CONTEXT], share_id, chosen_ids, decline=wanted["decline"], intent=intent)
+    request[DICOM_IDS] = (*answered.accepted, *answered.accepted.values(), *answered.declined)
+    return _json({"accepted": answered.accepted, "declined": answered.declined, "left": answered.left})
 
 
 async def open_session(request: web.Request) -> web.Response:
@@ -111,8 +140,9 @@ async def open_session(request: web.Request) -> web.Response:
             "access_token": opened.token,
             "expires_in": max(int(lasts.total_seconds()), 0),
             "patient_id": share["patient_id"],
-            "visible": _chosen(share),
+            "visible": chosen(share),
             "download": share["download"],
+            "inbox": bounds(share),
         }
     )
 
@@ -122,31 +152,6 @@ def _share_id(request: web.Request) -> str:
     if not _SHARE_ID.fullmatch(text):
         raise NotFound("There is no such share.")
     return text
-
-
-def _chosen(share: Share) -> dict[str, Any]:
-    return {"studies": share["studies"], "series": share["series"], "instances": share["instances"]}
-
-
-def _summary(share: Share, request: web.Request) -> dict[str, Any]:
-    """Return a share as lists show it (`schemas.http.ShareSummary`)."""
-    return {
-        "share_id": share["_id"],
-        "state": sharing.state_of(share, request.app[CONTEXT].clock()),
-        **_chosen(share),
-        "frozen": share["frozen"],
-        "download": share["download"],
-        "has_passcode": share["passcode"] is not None,
-        "label": share["label"],
-        "made_at": aware(share["made_at"]),
-        "made_by": share["made_by"],
-        "expires_at": aware(share["expires_at"]),
-        "ended_at": aware(share["ended_at"]),
-        "max_opens": share["max_opens"],
-        "opens": share["opens"],
-        "opened_at": aware(share["opened_at"]),
-        "wrong_passcodes": share["wrong"],
-    }
 
 
 def _json(body: dict[str, Any], status: int = 200) -> web.Response:

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from schemas.http import UploadParameters
 from service.errors import Invalid, TooLarge, UnsupportedMediaType
-from service.usecases import ingest
+from service.usecases import inboxes, ingest
 from service.usecases.unpacking import PersonCheck, read_person
 from service.web import bodies
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
@@ -32,12 +32,20 @@ FORM_BYTES = 1 << 20
 async def upload(request: web.Request) -> web.StreamResponse:
     """Store the file of the body, and answer with its id as a JSON string; of a ZIP, with a line for each member."""
     expected = UPLOAD_PARAMETERS.read(request.query.items())["expect_patient_id"]
+    media_type = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))[0]
+    size = _declared(request) if media_type == DICOM else 0
+    async with inboxes.opened(request.app[CONTEXT], request[CALLER].inbox, size) as inbox:
+        return await _upload(request, media_type, expected, inbox)
+
+
+async def _upload(
+    request: web.Request, media_type: str, expected: str | None, inbox: inboxes.InboxUpload | None
+) -> web.StreamResponse:
     context = request.app[CONTEXT]
     settings = context.settings
-    media_type = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))[0]
     if media_type in ZIP_TYPES:
         body = bodies.iter_body(request, settings.max_store_bytes, settings.body_timeout, settings.min_rate)
-        return await upload_zip(request, body, expected)
+        return await upload_zip(request, body, expected, inbox)
     if media_type == DICOM:
         file_name = kept_name(file_name_of(request.headers.get(hdrs.CONTENT_DISPOSITION, "")))
         chunks = bodies.iter_body(request, settings.max_upload_bytes, settings.body_timeout, settings.min_rate)
@@ -48,9 +56,11 @@ async def upload(request: web.Request) -> web.StreamResponse:
         part = await _first_file(form)
         file_name, chunks = kept_name(part.file_name), _only_file(form, part)
         if _is_zip(part):
-            return await upload_zip(request, chunks, expected)
+            return await upload_zip(request, chunks, expected, inbox)
         if request.content_length is not None and request.content_length > settings.max_upload_bytes + FORM_BYTES:
             raise TooLarge(f"An upload may have at most {settings.max_upload_bytes} bytes.")
+        if inbox is not None:
+            await inbox.take(1, max(_declared(request) - FORM_BYTES, 0))
     else:
         raise UnsupportedMediaType(f"The body must be multipart/form-data with one file, {DICOM} or application/zip.")
     check = PersonCheck(expected)
@@ -61,8 +71,9 @@ async def upload(request: web.Request) -> web.StreamResponse:
         chunks,
         respond_async=prefers_async(request.headers.getall("Prefer", ())),
         inspect=check.inspect,
+        inbox=inbox,
     )
-    if expected is not None and check.person is None:  # it was there, and was not looked at
+    if inbox is None and expected is not None and check.person is None:  # it was there, and was not looked at
         check.take(await read_person(context, request[CALLER].patient_id, stored.dicom_id))
     request[DICOM_IDS] = (stored.dicom_id,)
     return _answer(request, stored)
@@ -73,7 +84,8 @@ def _answer(request: web.Request, stored: ingest.Stored) -> web.Response:
     response = web.Response(
         status=202 if pending else 200, body=orjson.dumps(stored.dicom_id), content_type="application/json"
     )
-    response.headers[hdrs.LOCATION] = reference(request, f"{request.rel_url.raw_path}/{stored.dicom_id}")
+    if request[CALLER].inbox is None:  # who puts files into an inbox reads none of them
+        response.headers[hdrs.LOCATION] = reference(request, f"{request.rel_url.raw_path}/{stored.dicom_id}")
     if pending and prefers_async(request.headers.getall("Prefer", ())):
         response.headers["Preference-Applied"] = "respond-async"
     if stored.truncated_at is not None:
@@ -84,6 +96,12 @@ def _answer(request: web.Request, stored: ingest.Stored) -> web.Response:
         elements = "1 element" if stored.problems == 1 else f"{stored.problems} elements"
         response.headers.add("Warning", f'299 - "{elements} could not be converted."')
     return response
+
+
+def _declared(request: web.Request) -> int:
+    """Return how many bytes a body says that it has; 0 where it does not say, or is refused for them."""
+    length = request.content_length or 0
+    return length if length <= request.app[CONTEXT].settings.max_upload_bytes + FORM_BYTES else 0
 
 
 def prefers_async(values: list[str] | tuple[str, ...]) -> bool:

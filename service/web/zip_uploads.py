@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from service.errors import ServiceError
+from service.usecases.inboxes import InboxUpload
 from service.usecases.spool import Outgoing, room
 from service.usecases.unpacking import Line, Unpacked, refusal_word, unpack
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
@@ -74,7 +75,9 @@ class LineAnswer:
             self._begin = self._end = 0
 
 
-async def upload_zip(request: web.Request, body: AsyncIterator[bytes], expected: str | None) -> web.StreamResponse:
+async def upload_zip(
+    request: web.Request, body: AsyncIterator[bytes], expected: str | None, inbox: InboxUpload | None
+) -> web.StreamResponse:
     """Store the members of a ZIP, and answer with a line for each and a summary.
 
     Parameters
@@ -85,6 +88,8 @@ async def upload_zip(request: web.Request, body: AsyncIterator[bytes], expected:
         The ZIP as it arrives.
     expected : str or None
         The PatientID that its files must have; None where any will do.
+    inbox : InboxUpload or None
+        The inbox by which they come.
 
     Raises
     ------
@@ -109,6 +114,7 @@ async def upload_zip(request: web.Request, body: AsyncIterator[bytes], expected:
                 outcome,
                 keep_name=kept_name,
                 expected=expected,
+                inbox=inbox,
             )
             async for line in found:
                 if line.stored is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest_asyncio
 from pydicom.data import get_testdata_file
 
 from tests.web.service import Service, plain_documents, starting
+from tests.web.sharing import Sharing
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -44,3 +46,28 @@ def ct() -> bytes:
 def multiframe() -> bytes:
     """A palette colour ultrasound of several frames."""
     return Path(str(get_testdata_file("examples_palette.dcm"))).read_bytes()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shares(service: Service, patient: str, ct: bytes) -> Sharing:
+    """A patient with one file."""
+    made = Sharing(service, patient)
+    answer = await service.upload(patient, ct)
+    made.dicom_id = answer.json()
+    described = await service.ask(
+        "GET", answer.headers["Location"], patient=patient, headers={"Accept": "application/json"}
+    )
+    made.known = described.json()
+    return made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def turned(service: Service) -> AsyncIterator[Callable[[float], None]]:
+    """What turns the service's clock."""
+    real = service.context.clock
+
+    def turn(seconds: float) -> None:
+        object.__setattr__(service.context, "clock", lambda: real() + timedelta(seconds=seconds))
+
+    yield turn
+    object.__setattr__(service.context, "clock", real)

@@ -6,83 +6,18 @@ from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
-import pytest_asyncio
 
 from service.auth.tokens import DELETE, READ, SHARE, WRITE
 from service.storage.shares import MAX_SESSIONS, MAX_WRONG
 from service.storage.visible import Visible
 from service.usecases import sharing, sharing_sessions
-from service.web.app_keys import AUDIT
 from tests.web.service import SECRET
+from tests.web.sharing import JSON, Sharing, secret_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-JSON = {"Content-Type": "application/json"}
 STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
 NOWHERE = "/shares/00000000-0000-4000-8000-000000000000"
-
-
-class Sharing:
-    """What a patient and whoever has a link do."""
-
-    def __init__(self, service, patient):
-        self.service, self.patient = service, patient
-
-    def owner(self, scope=SHARE):
-        return {"access-token": self.service.token(self.patient, scope=scope)}
-
-    async def ask(self, method, path="", body=None, headers=None):
-        data = None if body is None else json.dumps(body).encode()
-        sent = {**(headers or self.owner()), **(JSON if data is not None else {})}
-        return await self.service.ask(method, f"/patient/{self.patient}{path}", headers=sent, data=data)
-
-    async def make(self, **wanted):
-        answer = await self.ask("POST", "/shares", {"expires_in": 600, **wanted})
-        assert answer.status == 201, answer.body
-        return answer.json()
-
-    async def open(self, secret, **more):
-        body = json.dumps({"secret": secret, **more}).encode()
-        return await self.service.ask("POST", "/shares/session", headers=JSON, data=body)
-
-    async def session(self, share, **more):
-        answer = await self.open(secret_of(share), **more)
-        assert answer.status == 200, answer.body
-        return {"access-token": answer.json()["access_token"]}
-
-    async def audit(self, **wanted):
-        await self.service.app[AUDIT].write()
-        found = self.service.store._database["audit"].find({"patient_id": self.patient, **wanted})
-        return await found.sort("_id", 1).to_list(None)
-
-
-def secret_of(share):
-    return share["link"].rpartition("#")[2]
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def shares(service, patient, ct):
-    """A patient with one file."""
-    made = Sharing(service, patient)
-    answer = await service.upload(patient, ct)
-    made.dicom_id = answer.json()
-    described = await service.ask(
-        "GET", answer.headers["Location"], patient=patient, headers={"Accept": "application/json"}
-    )
-    made.known = described.json()
-    return made
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def turned(service):
-    """What turns the service's clock."""
-    real = service.context.clock
-
-    def turn(seconds):
-        object.__setattr__(service.context, "clock", lambda: real() + timedelta(seconds=seconds))
-
-    yield turn
-    object.__setattr__(service.context, "clock", real)
 
 
 # --- making --------------------------------------------------------------------------------------------------------
@@ -98,7 +33,7 @@ async def test_a_share_has_a_link_and_a_picture_of_it_this_once(shares):
     assert (made["state"], made["opens"], made["label"], made["download"]) == ("open", 0, "for Dr Lang", False)
     again = await shares.ask("GET", f"/shares/{made['share_id']}")
     shown = {name: value for name, value in made.items() if name not in {"link", "qr"}}
-    assert again.json() == {**shown, "dicom_ids": None}
+    assert again.json() == {**shown, "dicom_ids": None, "files": [], "accepted": 0, "declined": 0, "audit": []}
     assert (await shares.ask("GET", "/shares")).json() == {"shares": [shown]}
     assert secret_of(made) not in str(again.body)
 

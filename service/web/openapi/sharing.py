@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from schemas.http import (
+    AnsweredFiles,
+    AnswerRequest,
     ListParameters,
     SessionRequest,
     ShareList,
@@ -23,8 +25,9 @@ MAKE_SHARE = Operation(
     {201: Response("The share, with its link. The link is not shown again.", {"application/json": ShareMade})},
     frozenset({408, 409, 413, 415}),
     "The token must name the scope `dicom:share`. Whoever has the link sees the chosen studies, series or instances, "
-    "and nothing else, until the link ends or is revoked.",
-    body=Body("What is shared, and for how long.", {"application/json": ShareRequest}, EXAMPLE_SHARE),
+    "and nothing else, until the link ends or is revoked. With `upload` it is an inbox: whoever has the link puts "
+    "files in, sees nothing, and the files wait until they are accepted.",
+    body=Body("What is shared or taken in, and for how long.", {"application/json": ShareRequest}, EXAMPLE_SHARE),
     says={
         409: "`PUBLIC_URL` is not set, or the patient has too many shares.",
         422: "The body is invalid, the time is too long, or something that is named does not exist.",
@@ -43,9 +46,25 @@ LIST_SHARES = Operation(
 GET_SHARE = Operation(
     "getShare",
     "Shares",
-    "Get one share",
-    {200: Response("The share.", {"application/json": ShareSchema})},
+    "Get one share, with what came by it and what was done by it",
+    {200: Response("The share.", {"application/json": ShareSchema}, ("Link",))},
     frozenset({404}),
+    "`limit` and `offset` page `files` and `audit` alike, at most 100 of each. An entry of the audit is there a second "
+    "after what it is about.",
+    query=ListParameters,
+)
+
+ACCEPT_FILES = Operation(
+    "acceptFiles",
+    "Shares",
+    "Accept files that came by an inbox, or decline them",
+    {200: Response("What became of each.", {"application/json": AnsweredFiles})},
+    frozenset({404, 408, 413, 415, 507}),
+    "An accepted file becomes one of the patient's own, under the id that it would have if the patient had sent it, "
+    "and the copy in the inbox is deleted. A declined file is deleted. It may be asked again after any failure; files "
+    "that were answered before are told as they were. Also works when the inbox has ended.",
+    body=Body("Which files, and what becomes of them.", {"application/json": AnswerRequest}, {"files": "all"}),
+    says={422: "The body is invalid, or one of the files did not come by this inbox."},
 )
 
 REVOKE_SHARE = Operation(

@@ -1,0 +1,144 @@
+"""The use case: a patient takes what came by an inbox, or declines it.
+
+What is accepted is stored again as an upload of the patient's own, under the id that such has, and the inbox's copy is
+deleted after that. So a crash in between leaves a file that waits still, and the next try finds it stored already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from schemas.database import Instance
+from service.errors import Invalid, NotFound, ServiceError, StorageFull, Unavailable
+from service.storage.visible import Visible
+from service.usecases import ingest
+from service.usecases.audit import AuditEntry
+from service.usecases.context import Context
+from service.usecases.deletion import write_intent
+
+AT_ONCE = 1000
+"""Files of one request."""
+
+SECONDS = 20.0
+"""How long one request goes on with them; what is left is told."""
+
+NOT_THERE = "One of the files did not come by this inbox."
+
+
+@dataclass(slots=True)
+class Answered:
+    """What became of files that came by an inbox.
+
+    Parameters
+    ----------
+    accepted : dict of str to str
+        The ids of the patient's own files by those in the inbox.
+    declined : list of str
+        Those that were declined.
+    left : int
+        How many still wait of those that were meant.
+    """
+
+    accepted: dict[str, str] = field(default_factory=dict)
+    declined: list[str] = field(default_factory=list)
+    left: int = 0
+
+    def note(self, dicom_id: str, accepted_as: str | None) -> None:
+        """Note what became of one."""
+        if accepted_as is None:
+            self.declined.append(dicom_id)
+        else:
+            self.accepted[dicom_id] = accepted_as
+
+
+async def answer_files(
+    context: Context, share_id: str, chosen: Sequence[str] | None, *, decline: bool, intent: AuditEntry
+) -> Answered:
+    """Accept or decline files that came by an inbox, whether it has ended or not.
+
+    Parameters
+    ----------
+    share_id : str
+        The inbox.
+    chosen : sequence of str or None
+        The files by their ids in the inbox; None: all, or as many as there is time for. One that was answered before
+        is told as it was.
+    decline : bool
+        Whether they are declined.
+    intent : AuditEntry
+        Who wants it, and of which patient. It is written to the audit first, because files are deleted.
+
+    Raises
+    ------
+    NotFound
+        The patient has no such inbox, and nothing that came by one.
+    Invalid
+        One of the files did not come by it.
+    StorageFull
+        There is no room for another copy, and none was accepted.
+    Unavailable
+        The database is away, and none was answered.
+    """
+    patient_id, inboxes = intent.patient_id, context.store.inboxes
+    share = await context.store.shares.find(patient_id, share_id)
+    is_inbox = share is not None and share["inbox"] is not None
+    answered = Answered()
+    if chosen is None:
+        waiting, more = await inboxes.list_waiting(patient_id, share_id, AT_ONCE, 0)
+        answered.left = await inboxes.count_waiting(patient_id, share_id) - len(waiting) if more else 0
+    else:
+        found = await inboxes.find_waiting(patient_id, share_id, chosen)
+        waiting = list(found.values())
+        before = {} if share is None else share["answered"]
+        for dicom_id in dict.fromkeys(chosen):
+            if dicom_id in before and dicom_id not in found:
+                answered.note(dicom_id, before[dicom_id])
+            elif dicom_id not in found:
+                raise Invalid(NOT_THERE) if is_inbox else NotFound("There is no such share.")
+    if not is_inbox and not waiting:  # what came by one that is forgotten can be answered still
+        raise NotFound("There is no such share.")
+    if waiting:
+        await write_intent(context, replace(intent, dicom_ids=tuple(instance["_id"] for instance in waiting)))
+        await _answer_each(context, share_id, waiting, answered, decline=decline)
+    return answered
+
+
+async def _answer_each(
+    context: Context, share_id: str, waiting: Sequence[Instance], answered: Answered, *, decline: bool
+) -> None:
+    ends = time.monotonic() + SECONDS
+    first_error: ServiceError | None = None
+    done = 0
+    for instance in waiting:
+        if time.monotonic() > ends and done:
+            break
+        try:
+            accepted_as = None if decline else await _accept(context, instance)
+            await context.store.inboxes.note_answer(share_id, instance["_id"], accepted_as)
+            await context.store.deletion.delete(instance["patient_id"], instance["_id"])
+        except NotFound:  # somebody else has answered it meanwhile
+            done += 1
+            continue
+        except ServiceError as error:
+            first_error = first_error or error
+            if isinstance(error, Unavailable | StorageFull):
+                break
+            continue
+        answered.note(instance["_id"], accepted_as)
+        done += 1
+    answered.left += len(waiting) - done
+    if first_error is not None and not done:
+        raise first_error
+
+
+async def _accept(context: Context, instance: Instance) -> str:
+    """Store what came by an inbox as an upload of the patient's own, and return its id there."""
+    patient_id = instance["patient_id"]
+    original = await context.store.originals.open(Visible(patient_id), instance["original_id"])
+    if original is None:
+        raise NotFound("There is no such instance.")
+    name = instance["file_name"]
+    stored = await ingest.store_upload(context, patient_id, name, original.iter_range())
+    return stored.dicom_id
