@@ -18,7 +18,7 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     NO_PARAMETERS.read(request.query.items())
     value = await read_bulk_data(
         request.app[CONTEXT],
-        request[CALLER].patient_id,
+        request[CALLER].visible,
         dicom_id_of(request),
         path_segment(request, "path"),
     )

@@ -9,6 +9,7 @@ from typing import IO, cast
 from aiohttp import web
 
 from service.errors import NotFound
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.medium import Entry, Wanted, check_size, iter_entries
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
@@ -68,12 +69,12 @@ async def send_medium(
     response.headers["Content-Disposition"] = 'attachment; filename="medium.zip"'
     for text in warnings:
         response.headers.add("Warning", f'299 - "{text}"')
-    return await send_pieces(request, response, _pieces(request.app[CONTEXT], request[CALLER].patient_id, wanted))
+    return await send_pieces(request, response, _pieces(request.app[CONTEXT], request[CALLER].visible, wanted))
 
 
-async def _pieces(context: Context, patient_id: str, wanted: Sequence[Wanted]) -> AsyncIterator[bytes]:
+async def _pieces(context: Context, visible: Visible, wanted: Sequence[Wanted]) -> AsyncIterator[bytes]:
     archive = ZipWriter()
-    async for entry in iter_entries(context, patient_id, wanted):
+    async for entry in iter_entries(context, visible, wanted):
         async for piece in archive.add(entry):
             yield piece
     yield archive.close()

@@ -42,10 +42,8 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     chosen, decoded = choose_frames(accept_of(request), stored, single=len(numbers) == 1)
     indexes = [number - 1 for number in numbers]
     async with (
-        hold_frames(context, scope.patient_id, member, len(numbers), decoded=decoded),
-        contextlib.aclosing(
-            iter_frames(context, scope.patient_id, member.dicom_id, indexes, decoded=decoded)
-        ) as frames,
+        hold_frames(context, scope.visible, member, len(numbers), decoded=decoded),
+        contextlib.aclosing(iter_frames(context, scope.visible, member.dicom_id, indexes, decoded=decoded)) as frames,
     ):
         if chosen.multipart:
             return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
@@ -74,9 +72,9 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     count = values[0] if isinstance(values[0], int) and values[0] > 0 else 1
     if count > MAX_FRAMES:
         raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
-    frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
+    frames = iter_frames(context, scope.visible, member.dicom_id, range(count), decoded=decoded)
     async with (
-        hold_frames(context, scope.patient_id, member, count, decoded=decoded),
+        hold_frames(context, scope.visible, member, count, decoded=decoded),
         contextlib.aclosing(frames),
     ):
         if chosen.multipart:

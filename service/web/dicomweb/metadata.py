@@ -70,7 +70,7 @@ async def _json_pieces(context: Context, scope: Scope, members: Sequence[Member]
 async def _read(context: Context, scope: Scope, member: Member, root: str) -> bytes | None:
     below = f"{member_url(root, member)}/bulkdata/"
     try:
-        return await tags.read_dicom_json(context, scope.patient_id, member.dicom_id, below)
+        return await tags.read_dicom_json(context, scope.visible, member.dicom_id, below)
     except NotFound:
         return None
 
@@ -99,7 +99,7 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
         return await send_pixel_data(request, scope, member)
     # The bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
     chosen = choose(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
-    value = await read_bulk_data(context, scope.patient_id, member.dicom_id, path)
+    value = await read_bulk_data(context, scope.visible, member.dicom_id, path)
     if chosen.multipart:
 
         async def parts() -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
@@ -114,8 +114,8 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
 async def _send_payload(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse | None:
     """Return a video or a document as a file of its own kind; None where it is neither, or is asked for as bytes."""
     context = request.app[CONTEXT]
-    instance = await find_instance(context, scope.patient_id, member.dicom_id)
-    payload = await open_payload(context, instance)
+    instance = await find_instance(context, scope.visible, member.dicom_id)
+    payload = await open_payload(context, scope.visible, instance)
     if payload is None:
         return None
     syntax = member.transfer_syntax_uid or ""

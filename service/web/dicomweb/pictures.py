@@ -150,7 +150,7 @@ async def _frames_of(
 ) -> list[tuple[Member, int]]:
     """Return the instances that have pixels which can be drawn, each with its number of frames; at most so many."""
     found: list[tuple[Member, int]] = []
-    visible = iter_visible(context, scope.patient_id, members, ("Rows", "NumberOfFrames"))
+    visible = iter_visible(context, scope.visible, members, ("Rows", "NumberOfFrames"))
     async with contextlib.aclosing(visible):
         async for member, instance in visible:
             elements = instance.get("dataset") or {}
@@ -269,7 +269,7 @@ async def _render(
 ) -> Rendition:
     kind: Literal["png", "jpeg"] = "png" if media_type == PNG else "jpeg"
     asked = replace(wanted.request, frame=number - 1, format=kind)
-    return await rendered.rendition(context, scope.patient_id, member.dicom_id, asked)
+    return await rendered.rendition(context, scope.visible, member.dicom_id, asked)
 
 
 def _number(elements: Mapping[str, Any], keyword: str) -> int:

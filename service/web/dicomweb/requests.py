@@ -55,7 +55,7 @@ def scope_of(request: web.Request) -> Scope:
     uids = (
         path_segment(request, name) if name in request.match_info else None for name in ("study", "series", "instance")
     )
-    return Scope(request[CALLER].patient_id, *uids)
+    return Scope(request[CALLER].visible, *uids)
 
 
 def read_parameters(request: web.Request, schema: Parameters) -> dict[str, object]:

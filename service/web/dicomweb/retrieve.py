@@ -92,12 +92,12 @@ async def _files(
 ) -> AsyncGenerator[tuple[Member, File], None]:
     """Return the instances that are there, each open until the next; one deleted a moment ago is passed over."""
     strict = len(members) == 1  # of several, each part says what it is
-    visible = iter_visible(context, scope.patient_id, members)
+    visible = iter_visible(context, scope.visible, members)
     seen = False
     async with contextlib.aclosing(visible):
         async for member, instance in visible:
             async with contextlib.AsyncExitStack() as stack:
-                opening = open_file(context, member, instance, form, strict=strict)
+                opening = open_file(context, scope.visible, member, instance, form, strict=strict)
                 try:
                     file = await stack.enter_async_context(opening)
                 except NoSuchInstance:
@@ -122,13 +122,13 @@ async def _parts(
 async def _send_one(request: web.Request, context: Context, scope: Scope, form: Form) -> web.StreamResponse:
     """Return one instance as the whole body, which may be asked for by ranges; each form has its own entity tag."""
     member = await find_one(context, scope)
-    instance: Instance = await find_instance(context, scope.patient_id, member.dicom_id)
+    instance: Instance = await find_instance(context, scope.visible, member.dicom_id)
     headers = {**HEADERS, hdrs.CONTENT_TYPE: DICOM}
     if is_converted(member.transfer_syntax_uid, form):
         same = unchanged(request, validators_of(instance, CONVERTED), headers)
         if same is not None:
             return same
-    async with open_file(context, member, instance, form, strict=True) as file:
+    async with open_file(context, scope.visible, member, instance, form, strict=True) as file:
         as_stored = file.transfer_syntax_uid == member.transfer_syntax_uid
         validators = validators_of(instance, "" if as_stored else CONVERTED)
         return await send_file(request, validators, file.length, file.read, headers)
