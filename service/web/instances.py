@@ -59,6 +59,7 @@ async def _find_instance(request: web.Request) -> Instance:
 
 async def _original(request: web.Request) -> web.StreamResponse:
     """Return the bytes that were uploaded, or a range of them."""
+    request[CALLER].require_download()
     instance = await _find_instance(request)
     name = instance["file_name"] or f"{instance['_id']}.dcm"
     headers = {**HEADERS, hdrs.CONTENT_TYPE: DICOM, hdrs.CONTENT_DISPOSITION: content_disposition("attachment", name)}

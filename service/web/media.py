@@ -55,11 +55,14 @@ async def send_medium(
 
     Raises
     ------
+    NotForDownload
+        The caller may not have originals.
     TooLarge
         They are more than a medium has.
     NotFound
         There are none.
     """
+    request[CALLER].require_download()
     check_size(len(wanted))
     if not wanted:
         raise NotFound("There are no instances for a medium.")

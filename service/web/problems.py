@@ -42,6 +42,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.Unauthorized: Problem(401, "unauthorized"),
     errors.WrongPatient: Problem(401, "unauthorized"),
     errors.Forbidden: Problem(403, "forbidden"),
+    errors.NotForDownload: Problem(403, "not-for-download"),
     errors.BadParameter: Problem(400, "bad-parameter"),
     errors.Invalid: Problem(422, "invalid"),
     errors.NotDicom: Problem(422, "not-dicom"),

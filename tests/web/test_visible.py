@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from service.storage.visible import Visible
+from tests.web.dicomweb.patient import video
 from tests.web.service import Answer, Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -253,7 +254,7 @@ BELOW_INSTANCES = {
     "/frames/1": "*/*",
     "/frames/1/rendered": "image/png",
     "/bulkdata/PixelData": "*/*",
-    "/bulkdata/ImageComments": "*/*",
+    "/bulkdata/DataSetTrailingPadding": "*/*",
 }
 
 # --- how answers are compared ----------------------------------------------------------------------------------------
@@ -385,3 +386,87 @@ async def test_outside_and_nowhere_are_told_in_the_same_words(twins: Twins) -> N
             one, other = [await twins._ask(WORLD, each) for each in (path, nowhere)]
             assert told(twins, one, WORLD) == told(twins, other, WORLD), path
             assert one.status == 404 or "studies" in path
+
+
+# --- who may see and not have ----------------------------------------------------------------------------------------
+
+FILE = {"Accept": "application/dicom"}
+KEPT = {
+    "the file": ("dicom/{first}", FILE),
+    "a range of it": ("dicom/{first}", {**FILE, "Range": "bytes=0-9"}),
+    "the file that a caller has": ("dicom/{first}", {**FILE, "If-None-Match": "*"}),
+    "a file that is nowhere": ("dicom/5b1f0000-0000-5000-8000-000000000001", FILE),
+    "its pixel data": ("dicom/{first}/bulkdata/PixelData", {}),
+    "its pixel data by its tag": ("dicom/{first}/bulkdata/7FE00010", {}),
+    "an icon": ("dicom/{first}/bulkdata/IconImageSequence[0].PixelData", {}),
+    "a document": ("dicom/{first}/bulkdata/EncapsulatedDocument", {}),
+    "a medium": ("dicom", {"Accept": "application/zip; media=dicomdir"}),
+    "a medium of a search": ("dicom?Modality=CT", {"Accept": "application/zip; media=dicomdir"}),
+    "a study": (f"dicomweb/studies/{S1}", {}),
+    "a study as a ZIP": (f"dicomweb/studies/{S1}", {"Accept": "application/zip"}),
+    "a study as a medium": (f"dicomweb/studies/{S1}", {"Accept": "application/zip; media=dicomdir"}),
+    "a study that is nowhere": (f"dicomweb/studies/{S3}", {}),
+    "a series": (f"dicomweb/studies/{S1}/series/{S1}.1", {}),
+    "an instance": (f"dicomweb/studies/{S1}/series/{S1}.1/instances/{S1}.9.1", FILE),
+    "pixel data by DICOMweb": (f"dicomweb/studies/{S1}/series/{S1}.1/instances/{S1}.9.1/bulkdata/PixelData", {}),
+    "a document by DICOMweb": (
+        f"dicomweb/studies/{S1}/series/{S1}.1/instances/{S1}.9.1/bulkdata/EncapsulatedDocument",
+        {},
+    ),
+}
+GIVEN = {
+    "a list": ("dicom", {}),
+    "a description": ("dicom/{first}", {"Accept": "application/json"}),
+    "a picture": ("dicom/{first}", {"Accept": "image/png"}),
+    "a tag": ("dicom/{first}/tag/Modality", {}),
+    "all tags": ("dicom/{first}/tags", {}),
+    "other bytes": ("dicom/{first}/bulkdata/DataSetTrailingPadding", {}),
+    "a table": ("dicom?fields=Modality&format=csv", {}),
+    "a search by DICOMweb": ("dicomweb/studies", {}),
+    "metadata": (f"dicomweb/studies/{S1}/metadata", {}),
+    "a thumbnail": (f"dicomweb/studies/{S1}/thumbnail", {}),
+    "rendered pictures": (f"dicomweb/studies/{S1}/rendered", {"Accept": "multipart/related; type=image/png"}),
+    "frames": (f"dicomweb/studies/{S1}/series/{S1}.1/instances/{S1}.9.1/frames/1", {}),
+    "other bytes by DICOMweb": (
+        f"dicomweb/studies/{S1}/series/{S1}.1/instances/{S1}.9.1/bulkdata/DataSetTrailingPadding",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", KEPT)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("twins", ["study"], indirect=True)
+async def test_who_may_only_look_gets_no_original(twins: Twins, what: str, method: str) -> None:
+    path, headers = KEPT[what]
+    with seen_as(twins.part, may_download=False):
+        answer = await twins._ask(WORLD, path, method, headers=headers)
+    assert answer.status == 403
+    if method == "GET":
+        assert answer.json()["code"] == "not-for-download"
+        assert answer.detail == "This share lets you look at pictures and tags, and not download files."
+
+
+@pytest.mark.parametrize("what", GIVEN)
+@pytest.mark.parametrize("twins", ["study"], indirect=True)
+async def test_who_may_only_look_sees_pictures_frames_and_tags(twins: Twins, what: str) -> None:
+    path, headers = GIVEN[what]
+    with seen_as(twins.part, may_download=False):
+        answer = await twins._ask(WORLD, path, headers=headers)
+    assert answer.status in {200, 206}
+    assert answer.body
+
+
+@pytest.mark.parametrize("twins", ["nothing"], indirect=True)
+async def test_who_may_only_look_gets_no_video_as_frames_either(twins: Twins) -> None:
+    dicom_id = (await twins.service.upload(WORLD, video(), "clip.dcm")).json()
+    of_clip = pydicom.dcmread(BytesIO(video()))
+    place = f"studies/{of_clip.StudyInstanceUID}/series/{of_clip.SeriesInstanceUID}/instances/{of_clip.SOPInstanceUID}"
+    part = Visible(WORLD, dicom_ids=frozenset([dicom_id]))
+    for below in ("/frames/1", "/bulkdata/PixelData"):
+        with seen_as(part, may_download=False):
+            answer = await twins._ask(WORLD, f"dicomweb/{place}{below}")
+        assert (answer.status, answer.json()["code"]) == (403, "not-for-download")
+    with seen_as(part, may_download=True):
+        assert (await twins._ask(WORLD, f"dicomweb/{place}/bulkdata/PixelData")).status == 200
+    await twins.service.ask("DELETE", f"/patient/{WORLD}/dicom/{dicom_id}", patient=WORLD)

@@ -18,7 +18,7 @@ from service.usecases.context import Context
 from service.usecases.dicomweb.payloads import open_payload
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, member_url
 from service.usecases.instances import find_instance
-from service.web.app_keys import CONTEXT, DICOM_IDS
+from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import send_pixel_data
 from service.web.dicomweb.media_types import OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
@@ -87,10 +87,11 @@ async def _compressed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     """Return the bytes of one value, which a BulkDataURI names."""
     read_parameters(request, NO_PARAMETERS)
+    path = path_segment(request, "path")
+    request[CALLER].require_bulk_data(path)
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)
     request[DICOM_IDS] = (member.dicom_id,)
-    path = path_segment(request, "path")
     tag = parse_tag_path(path)
     carried = PIXEL_DATA if member.transfer_syntax_uid in VIDEO_TYPES else DOCUMENT
     if tag == carried and (answer := await _send_payload(request, scope, member)) is not None:

@@ -23,7 +23,7 @@ from service.usecases.dicomweb.conversion import File, Form, is_converted, may_c
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.usecases.instances import find_instance
 from service.usecases.medium import Wanted
-from service.web.app_keys import CONTEXT, DICOM_IDS
+from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, NOT_FOR_WEB, accept_of
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
@@ -42,6 +42,7 @@ CONVERTED = f"-explicit-{CONVERTER_VERSION}"
 async def retrieve(request: web.Request) -> web.StreamResponse:
     """Return the instances of a study or a series, or one."""
     read_parameters(request, NO_PARAMETERS)
+    request[CALLER].require_download()
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
     if scope.instance is None and wants_medium(accept_of(request)):
