@@ -46,6 +46,15 @@ class Visible:
         """Return whether only a part of what the patient has may be seen."""
         return (self.studies, self.series, self.dicom_ids) != (None, None, None)
 
+    def has_all_of(self, study: str | None, series: str | None) -> bool:
+        """Return whether all that the patient has of a study, or of a series of it, may be seen.
+
+        Nobody looks at what there is: instances that happen to be a whole study count as a part of it.
+        """
+        if not self.is_part:
+            return True
+        return study in (self.studies or ()) or series in (self.series or ())
+
     def instances(self, dicom_ids: Collection[str] | None = None) -> Document:
         """Return the filter for the instances, or for those of some that may be seen."""
         return {**self.derived(dicom_ids), "extraction.state": {"$ne": "deleting"}}

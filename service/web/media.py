@@ -40,7 +40,7 @@ def wants_medium(accept: str | None) -> bool:
 
 
 async def send_medium(
-    request: web.Request, wanted: Sequence[Wanted], warnings: Sequence[str] = ()
+    request: web.Request, wanted: Sequence[Wanted], warnings: Sequence[str] = (), status: int = 200
 ) -> web.StreamResponse:
     """Send instances as a medium.
 
@@ -51,7 +51,9 @@ async def send_medium(
     wanted : sequence of Wanted
         The instances.
     warnings : sequence of str, optional
-        What the caller is told of their choice.
+        What the caller is told of their choice, as values of `Warning`.
+    status : int, optional
+        Of the answer; 206 where something that was asked for may be missing.
 
     Raises
     ------
@@ -67,11 +69,11 @@ async def send_medium(
     if not wanted:
         raise NotFound("There are no instances for a medium.")
     request[DICOM_IDS] = [each.dicom_id for each in wanted]
-    response = web.StreamResponse(headers=HEADERS)
+    response = web.StreamResponse(status=status, headers=HEADERS)
     response.content_type = ZIP
     response.headers["Content-Disposition"] = 'attachment; filename="medium.zip"'
     for text in warnings:
-        response.headers.add("Warning", f'299 - "{text}"')
+        response.headers.add("Warning", text)
     return await send_pieces(request, response, _pieces(request.app[CONTEXT], request[CALLER].visible, wanted))
 
 

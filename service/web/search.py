@@ -130,7 +130,7 @@ async def _send_medium(request: web.Request, conditions: tuple[Condition, ...]) 
             wanted.setdefault(each["_id"], Wanted(each["_id"], each["original_id"]))
         check_size(len(wanted))
         offset = following
-    return await send_medium(request, list(reversed(wanted.values())), sorted(told))
+    return await send_medium(request, list(reversed(wanted.values())), [f'299 - "{text}"' for text in sorted(told)])
 
 
 async def list_tags(request: web.Request) -> web.StreamResponse:

@@ -259,7 +259,7 @@ BELOW_INSTANCES = {
 
 # --- how answers are compared ----------------------------------------------------------------------------------------
 
-SHARED = '299 - "This is what is shared of it; there may be more."'
+SHARED = '299 dicomweb "This is what is shared of it; there may be more."'
 UNTOLD = re.compile(
     rb'"received_at":\s*"[^"]*"|"request_id":\s*"[^"]*"|"storage":\s*(?:null|\{[^}]*\})|"url":"[^"]*"|"at":"[^"]*"'
 )
@@ -386,6 +386,31 @@ async def test_outside_and_nowhere_are_told_in_the_same_words(twins: Twins) -> N
             one, other = [await twins._ask(WORLD, each) for each in (path, nowhere)]
             assert told(twins, one, WORLD) == told(twins, other, WORLD), path
             assert one.status == 404 or "studies" in path
+
+
+WHOLE = {"study": (True, True), "series": (False, True), "instance": (False, False), "versions": (False, False)}
+"""Whether a part has all of the first study by what it is, and all of that study's first series."""
+
+
+async def test_a_study_or_series_of_which_there_may_be_more_is_206_and_says_so(twins: Twins) -> None:
+    if (part := twins.alone.rstrip("-")) == "nothing":
+        return
+    for path, whole in zip((f"studies/{S1}", f"studies/{S1}/series/{S1}.1"), WHOLE[part], strict=True):
+        for below, accept, status in (
+            ("", "*/*", 206),
+            ("", "application/zip", 206),
+            ("", "application/zip; media=dicomdir", 206),
+            ("/rendered", "multipart/related; type=image/png", 206),
+            ("/metadata", "application/dicom+json", 200),
+        ):
+            seen, alone = await twins.ask_both(f"dicomweb/{path}{below}", headers={"Accept": accept})
+            assert (seen.status, alone.status) == (200 if whole else status, 200), (path, below, accept)
+            assert (SHARED in seen.headers.getall("Warning", ())) is not whole
+            assert SHARED not in alone.headers.getall("Warning", ())
+    instance = f"dicomweb/studies/{S1}/series/{S1}.1/instances/{S1}.9.1"
+    for below in ("", "/metadata", "/rendered", "/frames/1"):
+        seen, _ = await twins.ask_both(f"{instance}{below}")
+        assert (seen.status, SHARED in seen.headers.getall("Warning", ())) == (200, False)
 
 
 # --- who may see and not have ----------------------------------------------------------------------------------------

@@ -46,6 +46,11 @@ class Scope:
     instance: str | None = None
 
     @property
+    def is_whole(self) -> bool:
+        """Return whether the caller may see all of what the path names."""
+        return self.instance is not None or self.visible.has_all_of(self.study, self.series)
+
+    @property
     def noun(self) -> str:
         """What the path names, as a word."""
         return "instance" if self.instance else "series" if self.series else "study"

@@ -22,7 +22,7 @@ from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import send_pixel_data
 from service.web.dicomweb.media_types import OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
-from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
+from service.web.dicomweb.requests import HEADERS, answers, headers_of, read_parameters, root_url, scope_of, takes_gzip
 from service.web.instance_json import validators_of
 from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
 from service.web.path import path_segment
@@ -45,7 +45,8 @@ async def get_metadata(request: web.Request) -> web.StreamResponse:
     members = await find_members(context, scope)
     request[DICOM_IDS] = [member.dicom_id for member in members]
     pieces = _json_pieces(context, scope, members, root_url(request))
-    response = web.StreamResponse(headers=HEADERS)
+    # Not 206, as where files are retrieved: viewers take 200 alone for a list.
+    response = web.StreamResponse(headers=headers_of(scope))
     response.headers[hdrs.CONTENT_TYPE] = chosen.media_type
     if takes_gzip(request):
         response.headers[hdrs.CONTENT_ENCODING] = "gzip"
