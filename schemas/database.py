@@ -80,6 +80,8 @@ class Instance(TypedDict):
         The study- and series-level elements, which the series shows while this is its newest instance.
     dataset : dict
         The tag tree.
+    inbox : str
+        The share by which it came, while nobody has accepted it.
     """
 
     _id: str
@@ -101,6 +103,7 @@ class Instance(TypedDict):
     spilled: NotRequired[bool]
     series: NotRequired[Mapping[str, Any] | None]
     dataset: NotRequired[Mapping[str, Any]]
+    inbox: NotRequired[str]
 
 
 class PasscodeHash(TypedDict):
@@ -280,18 +283,33 @@ INSTANCE: dict[str, Any] = {
         "spilled": {"bsonType": "bool"},
         "series": {"bsonType": ["object", "null"]},
         "dataset": {"bsonType": "object"},
+        "inbox": NON_EMPTY,
     },
     "additionalProperties": False,
 }
 
 TAG_INDEX = {
     "bsonType": "object",
-    "required": ["_id", "patient_id", "received_at", "original_id", "tags", "names", "vrs", "truncated"],
+    "required": [
+        "_id",
+        "patient_id",
+        "received_at",
+        "original_id",
+        "study_instance_uid",
+        "series_instance_uid",
+        "tags",
+        "names",
+        "vrs",
+        "truncated",
+    ],
     "properties": {
         "_id": UUID,
         "patient_id": PATIENT,
         "received_at": DATE,
         "original_id": OBJECT_ID,
+        "study_instance_uid": OPTIONAL_TEXT,
+        "series_instance_uid": OPTIONAL_TEXT,
+        "inbox": NON_EMPTY,
         "tags": {"bsonType": "object"},
         "names": {"bsonType": "object"},
         "vrs": {"bsonType": "object"},

@@ -33,7 +33,7 @@ IDENTIFIERS = (
     "sop_class_uid",
     "transfer_syntax_uid",
 )
-"""The instance's fields that stand beside the original too."""
+"""The instance's fields that stand beside the original too, and beside its pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,4 +184,4 @@ def original_metadata(instance: Instance) -> Document:
     The identifiers, where it is extracted already, let studies be listed and counted from these small documents.
     """
     kept = {"patient_id": instance["patient_id"], "dicom_id": instance["_id"], "sha256": instance["sha256"]}
-    return kept | {name: uid for name in IDENTIFIERS if (uid := instance.get(name))}
+    return kept | {name: value for name in (*IDENTIFIERS, "inbox") if (value := instance.get(name))}

@@ -15,7 +15,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ReturnDocument
 
-from service.storage.collections import Collections, Document
+from service.storage.collections import PLACE_FIELDS, Collections, Document, place_of
 from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
 from service.storage.threads import Threads, one_hop
 from service.storage.visible import Visible
@@ -71,8 +71,7 @@ class Renditions:
         """
         file = self.collections.rendered.files.find_one(
             {
-                "metadata.dicom_id": dicom_id,
-                **visible.files(),
+                **visible.files([dicom_id]),
                 "metadata.frame": key.frame,
                 "metadata.renderer": key.renderer,
             }
@@ -98,6 +97,10 @@ class Renditions:
         """
         if len(rendition.data) > min(MAX_RENDITION_BYTES, self.max_bytes):
             return False
+        this = Visible(patient_id).instance(dicom_id)
+        instance = self.collections.instances.find_one(this, PLACE_FIELDS)
+        if instance is None:
+            return False
         others = {
             "metadata.dicom_id": dicom_id,
             "metadata.patient_id": patient_id,
@@ -107,6 +110,7 @@ class Renditions:
         file_id = ObjectId()
         insert_chunks(self.collections.rendered, file_id, rendition.data)
         metadata = {
+            **place_of(instance),
             "patient_id": patient_id,
             "dicom_id": dicom_id,
             "frame": key.frame,
@@ -116,7 +120,7 @@ class Renditions:
         size, name = len(rendition.data), f"{dicom_id}/{key.frame}"
         insert_file(self.collections.rendered, file_id, size, name, metadata, self.clock())
         held = _count(self.collections, size)
-        if self.collections.instances.find_one(Visible(patient_id).instance(dicom_id), {"_id": 1}) is None:
+        if self.collections.instances.find_one(this, {"_id": 1}) is None:
             remove_matching(self.collections, {"_id": file_id})
             return False
         if held > self.max_bytes:

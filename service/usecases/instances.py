@@ -77,21 +77,21 @@ def extracted(
     }
 
 
-async def find_instance(context: Context, patient_id: str, dicom_id: str) -> Instance:
+async def find_instance(context: Context, visible: Visible, dicom_id: str) -> Instance:
     """Return an instance, without its tree.
 
     Raises
     ------
     NoSuchInstance
-        Where the patient has none of this id.
+        Where the caller may see none of this id.
     """
-    instance = await context.store.instances.find(Visible(patient_id), dicom_id)
+    instance = await context.store.instances.find(visible, dicom_id)
     if instance is None:
         raise NoSuchInstance
     return instance
 
 
-async def open_original(context: Context, patient_id: str, original_id: ObjectId) -> StoredOriginal:
+async def open_original(context: Context, visible: Visible, original_id: ObjectId) -> StoredOriginal:
     """Return an instance's original, to be read by ranges.
 
     Raises
@@ -99,7 +99,7 @@ async def open_original(context: Context, patient_id: str, original_id: ObjectId
     NoSuchInstance
         Where it is not there: the instance was deleted a moment ago.
     """
-    original = await context.store.originals.open(Visible(patient_id), original_id)
+    original = await context.store.originals.open(visible, original_id)
     if original is None:
         raise NoSuchInstance
     return original

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from schemas.database import Instance
 from service.errors import Invalid, NoWorker, WorkerLost
+from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.instances import open_original
@@ -22,12 +23,14 @@ IN_MEMORY_BYTES = 4 << 20
 
 @contextlib.asynccontextmanager
 async def local_original(
-    context: Context, instance: Instance, ranges: Sequence[tuple[int, int]] | None = None
+    context: Context, visible: Visible, instance: Instance, ranges: Sequence[tuple[int, int]] | None = None
 ) -> AsyncIterator[bytes | Path]:
     """Fetch an original, as bytes or as the path of a file that is gone afterwards.
 
     Parameters
     ----------
+    visible : Visible
+        What the caller may see.
     instance : Instance
         Whose original it is.
     ranges : sequence of (int, int), optional
@@ -41,7 +44,7 @@ async def local_original(
     Overloaded
         Where the disk of the spool files is full, or nearly.
     """
-    original = await open_original(context, instance["patient_id"], instance["original_id"])
+    original = await open_original(context, visible, instance["original_id"])
     if original.length <= IN_MEMORY_BYTES:
         yield await original.read_range()
         return

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 from schemas.database import ExtractionStatus, Instance
 from service.errors import Invalid, NotFound, NoWorker, Unavailable, WorkerLost
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.ingest import extract_in_worker
 from service.usecases.instances import extracted
@@ -112,7 +113,7 @@ async def _finish_extraction(context: Context, instance: Instance) -> None:
     """Extract an instance that was taken on, or note why that cannot be done."""
     attempts = instance["extraction"]["attempts"]
     try:
-        async with local_original(context, instance) as source:
+        async with local_original(context, Visible(instance["patient_id"]), instance) as source:
             extraction = await extract_in_worker(context, source)
         whole = extracted(instance, extraction, context.clock(), attempts=attempts)
         await context.store.uploads.replace_derived(whole, extraction)

@@ -21,6 +21,7 @@ from service.dicom.pixels.limits import PixelLimits
 from service.dicom.source import open_source
 from service.dicom.transcode import LOSSY, NEVER_CONVERTED, to_explicit_little_endian
 from service.errors import Invalid, NotRenderable, Unavailable, WorkerLost
+from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member
@@ -73,12 +74,14 @@ def is_converted(transfer_syntax_uid: str | None, form: Form) -> bool:
 
 @contextlib.asynccontextmanager
 async def open_file(
-    context: Context, member: Member, instance: Instance, form: Form, *, strict: bool
+    context: Context, visible: Visible, member: Member, instance: Instance, form: Form, *, strict: bool
 ) -> AsyncIterator[File]:
     """Open an instance in a form, to be sent.
 
     Parameters
     ----------
+    visible : Visible
+        What the caller may see.
     member : Member
         The instance as DICOMweb names it.
     instance : Instance
@@ -101,12 +104,12 @@ async def open_file(
     async with contextlib.AsyncExitStack() as stack:
         if is_converted(syntax, form):
             try:
-                yield await stack.enter_async_context(_open_converted(context, instance))
+                yield await stack.enter_async_context(_open_converted(context, visible, instance))
                 return
             except _Failed as failed:
                 if strict and (form is Form.EXPLICIT or not isinstance(failed.error, Invalid)):
                     raise failed.error from None
-        original = await open_original(context, instance["patient_id"], instance["original_id"])
+        original = await open_original(context, visible, instance["original_id"])
         yield File(syntax, original.length, original.iter_range)
 
 
@@ -119,13 +122,13 @@ class _Failed(Exception):
 
 
 @contextlib.asynccontextmanager
-async def _open_converted(context: Context, instance: Instance) -> AsyncIterator[File]:
+async def _open_converted(context: Context, visible: Visible, instance: Instance) -> AsyncIterator[File]:
     settings = context.settings
     outgoing = spool.Outgoing(settings.spool_dir, settings.min_free_bytes)
     try:
         try:
-            async with local_original(context, instance) as source:
-                length = await _fill(context, instance["patient_id"], source, outgoing)
+            async with local_original(context, visible, instance) as source:
+                length = await _fill(context, visible.patient_id, source, outgoing)
         except (Invalid, Unavailable, WorkerLost) as error:
             raise _Failed(error) from None
         yield File(EXPLICIT_LITTLE_ENDIAN, length, lambda start, stop: outgoing.pieces(start, stop - start))
