@@ -181,11 +181,12 @@ def test_no_module_is_a_drawer_for_everything():
 # --- what a caller may see
 
 EVERYTHING_OF_A_PATIENT = {
-    "service.web.middleware.authenticate": "the one place where a caller gets it",
+    "service.web.middleware.find_caller": "the one place where a caller gets it",
     "service.usecases.dicomweb.store.store_part": "what was stored just now",
     "service.usecases.ingest._find_present": "whether the bytes that come are there already",
     "service.usecases.recovery._finish_extraction": "extracts what is pending",
     "service.usecases.unpacking.read_person": "who the file is of that was stored just now",
+    "service.usecases.sharing.visible_by": "what a share lets see, which is a part",
 }
 """The functions of `service.web` and `service.usecases` that may see everything of a patient, whoever asks; and why."""
 
