@@ -45,7 +45,7 @@ class Store:
     clock : callable
         Gives the time as an aware datetime.
     queue : int, optional
-        How many calls may wait for a thread.
+        How many calls may wait for a thread, and how many small uploads and look-ups for those before them.
     max_rendered_bytes : int, optional
         What the cached pictures may take.
     """
@@ -64,12 +64,12 @@ class Store:
         self._threads = threads = Threads(queue=queue)
         self._walks = Threads(4, queue=8)
         self._missing_indexes: tuple[str, ...] = ()
-        self.instances = Instances(collections, threads, gather_lookups(collections, threads))
+        self.instances = Instances(collections, threads, gather_lookups(collections, threads, queue))
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
         self.originals = Originals(database, collections.originals, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
-        self.uploads = Uploads(collections, threads, self.originals, gather_small(collections, threads))
+        self.uploads = Uploads(collections, threads, self.originals, gather_small(collections, threads, queue))
         self.deletion = Deletion(collections, threads)
         self.leases = Leases(collections, threads)
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)

@@ -181,10 +181,10 @@ class Uploads:
         return False
 
 
-def gather_small(collections: Collections, threads: Threads) -> Gathering[SmallUpload, bool]:
-    """Return where small uploads gather to be stored together."""
+def gather_small(collections: Collections, threads: Threads, queue: int) -> Gathering[SmallUpload, bool]:
+    """Return where small uploads gather to be stored together; `queue` of them may wait."""
     work = partial(store_together, collections, alone=_store_alone)
-    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE)
+    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE, queue=queue)
 
 
 def _store_alone(collections: Collections, upload: SmallUpload) -> bool:
