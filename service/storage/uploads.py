@@ -216,10 +216,10 @@ class Uploads:
         return False
 
 
-def gather_small(collections: Collections, threads: Threads, usage: Usage) -> Gathering[SmallUpload, bool]:
-    """Return where small uploads gather to be stored together."""
+def gather_small(collections: Collections, threads: Threads, usage: Usage, queue: int) -> Gathering[SmallUpload, bool]:
+    """Return where small uploads gather to be stored together; `queue` of them may wait."""
     work = partial(_store_small, collections, usage)
-    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE)
+    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE, queue=queue)
 
 
 def _store_small(collections: Collections, usage: Usage, uploads: Sequence[SmallUpload]) -> list[bool | Exception]:
