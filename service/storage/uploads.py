@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from pathlib import Path
 
 from pymongo.errors import DuplicateKeyError
 
@@ -61,7 +62,9 @@ class Uploads:
     threads: Threads
     originals: Originals
 
-    async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store(
+        self, instance: Instance, extracted: Extracted, content: Buffer | Path | AsyncIterator[bytes]
+    ) -> bool:
         """Store an upload whole: original, index, series, instance.
 
         Parameters
@@ -70,7 +73,7 @@ class Uploads:
             With a fresh `original_id`; `extraction.state` is `done`.
         extracted : Extracted
             Tree, index and series attributes.
-        content : bytes-like, or asynchronous iterator of bytes
+        content : bytes-like, Path, or asynchronous iterator of bytes
             The original. Held in memory it is stored in one hop to a thread.
 
         Returns
@@ -83,7 +86,7 @@ class Uploads:
         await self.originals.write(instance, content)
         return await self._keep_if(instance, self.commit(instance, extracted))
 
-    async def store_pending(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store_pending(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Store an upload whose tree comes later, or never. False as of :meth:`store`."""
         await self.originals.write(instance, content)
         return await self._keep_if(instance, self._insert_pending(instance))

@@ -113,7 +113,6 @@ async def _store(
     async with receive(chunks, *spooling) as received:
         dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)
         instance = new_instance(dicom_id, patient_id, file_name, received.size, received.sha256, context.clock())
-        content = received.source if isinstance(received.source, bytes) else received.chunks()
         if not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
             present = await _find_present(context, patient_id, dicom_id)
             if present is not None:
@@ -121,7 +120,7 @@ async def _store(
                 return present
         extraction = None if respond_async else await _extract_or_leave(context, received, patient_id)
         if extraction is None:
-            committed = await context.store.uploads.store_pending(instance, content)
+            committed = await context.store.uploads.store_pending(instance, received.source)
             if committed:
                 context.unfinished.set()
             stored = Stored(dicom_id, created=True, state="pending")
@@ -129,7 +128,7 @@ async def _store(
             if check is not None:
                 check(extraction.identifiers)
             whole = extracted(instance, extraction, context.clock())
-            committed = await context.store.uploads.store(whole, extraction, content)
+            committed = await context.store.uploads.store(whole, extraction, received.source)
             stored = Stored(dicom_id, True, "done", extraction.problems, extraction.truncated_at)
         if committed:
             context.metrics.upload("pending" if extraction is None else "stored", received.size)
