@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -175,6 +175,10 @@ class Originals:
             await self.threads.run(partial(insert_some, self.bucket, original_id, number, [bytes(held)]))
         return length
 
+    async def find_present(self, original_ids: Sequence[ObjectId]) -> set[ObjectId]:
+        """Return which of some originals are there, whoever's they are."""
+        return await self.threads.run(partial(_find_present, self.bucket, list(original_ids)))
+
     async def remove(self, original_id: ObjectId) -> None:
         """Remove an original that no instance names. Never after a commit that raised: it may have landed."""
         await remove_whole(self.threads, self.bucket, original_id)
@@ -184,6 +188,10 @@ def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
     """Write a whole original that is held in memory; synchronous."""
     insert_chunks(bucket, instance["original_id"], content)
     _put_file(bucket, instance, len(content))
+
+
+def _find_present(bucket: Bucket, original_ids: list[ObjectId]) -> set[ObjectId]:
+    return {file["_id"] for file in bucket.files.find({"_id": {"$in": original_ids}}, {"_id": 1})}
 
 
 def _insert_from(bucket: Bucket, original_id: ObjectId, file: BinaryIO, first: int) -> int:

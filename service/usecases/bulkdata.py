@@ -14,7 +14,7 @@ from service.dicom.source import open_source
 from service.errors import NotFound
 from service.usecases import tags
 from service.usecases.context import Context
-from service.usecases.instances import find_instance, open_original
+from service.usecases.instances import find_instance, open_original, while_seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ async def _range_of_original(context: Context, patient_id: str, dicom_id: str, o
     instance = await find_instance(context, patient_id, dicom_id)
     original = await open_original(context, patient_id, instance["original_id"])
     stop = min(offset + length, original.length)
-    return BulkData(stop - offset, original.iter_range(offset, stop))
+    pieces = while_seen(context, patient_id, dicom_id, original.iter_range(offset, stop))
+    return BulkData(stop - offset, pieces)
 
 
 def _at_hand(value: bytes) -> BulkData:

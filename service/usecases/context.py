@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from service.dicom.limits import Limits
 from service.dicom.pixels.limits import PixelLimits
 from service.telemetry.metrics import Metrics
+from service.usecases.behind import Behind
+from service.usecases.near import Near
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -41,6 +43,10 @@ class Context:
         The pictures that are being made for the cache, so that nobody makes one of them a second time.
     metrics : Metrics
         Where it is counted and measured what happens.
+    near : Near
+        Originals that need not be fetched from the database.
+    behind : Behind
+        Work that goes on behind answers.
     whole_trees : asyncio.Semaphore
         Held while a whole tree is in memory: one may take a hundred times the bytes that it has in the database.
     """
@@ -52,6 +58,8 @@ class Context:
     unfinished: asyncio.Event = field(default_factory=asyncio.Event)
     renderings: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
+    near: Near = field(default_factory=Near)
+    behind: Behind = field(default_factory=Behind)
     whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))
 
     @property

@@ -28,5 +28,7 @@ async def delete(context: Context, patient_id: str, dicom_id: str, intent: Audit
         context.metrics.audit("lost")
         raise Unavailable("A delete must be audited, and the audit cannot be written.", retry_after=5)
     context.metrics.audit("written")
-    if not await context.store.deletion.delete(patient_id, dicom_id):
+    deleted = await context.store.deletion.delete(patient_id, dicom_id)
+    if deleted is None:
         raise NoSuchInstance
+    context.near.forget(deleted["original_id"], deleted["sha256"])

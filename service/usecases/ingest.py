@@ -131,6 +131,10 @@ async def _store(
             committed = await context.store.uploads.store(whole, extraction, received.source)
             stored = Stored(dicom_id, True, "done", extraction.problems, extraction.truncated_at)
         if committed:
+            if not isinstance(received.source, bytes):
+                await context.near.take_spooled(
+                    instance["original_id"], received.sha256, received.size, received.source
+                )
             context.metrics.upload("pending" if extraction is None else "stored", received.size)
             return stored
         present = await _find_present(context, patient_id, dicom_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 
 from bson import ObjectId
@@ -11,6 +12,10 @@ from service.dicom.extract import EXTRACTOR_VERSION, Extraction
 from service.errors import NoSuchInstance
 from service.storage.originals import StoredOriginal
 from service.usecases.context import Context
+from service.usecases.near import NearOriginal
+
+LOOK_BYTES = 4 << 20
+"""After so many bytes of an answer it is looked at again whether they may be seen."""
 
 
 def new_instance(
@@ -90,15 +95,39 @@ async def find_instance(context: Context, patient_id: str, dicom_id: str) -> Ins
     return instance
 
 
-async def open_original(context: Context, patient_id: str, original_id: ObjectId) -> StoredOriginal:
-    """Return an instance's original, to be read by ranges.
+async def open_original(context: Context, patient_id: str, original_id: ObjectId) -> StoredOriginal | NearOriginal:
+    """Return an instance's original, to be read by ranges: from near by where it is, else from the database.
+
+    That the instance may be seen was asked just before.
 
     Raises
     ------
     NoSuchInstance
         Where it is not there: the instance was deleted a moment ago.
     """
+    near = await context.near.open(original_id)
+    if near is not None:
+        return near
     original = await context.store.originals.open(patient_id, original_id)
     if original is None:
         raise NoSuchInstance
     return original
+
+
+async def while_seen(
+    context: Context, patient_id: str, dicom_id: str, pieces: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """Return the pieces of a long answer, and look every few MiB whether its instance may still be seen.
+
+    Raises
+    ------
+    NoSuchInstance
+        Where it was deleted meanwhile.
+    """
+    passed = 0
+    async for piece in pieces:
+        if passed >= LOOK_BYTES:
+            await find_instance(context, patient_id, dicom_id)
+            passed = 0
+        passed += len(piece)
+        yield piece

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import quote
 
 import orjson
@@ -14,7 +15,8 @@ from schemas.database import Instance
 from schemas.http import NoParameters, PictureParameters
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition
 from service.usecases import deletion, rendered
-from service.usecases.instances import find_instance, open_original
+from service.usecases.instances import find_instance, open_original, while_seen
+from service.usecases.near import NearOriginal
 from service.web.access_log import entry_of
 from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT, REQUEST_ID
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
@@ -22,7 +24,7 @@ from service.web.instance_json import aware, describe
 from service.web.negotiation import DICOM, JSON, PNG, accept_header, choose_document
 from service.web.path import dicom_id_of
 from service.web.problems import problem_response
-from service.web.streams import stream
+from service.web.streams import send_file, stream
 
 HEADERS = {
     "Cache-Control": "private, no-cache",  # a browser may keep it, and asks each time, token in hand
@@ -94,10 +96,17 @@ async def _original(request: web.Request) -> web.StreamResponse:
 async def _stream(
     request: web.Request, instance: Instance, part: tuple[int, int], status: int, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    original = await open_original(request.app[CONTEXT], instance["patient_id"], instance["original_id"])
+    context, patient_id, dicom_id = request.app[CONTEXT], instance["patient_id"], instance["_id"]
+    original = await open_original(context, patient_id, instance["original_id"])
     response = web.StreamResponse(status=status, headers=headers)
     response.content_type = DICOM
-    return await stream(request, response, part[1] - part[0], original.iter_range(*part))
+    if isinstance(original, NearOriginal):
+        look = partial(find_instance, context, patient_id, dicom_id)
+        return await send_file(request, response, original, part, look)
+    pieces = while_seen(context, patient_id, dicom_id, original.iter_range(*part))
+    if part == (0, instance["size"]) and request.method == hdrs.METH_GET:
+        pieces = context.near.filling(instance["original_id"], instance["sha256"], instance["size"], pieces)
+    return await stream(request, response, part[1] - part[0], pieces)
 
 
 async def _picture(request: web.Request) -> web.Response:

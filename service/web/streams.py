@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from aiohttp import hdrs, web
 
+from service.usecases.instances import LOOK_BYTES
+from service.usecases.near import NearOriginal
+from service.web.app_keys import SETTINGS
+
 SLICE_BYTES = 1 << 18
 """What is written at once: what waits for a slow caller is a copy of no more than that."""
+
+SMALL_BYTES = 1 << 16
+"""So much of a file is written like other bytes: giving it to the kernel would cost more."""
+
+SENT_BYTES = 1 << 20
+"""What the kernel is given of a file at once, before others have their turn."""
+
+WAIT_SECONDS = 1.0
+"""Between two looks at a caller that takes nothing."""
 
 
 async def write(response: web.StreamResponse, piece: bytes) -> None:
@@ -48,3 +64,134 @@ async def stream(
         await write(response, piece)
     await response.write_eof()
     return response
+
+
+async def send_file(
+    request: web.Request,
+    response: web.StreamResponse,
+    file: NearOriginal,
+    part: tuple[int, int],
+    look: Callable[[], Awaitable[Any]],
+) -> web.StreamResponse:
+    """Send an answer whose body is a file of this machine, or a part of one, without reading it into the process.
+
+    Parameters
+    ----------
+    request : web.Request
+        What is answered; a HEAD gets the headers.
+    response : web.StreamResponse
+        Status and headers.
+    file : NearOriginal
+        The file; it is closed afterwards.
+    part : (int, int)
+        The first byte, and the one behind the last.
+    look : callable
+        Raises where the bytes may no longer be seen. It is asked every few MiB; the caller just did.
+
+    Raises
+    ------
+    ConnectionError
+        The caller went away, or took too little for too long.
+    """
+    start, stop = part
+    response.content_length = stop - start
+    try:
+        small = os.pread(file.descriptor, stop - start, start) if stop - start <= SMALL_BYTES else None
+        await response.prepare(request)
+        if request.method == hdrs.METH_HEAD:
+            return response
+        if small is not None:
+            await response.write(small)
+        else:
+            await _give(request, file.descriptor, start, stop, look)
+        await response.write_eof()
+    finally:
+        file.close()
+    return response
+
+
+async def _give(
+    request: web.Request, descriptor: int, start: int, stop: int, look: Callable[[], Awaitable[Any]]
+) -> None:
+    """Let the kernel send bytes of a file.
+
+    asyncio's own `sendfile` does not tell how far it has come, so a caller that takes nothing could not be told from
+    one that takes little. The socket gets a second descriptor, because the first is watched for the transport.
+    """
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    await _empty(transport, request.writer)
+    progress = _Progress(request, start)
+    socket = os.dup(transport.get_extra_info("socket").fileno())
+    try:
+        position = looked = start
+        while position < stop:
+            if position - looked >= LOOK_BYTES:
+                await look()
+                looked = position
+            if position == looked and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(descriptor, position, LOOK_BYTES, os.POSIX_FADV_WILLNEED)
+            if transport.is_closing():
+                raise ConnectionResetError
+            try:
+                sent = os.sendfile(socket, descriptor, position, min(SENT_BYTES, stop - position))
+            except BlockingIOError:
+                await _until_writable(socket)
+                progress.check(position, transport)
+                continue
+            if not sent:
+                raise OSError("A near file has become shorter.")
+            position += sent
+            request.writer.output_size += sent
+            await asyncio.sleep(0)
+    finally:
+        os.close(socket)
+
+
+class _Progress:
+    """How far a caller has come, and since when; one that takes too little is given up as other answers are."""
+
+    def __init__(self, request: web.Request, position: int) -> None:
+        settings = request.app[SETTINGS]
+        self._seconds = settings.answer_timeout
+        self._least = settings.answer_timeout * settings.min_rate
+        self._position = position
+        self._clock = asyncio.get_running_loop().time
+        self._since = self._clock()
+
+    def check(self, position: int, transport: asyncio.Transport) -> None:
+        """Cut the connection of a caller that took too little for too long."""
+        now = self._clock()
+        if now - self._since < self._seconds:
+            return
+        if position - self._position < self._least:
+            transport.abort()
+            raise ConnectionAbortedError
+        self._position, self._since = position, now
+
+
+async def _empty(transport: asyncio.Transport, writer: Any) -> None:
+    """Wait until what was written before is on its way."""
+    if transport.get_write_buffer_size():
+        transport.set_write_buffer_limits(0)
+        try:
+            await writer.drain()
+        finally:
+            transport.set_write_buffer_limits()
+
+
+async def _until_writable(socket: int) -> None:
+    """Wait until a socket takes bytes again, or for a second."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_writer(socket, _settle, ready)
+    try:
+        await asyncio.wait([ready], timeout=WAIT_SECONDS)
+    finally:
+        loop.remove_writer(socket)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

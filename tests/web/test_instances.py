@@ -383,6 +383,11 @@ async def test_a_database_that_goes_away_within_an_answer_cuts_it(service, path,
         yield ct[:100]
         raise DatabaseUnavailable("gone")
 
+    async def not_near(_):
+        return None
+
+    monkeypatch.setattr(service.context.near, "open", not_near)
+
     monkeypatch.setattr(type(original), "iter_range", broken)
     with pytest.raises(aiohttp.ClientPayloadError):
         await service.ask("GET", path, patient=PATIENT)

@@ -239,10 +239,19 @@ def ask_and_read_nothing(service, path):
     return connection
 
 
-async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(begin, ct, monkeypatch):
+NEAR_OR_NOT = pytest.mark.parametrize("near", [1 << 30, 0], ids=["near", "from the database"])
+
+
+@NEAR_OR_NOT
+async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(begin, ct, monkeypatch, near):
     monkeypatch.setattr("service.web.connections.LOOK_SECONDS", 0.1)
     service = await begin(
-        max_upload_bytes=64 << 20, max_requests_per_patient=1, request_wait=0.1, answer_timeout=1, min_rate=10_000
+        max_upload_bytes=64 << 20,
+        max_requests_per_patient=1,
+        request_wait=0.1,
+        answer_timeout=1,
+        min_rate=10_000,
+        max_near_bytes=near,
     )
     path = await large_original(service, ct)
     connection = ask_and_read_nothing(service, path)
@@ -255,8 +264,9 @@ async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(beg
     connection.close()
 
 
-async def test_an_answer_that_is_taken_slowly_is_given_whole(begin, ct):
-    service = await begin(max_upload_bytes=64 << 20, answer_timeout=1, min_rate=10_000)
+@NEAR_OR_NOT
+async def test_an_answer_that_is_taken_slowly_is_given_whole(begin, ct, near):
+    service = await begin(max_upload_bytes=64 << 20, answer_timeout=1, min_rate=10_000, max_near_bytes=near)
     path = await large_original(service, ct)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 16)
     lines = ("Accept: application/dicom", "Connection: close")
@@ -274,7 +284,8 @@ async def test_too_much_that_nobody_takes_is_given_up_sooner(begin, ct, monkeypa
     monkeypatch.setattr("service.web.connections.LOOK_SECONDS", 0.1)
     monkeypatch.setattr("service.web.connections.MAX_UNTAKEN_BYTES", 100_000)
     monkeypatch.setattr("service.web.connections.STALLED_SECONDS", 0.5)
-    service = await begin(max_upload_bytes=64 << 20)  # where an answer has 30 s
+    # Where an answer has 30 s, and is held in memory.
+    service = await begin(max_upload_bytes=64 << 20, max_near_bytes=0)
     path = await large_original(service, ct)
     connections = [ask_and_read_nothing(service, path) for _ in range(3)]
     await until(lambda: admissions_of(service).others.admitted == 3)

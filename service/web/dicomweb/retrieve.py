@@ -14,7 +14,7 @@ from schemas.http import NoParameters
 from service.errors import NotFound
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
-from service.usecases.instances import open_original
+from service.usecases.instances import open_original, while_seen
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.multipart import send_parts, send_pieces
@@ -68,7 +68,9 @@ async def _originals(
     async for member, _ in iter_visible(context, scope.patient_id, members):
         original = await context.store.originals.open(scope.patient_id, member.original_id)
         if original is not None:
-            yield member, original.iter_range()
+            near = await context.near.open(member.original_id)
+            content = (near or original).iter_range()
+            yield member, while_seen(context, scope.patient_id, member.dicom_id, content)
 
 
 async def _send_file(request: web.Request, context: Context, scope: Scope) -> web.StreamResponse:
@@ -76,7 +78,8 @@ async def _send_file(request: web.Request, context: Context, scope: Scope) -> we
     original = await open_original(context, scope.patient_id, member.original_id)
     response = web.StreamResponse(headers=HEADERS)
     response.content_type = DICOM
-    return await stream(request, response, original.length, original.iter_range())
+    content = while_seen(context, scope.patient_id, member.dicom_id, original.iter_range())
+    return await stream(request, response, original.length, content)
 
 
 async def _send_zip(
