@@ -369,6 +369,7 @@ async def test_a_database_that_is_away_is_503(service, get, path, monkeypatch, a
         raise DatabaseUnavailable("The database does not answer.", retry_after=3)
 
     monkeypatch.setattr(type(service.store.instances), "find", away)
+    monkeypatch.setattr(type(service.store.renditions), "find", away)
     answer = await get(path, accept=accept)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
 

@@ -10,7 +10,7 @@ import pytest
 from service.usecases.near import NearOriginal
 from service.web.app_keys import CONTEXT
 from service.web.streams import SMALL_BYTES
-from tests.web.test_limits import ask_and_read_nothing, begin, large_original, until  # noqa: F401 - a fixture
+from tests.web.service import ask_and_read_nothing, large_original, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,7 +31,7 @@ ASKED = [("GET", None), ("HEAD", None), *(("GET", each) for each in ("5-9", "100
 
 
 @pytest.mark.parametrize("size", [1, SMALL_BYTES + 100, 900_000, 2_900_000])
-async def test_an_answer_is_the_same_near_and_from_the_database(begin, ct, size):  # noqa: F811
+async def test_an_answer_is_the_same_near_and_from_the_database(begin, ct, size):
     content = ct + os.urandom(size)
     answers = []
     for near in (0, 1 << 30):
@@ -53,7 +53,7 @@ async def test_an_answer_is_the_same_near_and_from_the_database(begin, ct, size)
         assert [far.headers.get(name) for name in COMPARED] == [close.headers.get(name) for name in COMPARED]
 
 
-async def test_a_connection_goes_on_after_an_answer_from_near(begin, ct):  # noqa: F811
+async def test_a_connection_goes_on_after_an_answer_from_near(begin, ct):
     service = await begin(max_upload_bytes=64 << 20)
     path = await large_original(service, ct)
     assert await is_near(service, path)
@@ -69,7 +69,7 @@ async def test_a_connection_goes_on_after_an_answer_from_near(begin, ct):  # noq
     writer.close()
 
 
-async def test_a_delete_cuts_an_answer_that_is_under_way(begin, ct):  # noqa: F811
+async def test_a_delete_cuts_an_answer_that_is_under_way(begin, ct):
     service = await begin(max_upload_bytes=64 << 20)
     path = await large_original(service, ct)
     async with service.session.get(service.url + path, headers={"access-token": service.token("p-1")}) as answer:
@@ -80,7 +80,7 @@ async def test_a_delete_cuts_an_answer_that_is_under_way(begin, ct):  # noqa: F8
     assert list((service.settings.data_dir / "near").iterdir()) == []
 
 
-async def test_what_was_sent_from_near_is_counted(begin, ct, caplog):  # noqa: F811
+async def test_what_was_sent_from_near_is_counted(begin, ct, caplog):
     service = await begin(max_upload_bytes=64 << 20)
     path = await large_original(service, ct)
     caplog.set_level("INFO", "service.access")
@@ -90,7 +90,7 @@ async def test_what_was_sent_from_near_is_counted(begin, ct, caplog):  # noqa: F
     assert (12 << 20) + len(ct) < sent[-1] < (12 << 20) + len(ct) + 2000
 
 
-async def test_a_caller_that_goes_away_leaves_no_file_open(begin, ct):  # noqa: F811
+async def test_a_caller_that_goes_away_leaves_no_file_open(begin, ct):
     service = await begin(max_upload_bytes=64 << 20)
     path = await large_original(service, ct)
     before = open_files()
