@@ -110,6 +110,7 @@ async def _store(
 ) -> Stored:
     settings = context.settings
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
+    context.near.make_room()
     async with receive(chunks, *spooling) as received:
         dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)
         instance = new_instance(dicom_id, patient_id, file_name, received.size, received.sha256, context.clock())

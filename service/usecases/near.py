@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,9 @@ LOOP_BYTES = 1 << 20
 
 HELD_BYTES = 1 << 20
 """What is held of an original on its way to a near file before it is written, in bytes."""
+
+REMOVALS = 16
+"""How many near files make room for one upload at most."""
 
 FORGOTTEN = 10_000
 """How many deleted originals are remembered, so that nobody who is still reading one brings it back."""
@@ -121,7 +124,7 @@ class Near:
     max_bytes : int
         What they may take. The one that was not used for longest goes first.
     min_free_bytes : int
-        What must stay free on their disk.
+        What uploads leave free on their disk; near files leave twice that.
     """
 
     def __init__(self, directory: Path | None = None, max_bytes: int = 0, min_free_bytes: int = 0) -> None:
@@ -130,7 +133,7 @@ class Near:
         self._min_free_bytes = min_free_bytes
         self._known: OrderedDict[ObjectId, _Known] = OrderedDict()
         self._bytes = 0
-        self._forgotten: deque[ObjectId] = deque(maxlen=FORGOTTEN)
+        self._forgotten: dict[ObjectId, None] = {}  # in the order of their deletes
 
     @property
     def held_bytes(self) -> int:
@@ -199,7 +202,7 @@ class Near:
             async for piece in pieces:
                 yield piece
             return
-        incoming = _Incoming(directory, size, self._min_free_bytes)
+        incoming = _Incoming(directory)
         try:
             async for piece in pieces:
                 yield piece
@@ -219,9 +222,23 @@ class Near:
         async for _ in self.filling(original_id, sha256, len(content), whole()):
             pass
 
+    def make_room(self) -> None:
+        """Remove some near files where the disk is filling up, so that an upload is not refused for their sake."""
+        for _ in range(REMOVALS):
+            if not self._known or self._has_room(0):
+                return
+            self._remove(next(iter(self._known)))
+
+    def _has_room(self, size: int) -> bool:
+        """Return whether a file leaves twice the floor free, at which uploads are refused."""
+        directory = self._directory
+        return directory is not None and shutil.disk_usage(directory).free >= 2 * self._min_free_bytes + size
+
     def forget(self, original_id: ObjectId, sha256: str) -> None:
         """Remove the near file of an original that is deleted, whichever process keeps it, for good."""
-        self._forgotten.append(original_id)
+        self._forgotten[original_id] = None
+        if len(self._forgotten) > FORGOTTEN:
+            del self._forgotten[next(iter(self._forgotten))]
         self._drop(original_id)
         if self._directory is not None:
             (self._directory / f"{original_id}.{sha256}").unlink(missing_ok=True)
@@ -234,7 +251,8 @@ class Near:
                 self.forget(original_id, known.name.rpartition(".")[2])
 
     def _may_come(self, original_id: ObjectId, size: int) -> bool:
-        return size <= self._max_bytes // 4 and original_id not in self._known and original_id not in self._forgotten
+        new = original_id not in self._known and original_id not in self._forgotten
+        return new and size <= self._max_bytes // 4 and self._has_room(size)
 
     def _come(self, original_id: ObjectId, known: _Known) -> None:
         """Keep a file that has its name; one that was deleted while it came goes again."""
@@ -266,10 +284,8 @@ class _Incoming:
     Where it cannot be written it is given up: whoever reads the original meanwhile is served all the same.
     """
 
-    def __init__(self, directory: Path, size: int, min_free_bytes: int) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._size = size
-        self._min_free_bytes = min_free_bytes
         self._digest = hashlib.sha256()
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -310,9 +326,6 @@ class _Incoming:
             return
         try:
             if self._path is None:
-                if shutil.disk_usage(self._directory).free < self._min_free_bytes + self._size:
-                    self._failed = True
-                    return
                 prefix = f"{_INCOMING}{os.getpid()}-"
                 self._descriptor, path = tempfile.mkstemp(prefix=prefix, dir=self._directory)
                 self._path = Path(path)

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bson import ObjectId
@@ -156,6 +157,24 @@ async def test_a_full_disk_leaves_nothing_and_stops_nobody(tmp_path: Path) -> No
     assert b"".join([piece async for piece in passed]) == content
     assert await read(near, original_id) is None
     assert files(tmp_path) == []
+
+
+async def test_near_files_make_room_for_an_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    near = Near(tmp_path, 10_000_000, min_free_bytes=1000)
+    near.load()
+    disk = 5000
+
+    def usage(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=disk - sum(path.stat().st_size for path in tmp_path.iterdir()))
+
+    monkeypatch.setattr("service.usecases.near.shutil.disk_usage", usage)
+    first, second, third, fourth = [await put(near, os.urandom(1000)) for _ in range(4)]
+    assert [await read(near, each) is not None for each in (first, second, third, fourth)] == [True, True, True, False]
+    near.make_room()
+    assert near.held_bytes == 3000
+    disk = 4500  # something else takes the rest
+    near.make_room()
+    assert [await read(near, each) is not None for each in (first, second, third)] == [False, True, True]
 
 
 async def test_one_that_is_deleted_while_it_passes_does_not_come_back(near: Near, tmp_path: Path) -> None:
