@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from pathlib import Path
 
 from pymongo.errors import DuplicateKeyError
 
@@ -78,7 +79,9 @@ class Uploads:
     usage: Usage
     together: Gathering[SmallUpload, bool]
 
-    async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store(
+        self, instance: Instance, extracted: Extracted, content: Buffer | Path | AsyncIterator[bytes]
+    ) -> bool:
         """Store an upload whole: original, index, series, instance.
 
         Parameters
@@ -87,7 +90,7 @@ class Uploads:
             With a fresh `original_id`; `extraction.state` is `done`.
         extracted : Extracted
             Tree, index and series attributes.
-        content : bytes-like, or asynchronous iterator of bytes
+        content : bytes-like, Path, or asynchronous iterator of bytes
             The original. Held in memory it is stored together with others that come at the same time.
 
         Returns
@@ -106,13 +109,13 @@ class Uploads:
             instance, self.commit(instance, extracted)
         )
 
-    async def store_pending(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store_pending(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Store an upload whose tree comes later, or never. Returns and raises what :meth:`store` does."""
         return await self._write_original(instance, content) and await self._keep_if(
             instance, self._insert_pending(instance)
         )
 
-    async def _write_original(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def _write_original(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Write the original if there is room for it; False as of :meth:`_reserve`."""
         if isinstance(content, Buffer):
             return await self.threads.run(partial(self._put_original, instance, content))

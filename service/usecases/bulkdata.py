@@ -69,9 +69,9 @@ async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text:
 
 async def _range_of_original(context: Context, patient_id: str, dicom_id: str, offset: int, length: int) -> BulkData:
     instance = await find_instance(context, patient_id, dicom_id)
-    original = await open_original(context, patient_id, instance["original_id"])
+    original = await open_original(context, instance)
     stop = min(offset + length, original.length)
-    return BulkData(stop - offset, original.iter_range(offset, stop))
+    return BulkData(stop - offset, original.read(offset, stop))
 
 
 def _at_hand(value: bytes) -> BulkData:
