@@ -36,9 +36,12 @@ class Lookup:
     fields: frozenset[str]
 
 
-def gather_lookups(collections: Collections, threads: Threads) -> Gathering[Lookup, Document | None]:
-    """Return where look-ups gather; the answer of each is the document, or None where the caller may see none."""
-    return Gathering(threads, partial(look_up, collections), count=AT_ONCE)
+def gather_lookups(collections: Collections, threads: Threads, queue: int) -> Gathering[Lookup, Document | None]:
+    """Return where look-ups gather, `queue` of them at most.
+
+    The answer of each is the document, or None where the caller may see none.
+    """
+    return Gathering(threads, partial(look_up, collections), count=AT_ONCE, queue=queue)
 
 
 def look_up(collections: Collections, lookups: Sequence[Lookup]) -> list[Document | None]:

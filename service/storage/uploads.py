@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from pathlib import Path
 
 from pymongo.errors import DuplicateKeyError
 
@@ -87,7 +88,9 @@ class Uploads:
     usage: Usage
     together: Gathering[SmallUpload, bool]
 
-    async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store(
+        self, instance: Instance, extracted: Extracted, content: Buffer | Path | AsyncIterator[bytes]
+    ) -> bool:
         """Store an upload whole: original, index, series, instance.
 
         Parameters
@@ -96,7 +99,7 @@ class Uploads:
             With a fresh `original_id`; `extraction.state` is `done`.
         extracted : Extracted
             Tree, index and series attributes.
-        content : bytes-like, or asynchronous iterator of bytes
+        content : bytes-like, Path, or asynchronous iterator of bytes
             The original. Held in memory it is stored together with others that come at the same time.
 
         Returns
@@ -115,13 +118,13 @@ class Uploads:
             instance, self.commit(instance, extracted)
         )
 
-    async def store_pending(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store_pending(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Store an upload whose tree comes later, or never. Returns and raises what :meth:`store` does."""
         return await self._write_original(instance, content) and await self._keep_if(
             instance, self._insert_pending(instance)
         )
 
-    async def _write_original(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def _write_original(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Write the original if there is room for it; False as of :meth:`_reserve`."""
         if isinstance(content, Buffer):
             return await self.threads.run(partial(self._put_original, instance, content))
@@ -261,10 +264,10 @@ def _change(fields: Document, beginning: str = "") -> Document:
     return {operator: part for operator, part in (("$set", fields), ("$unset", gone)) if part}
 
 
-def gather_small(collections: Collections, threads: Threads, usage: Usage) -> Gathering[SmallUpload, bool]:
-    """Return where small uploads gather to be stored together."""
+def gather_small(collections: Collections, threads: Threads, usage: Usage, queue: int) -> Gathering[SmallUpload, bool]:
+    """Return where small uploads gather to be stored together; `queue` of them may wait."""
     work = partial(_store_small, collections, usage)
-    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE)
+    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE, queue=queue)
 
 
 def _store_small(collections: Collections, usage: Usage, uploads: Sequence[SmallUpload]) -> list[bool | Exception]:

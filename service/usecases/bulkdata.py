@@ -70,9 +70,9 @@ async def read_bulk_data(context: Context, visible: Visible, dicom_id: str, text
 
 async def _range_of_original(context: Context, visible: Visible, dicom_id: str, offset: int, length: int) -> BulkData:
     instance = await find_instance(context, visible, dicom_id)
-    original = await open_original(context, visible, instance["original_id"])
+    original = await open_original(context, visible, instance)
     stop = min(offset + length, original.length)
-    return BulkData(stop - offset, original.iter_range(offset, stop))
+    return BulkData(stop - offset, original.read(offset, stop))
 
 
 def _at_hand(value: bytes) -> BulkData:

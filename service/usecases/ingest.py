@@ -115,6 +115,7 @@ async def _store(
     inspect: Callable[[Extraction | None], None] | None,
 ) -> Stored:
     settings = context.settings
+    context.near.make_room()
     if settings.mongodb_uri is None:  # the local database does not survive a full disk without a restart
         spool.check_room(settings.data_dir, settings.min_free_bytes)
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
@@ -122,7 +123,6 @@ async def _store(
         dicom_id = await context.store.namespaces.settle_id(patient_id, received.sha256)
         sent_name = file_name if isinstance(file_name, str) else None
         instance = new_instance(dicom_id, patient_id, sent_name, received.size, received.sha256, context.clock())
-        content = received.source if isinstance(received.source, bytes) else received.chunks()
         if not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
             present = await _find_present(context, patient_id, dicom_id)
             if present is not None:
@@ -132,7 +132,7 @@ async def _store(
         if inspect is not None:
             inspect(extraction)
         if extraction is None:
-            committed = await context.store.uploads.store_pending(instance, content)
+            committed = await context.store.uploads.store_pending(instance, received.source)
             if committed:
                 context.unfinished.set()
             stored = Stored(dicom_id, created=True, state="pending")
@@ -142,9 +142,13 @@ async def _store(
             if callable(file_name):
                 instance["file_name"] = file_name(extraction.dataset)
             whole = extracted(instance, extraction, context.clock())
-            committed = await context.store.uploads.store(whole, extraction, content)
+            committed = await context.store.uploads.store(whole, extraction, received.source)
             stored = Stored(dicom_id, True, "done", extraction.problems, extraction.truncated_at)
         if committed:
+            if not isinstance(received.source, bytes):
+                await context.near.take_spooled(
+                    instance["original_id"], received.sha256, received.size, received.source
+                )
             context.metrics.upload("pending" if extraction is None else "stored", received.size)
             return stored
         present = await _find_present(context, patient_id, dicom_id)

@@ -16,10 +16,10 @@ from typing import Any
 from schemas.database import Instance
 from service.dicom.dicomdir import RECORD_KEYS, SR_KEYS, Directory, record_type, text_of
 from service.dicom.pixels.render import RenderRequest
-from service.errors import ServiceError, TooLarge
-from service.storage.originals import StoredOriginal
+from service.errors import NoSuchInstance, ServiceError, TooLarge
 from service.storage.visible import Visible
 from service.usecases.context import Context
+from service.usecases.instances import Original, open_original
 from service.usecases.rendered import rendition
 
 MAX_FILES = 20_000
@@ -126,9 +126,12 @@ async def iter_entries(context: Context, visible: Visible, wanted: Sequence[Want
             instance = found.get(each.dicom_id)
             if instance is None or instance["original_id"] != each.original_id:
                 continue
-            original = await context.store.originals.open(visible, each.original_id)
-            if original is not None:
-                yield await _entry(contents, instance, original)
+            try:
+                original = await open_original(context, visible, instance)
+                await original.look()  # others were sent since it was found
+            except NoSuchInstance:
+                continue
+            yield await _entry(contents, instance, original)
     for number, series in enumerate(contents.series.values()):
         if number < MAX_PREVIEWS:
             picture = await _preview(context, visible, series.dicom_id)
@@ -140,8 +143,8 @@ async def iter_entries(context: Context, visible: Visible, wanted: Sequence[Want
     yield _whole("DICOMDIR", contents.directory.encode(f"2.25.{uuid.uuid4().int}"))
 
 
-async def _entry(contents: _Contents, instance: Instance, original: StoredOriginal) -> Entry:
-    pieces = original.iter_range()
+async def _entry(contents: _Contents, instance: Instance, original: Original) -> Entry:
+    pieces = original.read(0, original.length)
     first = await anext(pieces, b"")
     tree: Mapping[str, Any] = instance.get("dataset") or {}
     placed = contents.directory.add(tree) if first[128:PREAMBLE] == b"DICM" else None

@@ -14,6 +14,7 @@ from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.instances import open_original
+from service.usecases.near import NearOriginal
 from service.workers.handle import Sink
 from service.workers.pool import OutOfTime
 
@@ -44,12 +45,18 @@ async def local_original(
     Overloaded
         Where the disk of the spool files is full, or nearly.
     """
-    original = await open_original(context, visible, instance["original_id"])
+    original = (await open_original(context, visible, instance)).content
     if original.length <= IN_MEMORY_BYTES:
-        yield await original.read_range()
+        content = await original.read_range()
+        if not isinstance(original, NearOriginal):
+            context.behind.start(context.near.put(instance["original_id"], instance["sha256"], content))
+        yield content
         return
     file, path = await asyncio.to_thread(spool.open_file, context.settings.spool_dir)
     try:
+        if isinstance(original, NearOriginal) and original.link_over(path):
+            yield path
+            return
         with spool.room():
             file.truncate(original.length)
             for start, stop in ranges or [(0, original.length)]:

@@ -54,6 +54,26 @@ async def keep_sweeping(context: Context) -> None:
         await asyncio.sleep(SWEEP_EVERY_SECONDS)
 
 
+NEAR_BATCH = 500
+"""Near files that are compared with the database by one query."""
+
+
+async def keep_near_true(context: Context) -> None:
+    """Remove near files of originals that were deleted by way of another machine, for as long as the service runs."""
+    while True:
+        try:
+            ids = context.near.ids
+            for start in range(0, len(ids), NEAR_BATCH):
+                batch = ids[start : start + NEAR_BATCH]
+                there = await context.store.originals.find_present(batch)
+                context.near.forget_all(each for each in batch if each not in there)
+        except Unavailable:
+            logger.info("The database is away; near files are compared with it another time")
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            logger.error("Comparing near files with the database met a fault: %s", type(error).__name__)  # noqa: TRY400
+        await asyncio.sleep(SWEEP_EVERY_SECONDS)
+
+
 async def keep_recovering(context: Context) -> None:
     """Finish what is unfinished, for as long as the service runs; first what a crash has left."""
     with contextlib.suppress(Unavailable):
@@ -92,6 +112,7 @@ async def recover(context: Context) -> int:
         taken += 1
         try:
             await context.store.deletion.finish(instance)
+            context.near.forget(instance["original_id"], instance["sha256"])
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - it stands in nobody's way: its lease keeps it aside for a while

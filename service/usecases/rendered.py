@@ -7,7 +7,6 @@ that somebody may ask for is not.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import asdict
 from functools import partial
 
@@ -15,7 +14,7 @@ from schemas.database import Instance
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
-from service.errors import NotRenderable, Unavailable
+from service.errors import NoSuchInstance, NotRenderable
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.visible import Visible
 from service.usecases.context import Context
@@ -40,11 +39,12 @@ async def rendition(context: Context, visible: Visible, dicom_id: str, request: 
     NotRenderable, LimitExceeded
         There is no picture to give, or making it ended the worker.
     """
-    instance = await find_instance(context, visible, dicom_id)
     if not _is_default(request):
-        return await _render(context, visible, instance, request)
+        return await _render(context, visible, await find_instance(context, visible, dicom_id), request)
     key = RenditionKey(request.frame, RENDERER_VERSION)
-    cached = await context.store.renditions.find(visible, dicom_id, key)
+    instance, cached = await context.store.renditions.find(visible, dicom_id, key)
+    if instance is None:
+        raise NoSuchInstance
     context.metrics.rendered_cache(hit=cached is not None)
     if cached is not None:
         return Rendition(data=cached.data, **cached.metadata)
@@ -67,12 +67,11 @@ def _end_making(context: Context, same: tuple[str, str, int], making: asyncio.Ta
 async def _make_default(
     context: Context, visible: Visible, instance: Instance, request: RenderRequest, key: RenditionKey
 ) -> Rendition:
-    """Make the picture that is kept, and keep it."""
+    """Make the picture that is kept, and keep it behind the answer."""
     made = await _render(context, visible, instance, request)
     about = {name: value for name, value in asdict(made).items() if name != "data"}
-    with contextlib.suppress(Unavailable):  # it can be given, if not kept
-        stored = StoredRendition(made.data, about)
-        await context.store.renditions.put(instance["patient_id"], instance["_id"], key, stored)
+    stored = StoredRendition(made.data, about)
+    context.behind.start(context.store.renditions.put(instance["patient_id"], instance["_id"], key, stored))
     return made
 
 

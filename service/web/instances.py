@@ -66,8 +66,8 @@ async def _original(request: web.Request) -> web.StreamResponse:
     validators = validators_of(instance)
     if (same := unchanged(request, validators, headers)) is not None:
         return same
-    original = await open_original(request.app[CONTEXT], request[CALLER].visible, instance["original_id"])
-    return await send_file(request, validators, original.length, original.iter_range, headers)
+    original = await open_original(request.app[CONTEXT], request[CALLER].visible, instance)
+    return await send_file(request, validators, original.length, original.read, headers, original)
 
 
 async def _picture(request: web.Request) -> web.Response:

@@ -115,7 +115,7 @@ async def test_instances_outside_of_a_part_are_not_there(world: World, part: str
         nested = await store.instances.read_elements(visible, dicom_id, [("ContentSequence", 0)], ["InstanceNumber"])
         assert (nested is not None) is there, name
         assert (await store.originals.open(visible, made["original_id"]) is not None) is there, name
-        assert (await store.renditions.find(visible, dicom_id, KEY) is not None) is there, name
+        assert ((await store.renditions.find(visible, dicom_id, KEY))[1] is not None) is there, name
     everything = [each["_id"] for each in world.stored.values()]
     assert set(await store.instances.find_many(visible, everything, ["Modality"])) == world.ids(seen)
     assert await store.instances.count(visible) == len(seen)
@@ -267,7 +267,7 @@ async def test_a_new_instance_of_a_shared_study_is_seen_at_once_and_one_that_mov
         assert (await world.store.instances.find(there, moved["_id"]) is not None) is yes
         assert (moved["_id"] in await world.store.index.find_ids(there, {})) is yes
         assert (await world.store.originals.open(there, moved["original_id"]) is not None) is yes
-        assert (await world.store.renditions.find(there, moved["_id"], KEY) is not None) is yes
+        assert ((await world.store.renditions.find(there, moved["_id"], KEY))[1] is not None) is yes
         assert (moved["_id"] in {each.dicom_id for each in await world.store.studies.list_members(there)}) is yes
 
 
@@ -299,7 +299,7 @@ async def is_seen(store: Store, instance: Document) -> set[bool]:
         await store.instances.find(visible, instance["_id"]) is not None,
         instance["_id"] in await store.index.find_ids(visible, {}),
         await store.originals.open(visible, instance["original_id"]) is not None,
-        await store.renditions.find(visible, instance["_id"], KEY) is not None,
+        (await store.renditions.find(visible, instance["_id"], KEY))[1] is not None,
     }
 
 

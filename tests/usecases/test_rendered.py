@@ -9,11 +9,12 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 
 from service.dicom.pixels.render import RenderRequest, Rendition
-from service.errors import LimitExceeded, NotRenderable, NoWorker, WorkerLost
+from service.errors import DatabaseUnavailable, LimitExceeded, NotRenderable, NoWorker, WorkerLost
 from service.settings import Settings
 from service.storage.connection import CODEC
 from service.storage.store import Store
 from service.storage.visible import Visible
+from service.usecases.behind import Behind
 from service.usecases.context import Context
 from service.usecases.ingest import store_upload
 from service.usecases.rendered import rendition
@@ -58,6 +59,51 @@ async def test_ten_who_ask_for_one_picture_at_once_have_it_made_once(stored):
     assert {made.data for made in await asyncio.gather(*asked)} == {b"png"}
     assert context.workers.jobs == 1
     assert context.renderings == {}
+
+
+async def test_a_picture_is_answered_first_and_kept_behind_the_answer(stored, monkeypatch):
+    context, dicom_id = stored
+    put, may_put = type(context.store.renditions).put, asyncio.Event()
+
+    async def waiting(*arguments):
+        await may_put.wait()
+        return await put(*arguments)
+
+    monkeypatch.setattr(type(context.store.renditions), "put", waiting)
+    assert (await rendition(context, OURS, dicom_id, RenderRequest())).data == b"png"
+    assert (await rendition(context, OURS, dicom_id, RenderRequest())).data == b"png"
+    assert context.workers.jobs == 2
+    may_put.set()
+    await context.behind.finish()
+    assert (await rendition(context, OURS, dicom_id, RenderRequest())).data == b"png"
+    assert context.workers.jobs == 2
+
+
+async def test_a_picture_that_cannot_be_kept_is_answered_all_the_same(stored, monkeypatch):
+    context, dicom_id = stored
+
+    async def away(*_):
+        raise DatabaseUnavailable("gone")
+
+    monkeypatch.setattr(type(context.store.renditions), "put", away)
+    assert (await rendition(context, OURS, dicom_id, RenderRequest())).data == b"png"
+    await context.behind.finish()
+
+
+async def test_work_behind_answers_is_bounded():
+    behind, may_end, ran = Behind(limit=2), asyncio.Event(), []
+
+    async def work(number):
+        await may_end.wait()
+        ran.append(number)
+        raise ValueError  # nobody is there to be told
+
+    assert [behind.start(work(number)) for number in range(3)] == [True, True, False]
+    may_end.set()
+    await behind.finish()
+    assert ran == [0, 1]
+    assert behind.start(work(3))
+    await behind.finish()
 
 
 async def test_who_goes_away_takes_no_picture_from_others(stored):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 from pydicom.data import get_testdata_file
 
+from service.workers.pool import WorkerPool
 from tests.web.service import Service, plain_documents, starting
 
 
@@ -44,3 +46,18 @@ def ct() -> bytes:
 def multiframe() -> bytes:
     """A palette colour ultrasound of several frames."""
     return Path(str(get_testdata_file("examples_palette.dcm"))).read_bytes()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def begin(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Any]]:
+    """Start services that end with the test, and have a worker process when they need one."""
+    monkeypatch.setattr("service.resources.WorkerPool", partial(WorkerPool, warm=0))
+    begun: list[Service] = []
+
+    async def go(**options: Any) -> Service:
+        begun.append(await start(**options))
+        return begun[-1]
+
+    yield go
+    for service in begun:
+        await service.stop()

@@ -58,7 +58,7 @@ async def open_payload(context: Context, visible: Visible, instance: Instance) -
     payload = await _find(context, visible, instance)
     if payload is None:
         return None
-    original = await open_original(context, visible, instance["original_id"])
+    original = await open_original(context, visible, instance)
 
     async def read(start: int, stop: int) -> AsyncIterator[bytes]:
         if payload.content:
@@ -66,7 +66,7 @@ async def open_payload(context: Context, visible: Visible, instance: Instance) -
         for first, last in payload.ranges:
             length = last - first
             if start < length and stop > 0:
-                async for piece in original.iter_range(first + max(start, 0), first + min(stop, length)):
+                async for piece in original.read(first + max(start, 0), first + min(stop, length)):
                     yield piece
             start, stop = start - length, stop - length
 

@@ -133,7 +133,7 @@ async def _send_one(request: web.Request, context: Context, scope: Scope, form: 
     async with open_file(context, scope.visible, member, instance, form, strict=True) as file:
         as_stored = file.transfer_syntax_uid == member.transfer_syntax_uid
         validators = validators_of(instance, "" if as_stored else CONVERTED)
-        return await send_file(request, validators, file.length, file.read, headers)
+        return await send_file(request, validators, file.length, file.read, headers, file.original)
 
 
 async def _send_zip(
