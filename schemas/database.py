@@ -332,12 +332,26 @@ INSTANCE: dict[str, Any] = {
 
 TAG_INDEX = {
     "bsonType": "object",
-    "required": ["_id", "patient_id", "received_at", "original_id", "tags", "names", "vrs", "truncated"],
+    "required": [
+        "_id",
+        "patient_id",
+        "received_at",
+        "original_id",
+        "study_instance_uid",
+        "series_instance_uid",
+        "tags",
+        "names",
+        "vrs",
+        "truncated",
+    ],
     "properties": {
         "_id": UUID,
         "patient_id": PATIENT,
         "received_at": DATE,
         "original_id": OBJECT_ID,
+        "study_instance_uid": OPTIONAL_TEXT,
+        "series_instance_uid": OPTIONAL_TEXT,
+        "inbox": NON_EMPTY,
         "tags": {"bsonType": "object"},
         "names": {"bsonType": "object"},
         "vrs": {"bsonType": "object"},

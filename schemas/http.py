@@ -454,7 +454,12 @@ class InstanceList(Answer):
     """A page of a patient's instances, newest first."""
 
     instances = fields.List(fields.Nested(InstanceSummary), required=True)
-    storage = fields.Nested(StorageUse, required=True)
+    storage = fields.Nested(
+        StorageUse,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null for a caller who may see only a part of what the patient has."},
+    )
     total = fields.Integer(metadata={"description": "How many there are on all pages, with `count=true`."})
 
 
@@ -470,7 +475,12 @@ class HitList(Answer):
     """A page of search results."""
 
     instances = fields.List(fields.Nested(SearchHit), required=True)
-    storage = fields.Nested(StorageUse, required=True)
+    storage = fields.Nested(
+        StorageUse,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null for a caller who may see only a part of what the patient has."},
+    )
     incomplete = fields.Boolean(required=True)
     total = fields.Integer(
         allow_none=True,

@@ -34,7 +34,11 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
         migrated = await store.maintenance.migrate(STEPS, dry_run=given.dry_run)
     would = "would be " if given.dry_run else ""
     lines = [f"The layout is {migrated.found}, and nothing is to be changed."]
-    if migrated.layout != migrated.found:
+    if migrated.steps and migrated.layout == migrated.found:
+        lines = [
+            f"The layout is {migrated.found}, and documents that lack something of it {would or 'were '}completed."
+        ]
+    elif migrated.steps:
         lines = [f"The layout {would or 'was '}brought from {migrated.found} to {migrated.layout}."]
     lines += [f"  {step}" for step in migrated.steps]
     lines += [f"The index {name} {would or 'was '}built." for name in migrated.indexes]

@@ -17,7 +17,7 @@ from service.settings import Settings, SettingsError
 from service.storage.store import Store
 from service.usecases.audit import Audit
 from service.usecases.metrics import Measuring
-from service.usecases.recovery import keep_recovering, keep_sweeping
+from service.usecases.recovery import keep_near_true, keep_recovering, keep_sweeping
 from service.web.admission import open_admissions
 from service.web.app_keys import (
     ADMISSIONS,
@@ -74,6 +74,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
             work = (
                 keep_recovering(context),
                 keep_sweeping(context),
+                keep_near_true(context),
                 app[AUDIT].keep_writing(),
                 app[MEASURING].keep(),
             )

@@ -10,6 +10,7 @@
     │   ├── PasscodeRequired     the link of a share that has a passcode, without one
     │   └── WrongPasscode
     ├── Forbidden                a valid token whose scope is not enough
+    ├── NotForDownload           a share that lets see and not have
     ├── BadParameter             an invalid request, where PS3.18 requires 400
     ├── Invalid                  the request or the file is invalid
     │   ├── NotDicom
@@ -129,6 +130,13 @@ class Forbidden(ServiceError):
     def __init__(self, detail: str, scope: str) -> None:
         super().__init__(detail)
         self.scope = scope
+
+
+class NotForDownload(ServiceError):
+    """The caller may look at pictures and tags, and not have the files that they come from."""
+
+    def __init__(self) -> None:
+        super().__init__("This share lets you look at pictures and tags, and not download files.")
 
 
 class Invalid(ServiceError):

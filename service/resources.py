@@ -15,6 +15,7 @@ from service.storage.local.lock import LocalDatabaseError
 from service.storage.store import Store
 from service.usecases import spool
 from service.usecases.context import Context
+from service.usecases.near import Near
 from service.usecases.outgoing import OutgoingBudget
 from service.workers.pool import WorkerPool
 
@@ -160,5 +161,9 @@ async def open_context(settings: Settings, store: Store | None = None) -> AsyncI
         # The workers first: they come up while the database does.
         workers = await stack.enter_async_context(open_workers(settings))
         opened = store if store is not None else await stack.enter_async_context(open_store(settings))
+        near = Near(settings.data_dir / "near", settings.max_near_bytes, settings.min_free_bytes)
+        await asyncio.to_thread(near.load)
         outgoing = OutgoingBudget(settings.max_outgoing_bytes, settings.request_wait)
-        yield Context(opened, workers, settings, now, outgoing=outgoing)
+        context = Context(opened, workers, settings, now, outgoing=outgoing, near=near)
+        yield context
+        await context.behind.finish()

@@ -167,7 +167,7 @@ class Settings:
     port: int = _setting(8000, "TCP port to listen on; 0 takes a free one", parse=_port)
     workers: int = _setting(1, "service processes that answer on the one port", parse=_positive)
     data_dir: Path = _setting(
-        Path("data"), "where the local database, the dev secret and spool files are kept", parse=Path
+        Path("data"), "where the local database, the dev secret, spool files and near originals are kept", parse=Path
     )
     spool_dir: Path = _setting(
         Path("data/spool"),
@@ -285,6 +285,12 @@ class Settings:
     )
     max_rendered_bytes: int = _setting(
         2 * GIB, "bytes of cached pictures; the oldest are removed beyond it, 0 caches none", parse=_whole
+    )
+    max_near_bytes: int = _setting(
+        4 * GIB,
+        "bytes of originals kept near in 'near' in the data directory; the least recently used are removed beyond it, "
+        "0 keeps none",
+        parse=_whole,
     )
     max_outgoing_bytes: int = _setting(
         512 * MIB,

@@ -176,3 +176,39 @@ def test_no_test_imports_another_test_or_a_conftest():
 def test_no_module_is_a_drawer_for_everything():
     names = {part for module in MODULES for part in module.split(".")}
     assert not names & {"utils", "util", "helpers", "common", "manager", "base", "misc"}
+
+
+# --- what a caller may see
+
+EVERYTHING_OF_A_PATIENT = {
+    "service.web.middleware.find_caller": "the one place where a caller gets it",
+    "service.usecases.dicomweb.store.store_part": "what was stored just now",
+    "service.usecases.ingest._find_present": "whether the bytes that come are there already",
+    "service.usecases.recovery._finish_extraction": "extracts what is pending",
+    "service.usecases.unpacking.read_person": "who the file is of that was stored just now",
+    "service.usecases.sharing.visible_by": "what a share lets see, which is a part",
+}
+"""The functions of `service.web` and `service.usecases` that may see everything of a patient, whoever asks; and why."""
+
+
+def functions_that_call(path: Path, name: str) -> set[str]:
+    """The functions of a module that call something of this name, themselves or within what they define."""
+    found = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Call) and isinstance(inner.func, (ast.Name, ast.Attribute)):
+                called = inner.func.id if isinstance(inner.func, ast.Name) else inner.func.attr
+                if called == name:
+                    found.add(getattr(node, "name", "the module"))
+    return found
+
+
+def test_only_who_must_sees_everything_of_a_patient():
+    """A route cannot forget what its caller may see: it is given it, and nobody on the way makes another."""
+    found = {
+        f"{module}.{function}"
+        for module, path in MODULES.items()
+        if is_within(module, "service.web") or is_within(module, "service.usecases")
+        for function in functions_that_call(path, "Visible")
+    }
+    assert found == EVERYTHING_OF_A_PATIENT.keys()

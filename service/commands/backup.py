@@ -248,7 +248,6 @@ class Import:
                 entry.dicom_id, entry.patient_id, entry.file_name, entry.size, entry.sha256, entry.received_at
             )
             source = received.source
-            content = source if isinstance(source, bytes) else received.chunks()
             uploads = self._context.store.uploads
             try:
                 extraction = await extract_in_worker(self._context, source)
@@ -256,11 +255,11 @@ class Import:
                 raise
             except ServiceError as error:  # it was acknowledged once, so its bytes are kept whatever is made of them
                 instance["extraction"] = status("failed", attempts=1, error=str(error))
-                stored = await uploads.store_pending(instance, content)
+                stored = await uploads.store_pending(instance, source)
                 self._report.unextracted += stored
             else:
                 whole = extracted(instance, extraction, self._context.clock())
-                stored = await uploads.store(whole, extraction, content)
+                stored = await uploads.store(whole, extraction, source)
         self._report.done += stored
         self._report.present += not stored
         self._report.bytes += entry.size * stored

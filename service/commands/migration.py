@@ -12,19 +12,30 @@ from typing import Any
 from service.dicom.series import SERIES_KEYWORDS, STUDY_KEYWORDS, series_elements
 from service.dicom.uids import IDENTIFIER_KEYWORDS
 from service.storage.collections import Collections
-from service.storage.migrations import MigrationStep, fill_instances
+from service.storage.migrations import MigrationStep, fill_instances, fill_places, lacks_places
 
 
-def keep_series(collections: Collections) -> None:
-    """From layout 1 to 2: every instance keeps the study- and series-level elements of its tree."""
+def keep_series_and_places(collections: Collections) -> None:
+    """From layout 1 to 2.
+
+    Every instance keeps the study- and series-level elements of its tree, and what is kept of it says where it lies.
+    """
 
     def fill(dataset: Mapping[str, Any]) -> dict[str, Any]:
         return {"series": series_elements(dataset)}
 
     keys = dict.fromkeys((*IDENTIFIER_KEYWORDS, *STUDY_KEYWORDS, *SERIES_KEYWORDS))
     fill_instances(collections, "series", list(keys), fill)
+    fill_places(collections)
     collections.meta.update_one({"_id": "store"}, {"$unset": {"sweep_claimed_until": ""}})
 
 
-STEPS = (MigrationStep(1, "instances keep the attributes of their study and series", keep_series),)
+STEPS = (
+    MigrationStep(
+        1,
+        "instances keep the attributes of their study and series, and the tag index says in which ones they lie",
+        keep_series_and_places,
+        lacks_places,
+    ),
+)
 """In order, one for each layout that there was."""

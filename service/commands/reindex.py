@@ -309,7 +309,7 @@ class _Task:
             self._report.gone += 1
 
     async def _again(self, instance: Instance) -> Extraction:
-        async with local_original(self._context, instance) as source:
+        async with local_original(self._context, Visible(instance["patient_id"]), instance) as source:
             packed = await self._extract(source, instance["sha256"], self._context.limits)
         if packed is None:  # only where no limits are given
             raise ServiceError("Nothing was extracted.")
@@ -321,7 +321,7 @@ class _Task:
             self._report.gone += 1
             return
         if stored.dataset is None and self._selection.verify:  # pending, or failed: the original is all there is
-            async with local_original(self._context, instance) as source:
+            async with local_original(self._context, Visible(instance["patient_id"]), instance) as source:
                 await self._extract(source, instance["sha256"], None)
             self._report.done += 1
             return

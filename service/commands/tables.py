@@ -102,7 +102,7 @@ async def export_table(
         Where the database goes away.
     """
     report = TableReport()
-    whose = request.patients[0] if len(request.patients) == 1 else None
+    whose = Visible(request.patients[0]) if len(request.patients) == 1 else None
     fields = await settle_fields(context, whose, request.fields, seconds=None)
     columns = [DICOM_ID, PATIENT_ID, *(column for each in fields for column in each.columns)]
     walks: list[str | None] = [*request.patients] or [None]
@@ -174,7 +174,7 @@ async def _read_left(
     context: Context, instance: Instance, fields: Sequence[Field], report: TableReport
 ) -> list[Any] | None:
     try:
-        return await read_left(context, instance["patient_id"], instance["_id"], fields)
+        return await read_left(context, Visible(instance["patient_id"]), instance["_id"], fields)
     except (DatabaseUnavailable, Overloaded):
         raise
     except NotFound:

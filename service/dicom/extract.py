@@ -107,6 +107,16 @@ def extract(buffer: Buffer, limits: Limits) -> Extraction:
     OverBudget
         There are more elements or values than `Limits.max_elements`.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # a tree has no cycles, and looking for some in a large one takes a third of the time
+    try:
+        return _extract(buffer, limits)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _extract(buffer: Buffer, limits: Limits) -> Extraction:
     tree = build_tree(_read(buffer, limits), limits, spill_values=True)
     dataset = tree.dataset
     if len(dataset) * _SMALLEST_ELEMENT > limits.max_document_bytes:
@@ -137,13 +147,7 @@ def extract_packed(source: Readable | str | Path, limits: Limits) -> Packed:
     ------
     NotDicom, LimitExceeded, OverBudget
     """
-    collecting = gc.isenabled()
-    gc.disable()  # a tree has no cycles, and looking for some in a large one takes a third of the time
-    try:
-        return _packed(extract(open_source(source), limits))
-    finally:
-        if collecting:
-            gc.enable()
+    return _packed(extract(open_source(source), limits))
 
 
 def _packed(extraction: Extraction) -> Packed:

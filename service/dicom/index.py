@@ -21,7 +21,8 @@ from bson.decimal128 import Decimal128
 from service.dicom.dictionary import KEYWORD_VRS, vr_of
 from service.dicom.index_bounds import MAX_VALUES_PER_PATH, keep_within_bounds
 from service.dicom.paths import private_element_key
-from service.dicom.private import creator_of
+from service.dicom.private import creator_key, creator_of, is_private_data
+from service.dicom.remembered import REMEMBERED, Entry
 
 MAX_TEXT = 256
 """Characters of a text that is still worth finding by equality, prefix or range."""
@@ -69,6 +70,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
     vrs: dict[str, str] = {}
     cut: dict[str, None] = {}
     wide: set[str] = set()
+    ready: dict[str, list[Any]] = {}
     kinds = _KINDS
 
     def open_slot(level: Mapping[str, Any], prefix: str, key: str, vr: str, slots: dict[str, _Slot]) -> _Slot:
@@ -83,6 +85,10 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
                 name = private_element_key(creator, tag)
                 if name in slots:
                     return slots[name]
+                if not prefix and name in ready:  # another block of the same creator
+                    whole[name] = list(ready.pop(name))
+                    slot = slots[name] = (tags[name], name, {})
+                    return slot
         path = prefix + name
         slot = slots[name] = ({}, path, {})
         tags[path] = slot[0]
@@ -90,8 +96,35 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
             vrs[path] = vr
         return slot
 
-    def walk(level: Mapping[str, Any], prefix: str, slots: dict[str, _Slot]) -> None:
+    def walk_whole(level: Mapping[str, Any], slots: dict[str, _Slot]) -> None:
+        """Index what stands outside sequences, most of which the file before had too."""
+        recall = REMEMBERED.recall
         for key, element in level.items():
+            ruling = _creator_key(key)
+            creator = None if ruling is None else level.get(ruling)
+            entry = recall(key, element, creator)
+            if entry is not None and entry.path not in tags:
+                path = entry.path
+                tags[path] = {}
+                ready[path] = entry.values
+                if entry.vr is not None:
+                    vrs[path] = entry.vr
+                if entry.words is not None:
+                    names[path] = dict.fromkeys(entry.words)
+                if entry.cut:
+                    cut[path] = None
+                continue
+            known = len(tags)
+            walk({key: element}, "", slots, level)
+            if entry is None and len(tags) == known + 1 and element["vr"] != "SQ":
+                path = next(reversed(tags))
+                words = tuple(names[path]) if path in names else None
+                values = [*tags[path], *_without_only_empty(whole.get(path, []))]
+                REMEMBERED.keep_entry(key, Entry(element, creator, path, vrs.get(path), values, words, path in cut))
+
+    def walk(elements: Mapping[str, Any], prefix: str, slots: dict[str, _Slot], level: Mapping[str, Any]) -> None:
+        """Index elements of a level of the tree, or all of them."""
+        for key, element in elements.items():
             vr = element["vr"]
             slot = slots.get(key) or open_slot(level, prefix, key, vr, slots)
             found = slot[0]
@@ -106,7 +139,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
                 found[len(values)] = None
                 below = slot[1] + "/"
                 for item in values:
-                    walk(item, below, slot[2])
+                    walk(item, below, slot[2], item)
             elif kind == _MADE or len(found) + len(values) > MAX_VALUES_PER_PATH:
                 add_made(vr, values, slot)
             elif kind == _TEXT:
@@ -195,10 +228,12 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
                 return
             found[value] = None
 
-    walk(dataset, "", {})
+    walk_whole(dataset, {})
     index: dict[str, Any] = {
         "tags": {
-            path: [value for value in found if value is not None] + _without_only_empty(whole.get(path, []))
+            path: ready[path]
+            if path in ready
+            else [value for value in found if value is not None] + _without_only_empty(whole.get(path, []))
             for path, found in tags.items()
         },
         "names": {path: list(found) for path, found in names.items()},
@@ -208,6 +243,15 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
     for path in wide:
         index["tags"][path] = [_storable(value) for value in index["tags"][path]]
     return keep_within_bounds(index)
+
+
+@lru_cache(maxsize=16384)
+def _creator_key(key: str) -> str | None:
+    """Return the key of the element that says whose an element is; None for one that belongs to no private block."""
+    if key in KEYWORD_VRS:
+        return None
+    tag = int(key, 16)
+    return creator_key(tag) if is_private_data(tag) else None
 
 
 def _without_only_empty(values: list[Any]) -> list[Any]:

@@ -12,7 +12,8 @@ from service.dicom.limits import Limits, OverBudget, Readable
 from service.dicom.parsing.framing import RawFile
 from service.dicom.parsing.implied_vr import settled_vr
 from service.dicom.parsing.raw import ENCAPSULATED, Element, Items
-from service.dicom.values import BYTE_VRS, WORDS, Cached, TypedElement, Unconvertible, converters, to_little
+from service.dicom.remembered import LONGEST_VALUE, REMEMBERED, Values
+from service.dicom.values import BYTE_VRS, WORDS, Convert, TypedElement, Unconvertible, converters, to_little
 from service.errors import LimitExceeded
 
 MAX_WARNINGS = 100
@@ -168,7 +169,8 @@ class _Builder:
             self.values_left = min(self.values_left, limits.max_elements)
         self.path: list[str] = []
         self.around: list[tuple[list[Element], bool]] = []
-        self.tables: dict[tuple[CharacterSet, bool], dict[str, Cached]] = {}
+        self.short: dict[tuple[CharacterSet, bool], Mapping[str, Values]] = {}
+        self.long: dict[tuple[CharacterSet, bool], dict[str, Convert]] = {}
 
     def build(self, elements: list[Element], charset: CharacterSet, little: bool) -> dict[str, Any]:
         """Convert the elements of one data set or item; `charset` is that of what is around it."""
@@ -176,7 +178,7 @@ class _Builder:
         own = self._own_charset(elements)
         if own is not None:
             charset = own
-        convert = self.tables.get((charset, little)) or self._table(charset, little)
+        short = self.short.get((charset, little)) or self._short(charset, little)
         out: dict[str, Any] = {}
         for tag, vr, start, length, payload in elements:
             key = keys.get(tag) or f"{tag:08X}"
@@ -186,8 +188,10 @@ class _Builder:
             try:
                 if payload is not None or length > inline or problems or tag in _PIXELS:
                     out[key] = self._unusual(key, (tag, vr, start, length, payload), elements, charset, little)
+                elif 0 < length <= LONGEST_VALUE:
+                    out[key] = short[vr][buffer[start : start + length]]
                 elif length:
-                    out[key] = convert[vr][buffer[start : start + length]]
+                    out[key] = self._convert(vr, buffer[start : start + length], charset, little)
                 else:
                     out[key] = _EMPTY.get(vr) or self._empty(vr)
             except Unconvertible as error:
@@ -195,8 +199,8 @@ class _Builder:
             except KeyError:
                 # A choice of VRs, which only its surroundings settle.
                 vr = settled_vr(tag, vr, length, ((elements, little), *reversed(self.around)), buffer)
-                if vr in convert:
-                    out[key] = self._settled_value(key, convert[vr], vr, start, length, little)
+                if vr in short:
+                    out[key] = self._settled_value(key, vr, start, length, charset, little)
                 else:
                     out[key] = self._kept(key, self._no_items(vr, start, length), start, length, little)
             except _TooManyValues:
@@ -207,20 +211,30 @@ class _Builder:
         """Return the element of a sequence in whose place the reader found bytes."""
         return {"vr": vr, "raw": self.buffer[start : start + length], "problem": "the value of a sequence has no items"}
 
-    def _settled_value(self, key: str, convert: Cached, vr: str, start: int, length: int, little: bool) -> TypedElement:
+    def _settled_value(
+        self, key: str, vr: str, start: int, length: int, charset: CharacterSet, little: bool
+    ) -> TypedElement:
         """Convert a value whose VR has been settled."""
         try:
-            return convert[self.buffer[start : start + length]]
+            return self._convert(vr, self.buffer[start : start + length], charset, little)
         except Unconvertible as error:
             return self._kept(key, error.element, start, length, little)
         except _TooManyValues:
             return self._spilled(vr, start, length, little)
 
-    def _table(self, charset: CharacterSet, little: bool) -> dict[str, Cached]:
-        """Make, and keep, the conversions for a character set and a byte order."""
-        shared = next((table for (_, order), table in self.tables.items() if order == little), None)
-        table = self.tables[charset, little] = converters(charset, little, shared, self._spend)
-        return table
+    def _convert(self, vr: str, data: bytes, charset: CharacterSet, little: bool) -> TypedElement:
+        """Return the element of a value: of a short one perhaps one that an earlier file had too."""
+        if len(data) <= LONGEST_VALUE:
+            return self._short(charset, little)[vr][data]
+        convert = self.long.get((charset, little))
+        if convert is None:
+            convert = self.long[charset, little] = converters(charset, little, self._spend)
+        return convert[vr](data)
+
+    def _short(self, charset: CharacterSet, little: bool) -> Mapping[str, Values]:
+        """Return the elements of short values."""
+        found = self.short[charset, little] = REMEMBERED.values(charset, little)
+        return found
 
     def _spend(self, count: int) -> None:
         """Count the values of a long list against the budget.
@@ -307,7 +321,7 @@ class _Builder:
             text = vr not in BYTE_VRS and vr not in ("SQ", "AT", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD")
             raw = data.decode("ascii") if text and data.isascii() else data
             return {"vr": vr, "raw": raw, "problem": problem}
-        element = self.tables[charset, little][vr][data]
+        element = self._convert(vr, data, charset, little)
         if "Value" in element:
             # So that a document which is still too large can leave it in the file.
             self.tree.places[id(element)] = (self.buffer, start, length, 1 if little else WORDS.get(vr, 1))

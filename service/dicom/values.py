@@ -32,7 +32,6 @@ _PAD = " \0"
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _INT64 = 1 << 63
-_CACHED_LENGTH = 64
 _LONG_LIST = 64
 _DECIMAL128_EXPONENT = 0x3040 << 48  # of a whole number, in the upper half of its binary form (IEEE 754-2008 BID)
 
@@ -50,33 +49,11 @@ class Unconvertible(Exception):
         self.element = element
 
 
-class Cached(dict[bytes, TypedElement]):
-    """The elements of one VR by their bytes, made when first asked for.
-
-    Many values of a file recur (UIDs, codes, spacings). Elements are shared between places of the tree: nobody may
-    change one.
-    """
-
-    __slots__ = ("_convert",)
-
-    def __init__(self, convert: Convert) -> None:
-        super().__init__()
-        self._convert = convert
-
-    def __missing__(self, data: bytes) -> TypedElement:
-        element = self._convert(data)
-        if len(data) <= _CACHED_LENGTH:
-            self[data] = element
-        return element
-
-
 def _free(_count: int) -> None:
     """Let any list of values pass."""
 
 
-def converters(
-    charset: CharacterSet, little: bool, shared: dict[str, Cached] | None = None, spend: Spend = _free
-) -> dict[str, Cached]:
+def converters(charset: CharacterSet, little: bool, spend: Spend = _free) -> dict[str, Convert]:
     """Return the conversion of every VR that has values in a document.
 
     Parameters
@@ -85,25 +62,21 @@ def converters(
         Decodes the VRs of `CODED_TEXT`, and stray bytes in the others.
     little : bool
         The byte order of the values.
-    shared : dict, optional
-        The conversions of another character set in the same file; those that do not depend on it are taken over.
     spend : callable
         Told how many values a long list has before it is made; it may raise to prevent that.
 
     Returns
     -------
     dict
-        VR -> value by its bytes; a look-up raises `Unconvertible`.
+        VR -> the conversion of a value's bytes, which raises `Unconvertible`.
     """
-    found = {vr: Cached(_text(vr, charset, spend)) for vr in ("LO", "SH", "LT", "ST", "UT", "UC", "PN")}
-    if shared is not None:
-        return shared | found
-    found |= {vr: Cached(_text(vr, charset, spend)) for vr in ("AE", "AS", "CS", "DA", "DT", "TM", "UI", "UR")}
-    found |= {vr: Cached(_numbers(vr, layout, little, spend)) for vr, layout in _NUMBERS.items()}
-    found |= {vr: Cached(_bytes(vr, size, little)) for vr, size in BYTE_VRS.items()}
-    found["IS"] = Cached(_counted(_integers, spend))
-    found["DS"] = Cached(_counted(_decimals, spend))
-    found["AT"] = Cached(_tags(little, spend))
+    text = ("LO", "SH", "LT", "ST", "UT", "UC", "PN", "AE", "AS", "CS", "DA", "DT", "TM", "UI", "UR")
+    found = {vr: _text(vr, charset, spend) for vr in text}
+    found |= {vr: _numbers(vr, layout, little, spend) for vr, layout in _NUMBERS.items()}
+    found |= {vr: _bytes(vr, size, little) for vr, size in BYTE_VRS.items()}
+    found["IS"] = _counted(_integers, spend)
+    found["DS"] = _counted(_decimals, spend)
+    found["AT"] = _tags(little, spend)
     return found
 
 

@@ -54,6 +54,7 @@ async def run(settings: Settings, listener: socket.socket, ready: Callable[[], N
         with contextlib.suppress(asyncio.CancelledError):
             await starting
         if not stop.is_set():
+            gc.freeze()  # what is there by now stays: the collector need not look at it again
             await web.SockSite(runner, listener, backlog=1024).start()
             ready()
         await stop.wait()

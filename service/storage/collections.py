@@ -71,6 +71,18 @@ def open_collections(database: Database[Document]) -> Collections:
     )
 
 
+PLACE = ("study_instance_uid", "series_instance_uid", "inbox")
+"""The instance's fields by which a part of a patient's data is told; whatever is kept of an instance carries them."""
+
+PLACE_FIELDS = {"_id": 1, **dict.fromkeys(PLACE, 1)}
+"""The projection to them."""
+
+
+def place_of(instance: Mapping[str, Any]) -> Document:
+    """Return those of the fields of `PLACE` that say something."""
+    return {name: value for name in PLACE if (value := instance.get(name))}
+
+
 def same_upload(instance: Instance) -> Document:
     """Return the filter for what belongs to an instance and came with this very upload of its bytes."""
     return {"_id": instance["_id"], "patient_id": instance["patient_id"], "original_id": instance["original_id"]}

@@ -26,16 +26,15 @@ class Deletion:
     collections: Collections
     threads: Threads
 
-    async def delete(self, patient_id: str, dicom_id: str) -> bool:
-        """Delete an instance with everything that belongs to it. False when there is none.
+    async def delete(self, patient_id: str, dicom_id: str) -> Instance | None:
+        """Delete an instance with everything that belongs to it, and return what it was. None when there is none.
 
         When it raises, the instance is invisible if the mark was set; :meth:`finish` does the rest.
         """
         instance = await self.threads.run(partial(mark_deleting, self.collections, patient_id, dicom_id))
-        if instance is None:
-            return False
-        await self.finish(instance)
-        return True
+        if instance is not None:
+            await self.finish(instance)
+        return instance
 
     @one_hop
     def list_of_study(self, patient_id: str, study: str, series: str | None) -> list[str]:

@@ -57,7 +57,7 @@ class Gathering(Generic[T, R]):
         *,
         count: int,
         weight: int = 0,
-        queue: int = 256,
+        queue: int,
     ) -> None:
         self._threads = threads
         self._work = work
@@ -65,6 +65,7 @@ class Gathering(Generic[T, R]):
         self._weight = weight
         self._queue = queue
         self._waiting: deque[_Waiting[T, R]] = deque()
+        threads.gathered.append(self._waiting)
         self._working = False
 
     async def ask(self, item: T, weight: int = 0) -> R:

@@ -7,7 +7,7 @@ All functions are synchronous; they run in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,11 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 CHUNK_BYTES = 1024 * 1024
+"""Bytes of a new file's chunks but the last; each file's own document says how long its chunks are."""
+
+STEP_CHUNKS = 4
+"""So many chunks of a large file are inserted by one command: a command costs more than the bytes in it."""
+
 REMOVAL_CHUNKS = 64
 """So many chunks are removed by one command, so that it ends in time however large the file is."""
 
@@ -36,26 +41,30 @@ def open_bucket(database: Database[dict[str, Any]], name: str) -> Bucket:
     return Bucket(files=database[f"{name}.files"], chunks=database[f"{name}.chunks"])
 
 
-def insert_chunk(bucket: Bucket, file_id: ObjectId, number: int, data: Buffer) -> None:
-    """Insert chunk `number` (from 0) of a file."""
-    bucket.chunks.insert_one(_chunk_document(file_id, number, data))
+def insert_some(bucket: Bucket, file_id: ObjectId, first: int, chunks: Sequence[Buffer]) -> None:
+    """Insert some chunks of a file by one command; the first of them is number `first` (from 0)."""
+    documents = [_chunk_document(file_id, number, data) for number, data in enumerate(chunks, first)]
+    if len(documents) == 1:
+        bucket.chunks.insert_one(documents[0])
+    else:
+        bucket.chunks.insert_many(documents)
 
 
 def insert_chunks(bucket: Bucket, file_id: ObjectId, data: Buffer) -> None:
     """Insert all the chunks of a file that is held in memory."""
-    for document in chunk_documents(file_id, data):
-        bucket.chunks.insert_one(document)
+    chunks = _chunks_of(data)
+    for first in range(0, len(chunks), STEP_CHUNKS):
+        insert_some(bucket, file_id, first, chunks[first : first + STEP_CHUNKS])
 
 
 def chunk_documents(file_id: ObjectId, data: Buffer) -> Iterator[dict[str, Any]]:
     """Return the documents of all the chunks of a file that is held in memory."""
-    if len(data) <= CHUNK_BYTES:
-        if len(data):
-            yield _chunk_document(file_id, 0, data)
-        return
-    view = memoryview(data)
-    for number, start in enumerate(range(0, len(view), CHUNK_BYTES)):
-        yield _chunk_document(file_id, number, view[start : start + CHUNK_BYTES])
+    return (_chunk_document(file_id, number, chunk) for number, chunk in enumerate(_chunks_of(data)))
+
+
+def _chunks_of(data: Buffer) -> list[Buffer]:
+    view = data if len(data) <= CHUNK_BYTES else memoryview(data)
+    return [view[start : start + CHUNK_BYTES] for start in range(0, len(view), CHUNK_BYTES)]
 
 
 def _chunk_document(file_id: ObjectId, number: int, data: Buffer) -> dict[str, Any]:

@@ -87,7 +87,14 @@ class _Write:
 
 def index_document(instance: Instance, extracted: Extracted) -> Document:
     """Return the document of the tag index."""
-    return {**same_upload(instance), "received_at": instance["received_at"], **extracted.index}
+    return {
+        **same_upload(instance),
+        "received_at": instance["received_at"],
+        "study_instance_uid": instance.get("study_instance_uid"),
+        "series_instance_uid": instance.get("series_instance_uid"),
+        **({"inbox": instance["inbox"]} if "inbox" in instance else {}),
+        **extracted.index,
+    }
 
 
 def store_together(collections: Collections, uploads: Sequence[SmallUpload], alone: Alone) -> list[bool | Exception]:

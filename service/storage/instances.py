@@ -9,7 +9,7 @@ from typing import Any, cast
 from schemas.database import ExtractionStatus, Instance
 from service.storage.collections import NEWEST_FIRST, SMALL_FIELDS, Collections, Document, same_upload
 from service.storage.gathering import Gathering
-from service.storage.lookups import Lookup, look_up
+from service.storage.lookups import Lookup, look_up, seen
 from service.storage.newest import date_of_file, page_since
 from service.storage.projections import (
     Elements,
@@ -54,6 +54,8 @@ class Instances:
     @one_hop
     def read_whole(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Read an instance with its tree under ``dataset`` (absent while it is pending)."""
+        if not seen(self.collections, visible, [dicom_id]):
+            return None
         return self.collections.instances.find_one(visible.instance(dicom_id))
 
     async def read_elements(
@@ -90,14 +92,17 @@ class Instances:
         """
         check_keys([*(key for key, _ in parents), *keys])
         if parents:
-            found: Document | None = await self._read_nested(nested_pipeline(visible, dicom_id, parents, keys))
+            pipeline = nested_pipeline(visible, dicom_id, parents, keys)
+            found: Document | None = await self._read_nested(visible, dicom_id, pipeline)
         else:
             lookup = Lookup(visible, dicom_id, fields_of(keys))
             found = await (self._read_alone(lookup) if large else self.lookups.ask(lookup))
         return None if found is None else read_answer(found, keys)
 
     @one_hop
-    def _read_nested(self, pipeline: list[Document]) -> Document | None:
+    def _read_nested(self, visible: Visible, dicom_id: str, pipeline: list[Document]) -> Document | None:
+        if not seen(self.collections, visible, [dicom_id]):
+            return None
         found: Iterator[Any] = self.collections.instances.aggregate(pipeline)
         return next(found, None)
 
@@ -119,7 +124,7 @@ class Instances:
             If a key cannot be one.
         """
         check_keys(keys)
-        wanted = {"_id": {"$in": list(dicom_ids)}, **visible.instances()}
+        wanted = visible.instances(dicom_ids)
         projection = {**SMALL_FIELDS, **{f"dataset.{key}": 1 for key in keys}}
         found = {instance["_id"]: instance for instance in self.collections.instances.find(wanted, projection)}
         if further is not None:

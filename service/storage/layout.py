@@ -84,6 +84,8 @@ INDEXES = (
     Index("tag_index", "newest", (("patient_id", 1), ("received_at", -1), ("_id", 1)), {}),
     # Whether a search may have missed something: one look, and not another walk over the patient.
     Index("tag_index", "left_out", (("patient_id", 1), ("truncated", 1)), {}),
+    # A study's files, or a series's: what a part of a patient's data is searched in.
+    Index("tag_index", "of_series", (("patient_id", 1), ("study_instance_uid", 1), ("series_instance_uid", 1)), {}),
     # Any path of any file, private and nested ones too. Servers without wildcard indexes still answer, slower.
     Index("tag_index", "paths", (("$**", 1),), {"wildcardProjection": {"tags": 1, "names": 1}}, optional=True),
     # Who did what lately, who saw a patient's data, what a token was used for, and all deletes of a span.
@@ -119,6 +121,8 @@ INDEXES = (
         ),
         {},
     ),
+    # Where an instance lies, without its tree: whether a part of a patient's data has it.
+    Index("originals.files", "of_instance", (("metadata.dicom_id", 1),), {}),
     # What came by an inbox and waits: few have such.
     Index(
         "originals.files",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,9 +36,12 @@ class Lookup:
     fields: frozenset[str]
 
 
-def gather_lookups(collections: Collections, threads: Threads) -> Gathering[Lookup, Document | None]:
-    """Return where look-ups gather; the answer of each is the document, or None where the caller may see none."""
-    return Gathering(threads, partial(look_up, collections), count=AT_ONCE)
+def gather_lookups(collections: Collections, threads: Threads, queue: int) -> Gathering[Lookup, Document | None]:
+    """Return where look-ups gather, `queue` of them at most.
+
+    The answer of each is the document, or None where the caller may see none.
+    """
+    return Gathering(threads, partial(look_up, collections), count=AT_ONCE, queue=queue)
 
 
 def look_up(collections: Collections, lookups: Sequence[Lookup]) -> list[Document | None]:
@@ -50,11 +53,25 @@ def look_up(collections: Collections, lookups: Sequence[Lookup]) -> list[Documen
     return [found[lookup.visible].get(lookup.dicom_id) for lookup in lookups]
 
 
+def seen(collections: Collections, visible: Visible, dicom_ids: Collection[str]) -> Collection[str]:
+    """Return of some ids those that a part may show, as far as small documents tell; of everything all of them.
+
+    A server that decodes a whole tree to find that it lies outside would tell by its time that it is there.
+    """
+    if not visible.is_part:
+        return dicom_ids
+    if visible.dicom_ids is not None:
+        return visible.dicom_ids.intersection(dicom_ids)
+    files = collections.originals.files.find(visible.files(dicom_ids), {"metadata.dicom_id": 1})
+    return {file["metadata"]["dicom_id"] for file in files}
+
+
 def _find(collections: Collections, visible: Visible, lookups: Sequence[Lookup]) -> dict[str, Document]:
-    ids = list({lookup.dicom_id for lookup in lookups})
+    ids = seen(collections, visible, {lookup.dicom_id for lookup in lookups})
+    if not ids:
+        return {}
     projection = dict.fromkeys(sorted(frozenset().union(*(lookup.fields for lookup in lookups))), 1)
-    wanted = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}, **visible.instances()}
     # Of one document there is one batch, which the driver asks for by a negative limit; several may need more.
     limit = len(ids) if len(ids) > 1 else -1
-    documents: Iterator[Any] = collections.instances.find(wanted, projection, limit=limit)
+    documents: Iterator[Any] = collections.instances.find(visible.instances(ids), projection, limit=limit)
     return {document["_id"]: document for document in documents}

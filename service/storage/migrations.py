@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pymongo.database import Database
 
+from schemas.database import Instance
 from service.storage import layout as layouts
-from service.storage.collections import Collections, Document
+from service.storage.collections import Collections, Document, place_of
 from service.storage.sweep import walk
+from service.storage.uploads import place_derived
 
 BATCH = 25
 """Instances that are read in one command: not every server reads less than their whole trees."""
@@ -33,11 +35,15 @@ class MigrationStep:
         What it does, for the operator.
     apply : callable
         Takes the collections and does it. Idempotent.
+    lacking : callable, optional
+        Takes the collections and says whether documents of the layout to which it leads lack what it does: such a
+        database was written between two releases. Only the last step has it.
     """
 
     layout: int
     text: str
     apply: Callable[[Collections], None]
+    lacking: Callable[[Collections], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,23 @@ def fill_instances(
                 collections.instances.update_one(this, {"$set": fill(instance.get("dataset") or {})})
 
 
+def fill_places(collections: Collections) -> None:
+    """Set in all documents of the tag index, and beside all pictures, where their instances lie.
+
+    The documents of the originals tell it, which are small.
+    """
+    for batch in walk(collections.originals.files, "metadata"):
+        for file in batch:
+            about = file["metadata"]
+            instance = {"_id": about["dicom_id"], "patient_id": about["patient_id"], "original_id": file["_id"]}
+            place_derived(collections, cast("Instance", {**instance, **place_of(about)}))
+
+
+def lacks_places(collections: Collections) -> bool:
+    """Return whether a document of the tag index does not say where its instance lies."""
+    return collections.tag_index.find_one({"study_instance_uid": {"$exists": False}}, {"_id": 1}) is not None
+
+
 def migrate(
     database: Database[Document],
     collections: Collections,
@@ -121,6 +144,8 @@ def migrate(
         )
     table = {step.layout: step for step in steps}
     done: list[str] = []
+    if number == target and target - 1 in table and table[target - 1].lacking(collections):
+        number -= 1
     if number < target and not dry_run:
         layouts.apply_validators(database)  # those of an older layout refuse the fields that are added
     while number < target:

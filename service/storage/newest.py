@@ -68,8 +68,12 @@ def _dates_of_series(collections: Collections, visible: Visible) -> Iterator[dat
 
     What is newer than such a date is whole series as a rule, and few files; where it is not, more of them are looked
     at, and the date that is found is the same.
+
+    Of a part there are none: a series may have ended with what is outside of it.
     """
-    series = collections.series.find(visible.derived(), {"received_at": 1}, limit=_MAX_SERIES)
+    if visible.is_part:
+        return
+    series = collections.series.find({"patient_id": visible.patient_id}, {"received_at": 1}, limit=_MAX_SERIES)
     dates = sorted((one["received_at"] for one in series), reverse=True)
     position = 1
     while position < len(dates):

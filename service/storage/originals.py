@@ -1,12 +1,14 @@
-"""Originals as streams: written from what arrives, read by ranges. Memory holds one chunk at a time."""
+"""Originals: written from memory, a file or a stream, and read by ranges. Memory holds a few chunks at a time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from bson import ObjectId
 
@@ -16,11 +18,12 @@ from service.storage.collections import Collections, Document
 from service.storage.connection import Database, answering
 from service.storage.gridfs_documents import (
     CHUNK_BYTES,
+    STEP_CHUNKS,
     Bucket,
     Buffer,
     file_document,
-    insert_chunk,
     insert_chunks,
+    insert_some,
 )
 from service.storage.threads import Threads
 from service.storage.usage import remove_original
@@ -33,7 +36,7 @@ IDENTIFIERS = (
     "sop_class_uid",
     "transfer_syntax_uid",
 )
-"""The instance's fields that stand beside the original too."""
+"""The instance's fields that stand beside the original too, and beside its pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,41 +123,66 @@ class Originals:
             return None
         return StoredOriginal(original_id, file["length"], file["chunkSize"], self.database["originals.chunks"])
 
-    async def write(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> None:
+    async def write(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> None:
         """Write an original under the instance's `original_id`. When it fails, what was written is removed.
 
         Parameters
         ----------
         instance : Instance
             Whose it is.
-        content : bytes-like, or asynchronous iterator of bytes
-            All of it, in one hop; or parts of any size, of which one chunk at a time is held in memory.
+        content : bytes-like, Path, or asynchronous iterator of bytes
+            All of it, in one hop; a file that holds it, some chunks in each hop; or parts of any size.
         """
         if isinstance(content, Buffer):
             await self.threads.run(partial(put_original, self.collections.originals, instance, content))
             return
-        bucket, original_id = self.collections.originals, instance["original_id"]
-        held = bytearray()
-        number = 0
-        length = 0
+        original_id = instance["original_id"]
         try:
-            async for part in content:
-                held += part
-                length += len(part)
-                while len(held) >= CHUNK_BYTES:
-                    chunk = bytes(held[:CHUNK_BYTES])
-                    await self.threads.run(partial(insert_chunk, bucket, original_id, number, chunk))
-                    del held[:CHUNK_BYTES]
-                    number += 1
-            if held:
-                await self.threads.run(partial(insert_chunk, bucket, original_id, number, bytes(held)))
-            await self.threads.run(partial(_put_file, bucket, instance, length))
+            if isinstance(content, Path):
+                length = await self._write_file(original_id, content)
+            else:
+                length = await self._write_stream(original_id, content)
+            await self.threads.run(partial(_put_file, self.collections.originals, instance, length))
         except Unavailable:
             raise  # at once: another wait would make the refusal late, and the sweep finds what was written
         except BaseException:
             with suppress(Unavailable):
                 await self.remove(original_id)
             raise
+
+    async def _write_file(self, original_id: ObjectId, path: Path) -> int:
+        """Write the chunks of an original that is a file, and return its length."""
+        file = await asyncio.to_thread(path.open, "rb", 0)
+        with file:
+            first = 0
+            while read := await self.threads.run(
+                partial(_insert_from, self.collections.originals, original_id, file, first)
+            ):
+                first += STEP_CHUNKS
+                if read < STEP_CHUNKS * CHUNK_BYTES:
+                    break
+            return file.tell()
+
+    async def _write_stream(self, original_id: ObjectId, content: AsyncIterator[bytes]) -> int:
+        """Write the chunks of an original that arrives in parts of any size, and return its length."""
+        held = bytearray()
+        number = 0
+        length = 0
+        async for part in content:
+            held += part
+            length += len(part)
+            while len(held) >= CHUNK_BYTES:
+                chunk = bytes(memoryview(held)[:CHUNK_BYTES])
+                await self.threads.run(partial(insert_some, self.collections.originals, original_id, number, [chunk]))
+                del held[:CHUNK_BYTES]
+                number += 1
+        if held:
+            await self.threads.run(partial(insert_some, self.collections.originals, original_id, number, [bytes(held)]))
+        return length
+
+    async def find_present(self, original_ids: Sequence[ObjectId]) -> set[ObjectId]:
+        """Return which of some originals are there, whoever's they are."""
+        return await self.threads.run(partial(_find_present, self.collections.originals, list(original_ids)))
 
     async def remove(self, original_id: ObjectId) -> None:
         """Remove an original that no instance names. Never after a commit that raised: it may have landed."""
@@ -172,6 +200,20 @@ def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
     """Write a whole original that is held in memory; synchronous."""
     insert_chunks(bucket, instance["original_id"], content)
     _put_file(bucket, instance, len(content))
+
+
+def _find_present(bucket: Bucket, original_ids: list[ObjectId]) -> set[ObjectId]:
+    return {file["_id"] for file in bucket.files.find({"_id": {"$in": original_ids}}, {"_id": 1})}
+
+
+def _insert_from(bucket: Bucket, original_id: ObjectId, file: BinaryIO, first: int) -> int:
+    """Read the next chunks of a file and insert them; return how many bytes they are. In one thread."""
+    chunks: list[Buffer] = []
+    while len(chunks) < STEP_CHUNKS and (chunk := file.read(CHUNK_BYTES)):
+        chunks.append(chunk)
+    if chunks:
+        insert_some(bucket, original_id, first, chunks)
+    return sum(map(len, chunks))
 
 
 def _put_file(bucket: Bucket, instance: Instance, length: int) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ReturnDocument
 
-from service.storage.collections import Collections, Document
+from schemas.database import Instance
+from service.storage.collections import PLACE_FIELDS, SMALL_FIELDS, Collections, Document, place_of
 from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
 from service.storage.threads import Threads, one_hop
 from service.storage.visible import Visible
@@ -64,26 +65,19 @@ class Renditions:
     max_bytes: int
 
     @one_hop
-    def find(self, visible: Visible, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
-        """Read a cached picture; None when it is not there, or not whole.
+    def find(
+        self, visible: Visible, dicom_id: str, key: RenditionKey
+    ) -> tuple[Instance | None, StoredRendition | None]:
+        """Look whether an instance may be seen, and read a cached picture of it, in one hop to a thread.
 
-        Whether the instance may be seen is asked before.
+        Returns
+        -------
+        tuple of Instance or None, StoredRendition or None
+            The instance without its tree, None when the patient has none of this id; and the picture, None
+            when it is not there, or not whole.
         """
-        file = self.collections.rendered.files.find_one(
-            {
-                "metadata.dicom_id": dicom_id,
-                **visible.files(),
-                "metadata.frame": key.frame,
-                "metadata.renderer": key.renderer,
-            }
-        )
-        if file is None:
-            return None
-        chunks = self.collections.rendered.chunks.find({"files_id": file["_id"]}, {"data": 1}, sort=[("n", 1)])
-        data = b"".join([chunk["data"] for chunk in chunks])
-        if len(data) != file["length"]:
-            return None
-        return StoredRendition(data, file["metadata"]["about"])
+        instance = self.collections.instances.find_one(visible.instance(dicom_id), SMALL_FIELDS)
+        return instance, None if instance is None else _find(self.collections, visible, dicom_id, key)
 
     @one_hop
     def put(self, patient_id: str, dicom_id: str, key: RenditionKey, rendition: StoredRendition) -> bool:
@@ -98,6 +92,10 @@ class Renditions:
         """
         if len(rendition.data) > min(MAX_RENDITION_BYTES, self.max_bytes):
             return False
+        this = Visible(patient_id).instance(dicom_id)
+        instance = self.collections.instances.find_one(this, PLACE_FIELDS)
+        if instance is None:
+            return False
         others = {
             "metadata.dicom_id": dicom_id,
             "metadata.patient_id": patient_id,
@@ -107,6 +105,7 @@ class Renditions:
         file_id = ObjectId()
         insert_chunks(self.collections.rendered, file_id, rendition.data)
         metadata = {
+            **place_of(instance),
             "patient_id": patient_id,
             "dicom_id": dicom_id,
             "frame": key.frame,
@@ -116,12 +115,29 @@ class Renditions:
         size, name = len(rendition.data), f"{dicom_id}/{key.frame}"
         insert_file(self.collections.rendered, file_id, size, name, metadata, self.clock())
         held = _count(self.collections, size)
-        if self.collections.instances.find_one(Visible(patient_id).instance(dicom_id), {"_id": 1}) is None:
+        if self.collections.instances.find_one(this, {"_id": 1}) is None:
             remove_matching(self.collections, {"_id": file_id})
             return False
         if held > self.max_bytes:
             trim(self.collections, self.max_bytes)
         return True
+
+
+def _find(collections: Collections, visible: Visible, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
+    file = collections.rendered.files.find_one(
+        {
+            **visible.files([dicom_id]),
+            "metadata.frame": key.frame,
+            "metadata.renderer": key.renderer,
+        }
+    )
+    if file is None:
+        return None
+    chunks = collections.rendered.chunks.find({"files_id": file["_id"]}, {"data": 1}, sort=[("n", 1)])
+    data = b"".join([chunk["data"] for chunk in chunks])
+    if len(data) != file["length"]:
+        return None
+    return StoredRendition(data, file["metadata"]["about"])
 
 
 def remove_matching(collections: Collections, wanted: Document) -> None:

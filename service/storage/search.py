@@ -213,7 +213,7 @@ def _ids(collections: Collections, query: InstanceQuery, skip: int, limit: int) 
 
 
 def _among(query: InstanceQuery, ids: Sequence[str]) -> Document:
-    return {"_id": {"$in": list(ids)}, **query.visible.extracted()}
+    return query.visible.extracted(ids)
 
 
 def _iter_instances(

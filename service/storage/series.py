@@ -30,6 +30,22 @@ def series_key(instance: Instance | Document) -> Document | None:
     return {"_id": str(uuid.uuid5(_NAMESPACE, json.dumps([patient_id, study, series]))), "patient_id": patient_id}
 
 
+def series_document(instance: Instance | Document) -> Document:
+    """Return the document of an instance's series as it is while it shows this instance."""
+    return {**(series_key(instance) or {}), **_shown(instance, instance.get("series") or {})}
+
+
+def _shown(instance: Instance | Document, attributes: Mapping[str, Any]) -> Document:
+    return {
+        "study_instance_uid": instance["study_instance_uid"],
+        "series_instance_uid": instance["series_instance_uid"],
+        "received_at": instance["received_at"],
+        "dicom_id": instance["_id"],
+        "original_id": instance["original_id"],
+        "attributes": attributes,
+    }
+
+
 def series_update(instance: Instance, attributes: Mapping[str, Any] | None) -> tuple[Document, Document] | None:
     """Return filter and change, to be upserted, that show an instance's attributes for its series.
 
@@ -40,17 +56,7 @@ def series_update(instance: Instance, attributes: Mapping[str, Any] | None) -> t
     if attributes is None or key is None:
         return None
     older = {**key, "received_at": {"$lte": instance["received_at"]}}
-    change = {
-        "$set": {
-            "study_instance_uid": instance["study_instance_uid"],
-            "series_instance_uid": instance["series_instance_uid"],
-            "received_at": instance["received_at"],
-            "dicom_id": instance["_id"],
-            "original_id": instance["original_id"],
-            "attributes": attributes,
-        }
-    }
-    return older, change
+    return older, {"$set": _shown(instance, attributes)}
 
 
 def put_series(collections: Collections, instance: Instance, attributes: Mapping[str, Any] | None) -> None:

@@ -41,8 +41,7 @@ class Statistics:
 
     def thread_use(self) -> ThreadUse:
         """Return what the threads do now."""
-        busy = min(self.threads.running, self.threads.size)
-        return ThreadUse(self.threads.size, busy, self.threads.running - busy)
+        return ThreadUse(self.threads.size, self.threads.busy, self.threads.waiting)
 
     @one_hop
     def count_states(self) -> dict[str, int]:

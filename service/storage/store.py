@@ -49,7 +49,7 @@ class Store:
     clock : callable
         Gives the time as an aware datetime.
     queue : int, optional
-        How many calls may wait for a thread.
+        How many calls may wait for a thread, and how many small uploads and look-ups for those before them.
     max_rendered_bytes : int, optional
         What the cached pictures may take.
     max_patient_bytes : int, optional
@@ -71,14 +71,14 @@ class Store:
         self._threads = threads = Threads(queue=queue)
         self._walks = Threads(4, queue=8)
         self._missing_indexes: tuple[str, ...] = ()
-        self.instances = Instances(collections, threads, gather_lookups(collections, threads))
+        self.instances = Instances(collections, threads, gather_lookups(collections, threads, queue))
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
         self.tables = Tables(collections, threads, self._walks)
         self.usage = Usage(collections, threads, max_patient_bytes)
         self.originals = Originals(database, collections, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
-        together = gather_small(collections, threads, self.usage)
+        together = gather_small(collections, threads, self.usage, queue)
         self.uploads = Uploads(collections, threads, self.originals, self.usage, together)
         self.deletion = Deletion(collections, threads)
         self.leases = Leases(collections, threads)

@@ -12,8 +12,16 @@ from datetime import datetime
 from bson import ObjectId
 
 from service.storage.collections import Collections, Document
+from service.storage.series import series_document
 from service.storage.threads import Threads, one_hop
 from service.storage.visible import Visible
+
+AT_ONCE = 25
+"""Instances a command: the local database compares each document with each id of a list."""
+
+_OF_SERIES = dict.fromkeys(
+    ("patient_id", "study_instance_uid", "series_instance_uid", "received_at", "original_id", "series"), 1
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +75,7 @@ class Studies:
         Of several with the same three UIDs only the newest is given. They are in the order in which they came. No tree
         is read. Whether an instance is being deleted is told by :meth:`service.storage.instances.Instances.find_many`.
         """
-        wanted = visible.files()
-        asked = {
-            "study_instance_uid": study_instance_uid,
-            "series_instance_uid": series_instance_uid,
-            "sop_instance_uid": sop_instance_uid,
-        }
-        wanted |= {f"metadata.{name}": uid for name, uid in asked.items() if uid is not None}
+        wanted = visible.files(study=study_instance_uid, series=series_instance_uid, instance=sop_instance_uid)
         newest: dict[tuple[str, str, str], Document] = {}
         # Whole: they are small, and the local database takes twice as long to leave something out.
         for file in self.collections.originals.files.find(wanted):
@@ -98,12 +100,42 @@ class Studies:
 
     @one_hop
     def list_series(self, visible: Visible, study_instance_uid: str | None = None) -> list[Document]:
-        """List the series documents, or those of one study, the newest first."""
-        wanted = visible.derived()
-        if study_instance_uid is not None:
-            wanted["study_instance_uid"] = study_instance_uid
-        found = list(self.collections.series.find(wanted))
+        """List the series documents, or those of one study, the newest first.
+
+        Each says what its newest instance says; of a part what the newest one says that may be seen.
+        """
+        if visible.is_part:
+            found = _series_of_part(self.collections, visible, study_instance_uid)
+        else:
+            wanted = {"patient_id": visible.patient_id}
+            if study_instance_uid is not None:
+                wanted["study_instance_uid"] = study_instance_uid
+            found = list(self.collections.series.find(wanted))
         return sorted(found, key=lambda series: (series["received_at"], series["_id"]), reverse=True)
+
+
+def _series_of_part(collections: Collections, visible: Visible, study: str | None) -> list[Document]:
+    """Make the series documents of a part, of what each instance keeps of its series."""
+    left: dict[tuple[str, str], list[Document]] = {}
+    oldest_first = sorted(collections.originals.files.find(visible.files(study=study)), key=_age)
+    for file in oldest_first:
+        about = file["metadata"]
+        if all(about.get(name) for name in ("study_instance_uid", "series_instance_uid", "sop_instance_uid")):
+            left.setdefault((about["study_instance_uid"], about["series_instance_uid"]), []).append(file)
+    made: list[Document] = []
+    while left:
+        # The newest of each; an instance may be gone since, and then the next one of its series is asked for.
+        places = {files.pop()["metadata"]["dicom_id"]: place for place, files in left.items()}
+        ids = list(places)
+        for begin in range(0, len(ids), AT_ONCE):
+            some = visible.extracted(ids[begin : begin + AT_ONCE])
+            for instance in collections.instances.find(some, _OF_SERIES):
+                place = (instance.get("study_instance_uid"), instance.get("series_instance_uid"))
+                if place == places[instance["_id"]]:
+                    made.append(series_document(instance))
+                    del left[places[instance["_id"]]]
+        left = {place: files for place, files in left.items() if files}
+    return made
 
 
 def _age(file: Document) -> tuple[datetime, str]:

@@ -174,8 +174,8 @@ class Tables:
     def _read(
         self, visible: Visible | None, some: Sequence[str], keys: Sequence[str], further: Further
     ) -> list[Instance]:
-        whose = {"extraction.state": "done"} if visible is None else visible.extracted()
-        among: Document = {"_id": {"$in": list(some)}, **whose}
+        everybodys = {"_id": {"$in": list(some)}, "extraction.state": "done"}
+        among = everybodys if visible is None else visible.extracted(some)
         projection = {"patient_id": 1, "original_id": 1, **{f"dataset.{key}": 1 for key in keys}}
         found = {each["_id"]: each for each in self.collections.instances.find(among, projection)}
         for each in found.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -34,13 +34,26 @@ class Threads:
     ----------
     size, running : int
         How many threads there may be, and how many sequences have one or wait for one.
+    gathered : list
+        What waits until a sequence can be made of it, by where it waits.
     """
 
     def __init__(self, count: int = 32, queue: int = 256) -> None:
         self.size = count
         self.running = 0
+        self.gathered: list[Sized] = []
         self._limit = count + queue
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="storage")
+
+    @property
+    def busy(self) -> int:
+        """How many threads run a sequence."""
+        return min(self.running, self.size)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread, or for those before them."""
+        return self.running - self.busy + sum(map(len, self.gathered))
 
     async def run(self, sequence: Callable[[], T], seconds: float | None = ANSWER_SECONDS) -> T:
         """Run a sequence of commands to its end.

@@ -14,12 +14,22 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from pathlib import Path
 
 from pymongo.errors import DuplicateKeyError
 
 from schemas.database import Instance
 from service.errors import DatabaseUnavailable, StorageFull
-from service.storage.collections import SMALL_FIELDS, Collections, Extracted, same_upload
+from service.storage.collections import (
+    PLACE,
+    PLACE_FIELDS,
+    SMALL_FIELDS,
+    Collections,
+    Document,
+    Extracted,
+    place_of,
+    same_upload,
+)
 from service.storage.deletion import finish_at_once
 from service.storage.gathering import Gathering
 from service.storage.gridfs_documents import Buffer, remove_some
@@ -78,7 +88,9 @@ class Uploads:
     usage: Usage
     together: Gathering[SmallUpload, bool]
 
-    async def store(self, instance: Instance, extracted: Extracted, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store(
+        self, instance: Instance, extracted: Extracted, content: Buffer | Path | AsyncIterator[bytes]
+    ) -> bool:
         """Store an upload whole: original, index, series, instance.
 
         Parameters
@@ -87,7 +99,7 @@ class Uploads:
             With a fresh `original_id`; `extraction.state` is `done`.
         extracted : Extracted
             Tree, index and series attributes.
-        content : bytes-like, or asynchronous iterator of bytes
+        content : bytes-like, Path, or asynchronous iterator of bytes
             The original. Held in memory it is stored together with others that come at the same time.
 
         Returns
@@ -106,13 +118,13 @@ class Uploads:
             instance, self.commit(instance, extracted)
         )
 
-    async def store_pending(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def store_pending(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Store an upload whose tree comes later, or never. Returns and raises what :meth:`store` does."""
         return await self._write_original(instance, content) and await self._keep_if(
             instance, self._insert_pending(instance)
         )
 
-    async def _write_original(self, instance: Instance, content: Buffer | AsyncIterator[bytes]) -> bool:
+    async def _write_original(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Write the original if there is room for it; False as of :meth:`_reserve`."""
         if isinstance(content, Buffer):
             return await self.threads.run(partial(self._put_original, instance, content))
@@ -191,8 +203,10 @@ class Uploads:
         """
         same = same_upload(instance)
         living = {**same, "extraction.state": {"$ne": "deleting"}}
-        if self.collections.instances.find_one(living, {"_id": 1}) is None:
+        former = self.collections.instances.find_one(living, PLACE_FIELDS)
+        if former is None:
             return False
+        instance = _with_inbox_of(former, instance)
         document = index_document(instance, extracted)
         self.collections.tag_index.replace_one(
             {"_id": instance["_id"], "patient_id": instance["patient_id"]}, document, upsert=True
@@ -200,10 +214,15 @@ class Uploads:
         put_series(self.collections, instance, extracted.series)
         about = {"$set": {"metadata": original_metadata(instance)}}
         self.collections.originals.files.update_one({"_id": instance["original_id"]}, about)
-        fields = {name: value for name, value in instance.items() if name != "_id"}
+        # Not whether it waits in an inbox: it may be accepted meanwhile.
+        fields = {name: value for name, value in instance.items() if name not in ("_id", "inbox")}
         fields |= {"series": extracted.series, "dataset": extracted.dataset}
-        done = self.collections.instances.update_one(living, {"$set": fields})
-        if done.matched_count:
+        now: Instance | None = self.collections.instances.find_one_and_update(
+            living, {"$set": fields}, projection=PLACE_FIELDS
+        )
+        if now is not None:
+            if place_of(now) != place_of(instance):
+                place_derived(self.collections, _with_inbox_of(now, instance))
             return True
         # Deleted meanwhile, and the delete may have looked for these before they were written. The same bytes may even
         # have been stored anew: then the index that was overwritten here is theirs.
@@ -216,10 +235,39 @@ class Uploads:
         return False
 
 
-def gather_small(collections: Collections, threads: Threads, usage: Usage) -> Gathering[SmallUpload, bool]:
-    """Return where small uploads gather to be stored together."""
+def _with_inbox_of(stored: Instance, instance: Instance) -> Instance:
+    """Return an instance that waits in the inbox in which the stored one waits, or in none."""
+    placed = instance.copy()
+    placed.pop("inbox", None)
+    if "inbox" in stored:
+        placed["inbox"] = stored["inbox"]
+    return placed
+
+
+def place_derived(collections: Collections, instance: Instance) -> None:
+    """Have all that is kept of an instance say in which study and series it lies, and whether it waits in an inbox.
+
+    Called when the instance itself says so already: whoever comes in between looks at the instance.
+    """
+    place = place_of(instance)
+    indexed = {"study_instance_uid": None, "series_instance_uid": None, **place}
+    collections.tag_index.update_one(same_upload(instance), _change(indexed))
+    beside = _change({f"metadata.{name}": value for name, value in place.items()}, "metadata.")
+    collections.originals.files.update_one({"_id": instance["original_id"]}, beside)
+    pictures = {"metadata.dicom_id": instance["_id"], "metadata.patient_id": instance["patient_id"]}
+    collections.rendered.files.update_many(pictures, beside)
+
+
+def _change(fields: Document, beginning: str = "") -> Document:
+    """Return the change that sets the fields of a place, and takes away those of which nothing is said."""
+    gone = {f"{beginning}{name}": "" for name in PLACE if f"{beginning}{name}" not in fields}
+    return {operator: part for operator, part in (("$set", fields), ("$unset", gone)) if part}
+
+
+def gather_small(collections: Collections, threads: Threads, usage: Usage, queue: int) -> Gathering[SmallUpload, bool]:
+    """Return where small uploads gather to be stored together; `queue` of them may wait."""
     work = partial(_store_small, collections, usage)
-    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE)
+    return Gathering(threads, work, count=UPLOADS_AT_ONCE, weight=BYTES_AT_ONCE, queue=queue)
 
 
 def _store_small(collections: Collections, usage: Usage, uploads: Sequence[SmallUpload]) -> list[bool | Exception]:
@@ -348,7 +396,8 @@ def _find_rival(collections: Collections, instance: Instance) -> Instance | None
 def _yield_to(collections: Collections, instance: Instance, winner: Instance) -> bool:
     """Make what was written here the winner's: the same bytes gave the same tags. False if it is gone meanwhile."""
     theirs = {"original_id": winner["original_id"], "received_at": winner["received_at"]}
-    collections.tag_index.update_one(same_upload(instance), {"$set": theirs})
+    accepted = {"$unset": {"inbox": ""}} if "inbox" in instance and "inbox" not in winner else {}
+    collections.tag_index.update_one(same_upload(instance), {"$set": theirs, **accepted})
     key = series_key(instance)
     if key is not None:
         collections.series.update_one({**key, "original_id": instance["original_id"]}, {"$set": theirs})

@@ -16,7 +16,8 @@ from service.storage.visible import Visible
 from service.usecases import ingest
 from service.usecases.audit import AuditEntry
 from service.usecases.context import Context
-from service.usecases.deletion import write_intent
+from service.usecases.deletion import remove, write_intent
+from service.usecases.instances import open_original
 
 AT_ONCE = 1000
 """Files of one request."""
@@ -117,7 +118,7 @@ async def _answer_each(
         try:
             accepted_as = None if decline else await _accept(context, instance)
             await context.store.inboxes.note_answer(share_id, instance["_id"], accepted_as)
-            await context.store.deletion.delete(instance["patient_id"], instance["_id"])
+            await remove(context, instance["patient_id"], instance["_id"])
         except NotFound:  # somebody else has answered it meanwhile
             done += 1
             continue
@@ -136,9 +137,6 @@ async def _answer_each(
 async def _accept(context: Context, instance: Instance) -> str:
     """Store what came by an inbox as an upload of the patient's own, and return its id there."""
     patient_id = instance["patient_id"]
-    original = await context.store.originals.open(Visible(patient_id), instance["original_id"])
-    if original is None:
-        raise NotFound("There is no such instance.")
-    name = instance["file_name"]
-    stored = await ingest.store_upload(context, patient_id, name, original.iter_range())
-    return stored.dicom_id
+    original = await open_original(context, Visible(patient_id), instance)
+    pieces = original.content.iter_range()
+    return (await ingest.store_upload(context, patient_id, instance["file_name"], pieces)).dicom_id

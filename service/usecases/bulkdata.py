@@ -12,6 +12,7 @@ from service.dicom.limits import Limits, Readable
 from service.dicom.paths import locate, parse_tag_path
 from service.dicom.source import open_source
 from service.errors import NotFound
+from service.storage.visible import Visible
 from service.usecases import tags
 from service.usecases.context import Context
 from service.usecases.instances import find_instance, open_original
@@ -33,15 +34,15 @@ class BulkData:
     pieces: AsyncIterator[bytes]
 
 
-async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text: str) -> BulkData:
+async def read_bulk_data(context: Context, visible: Visible, dicom_id: str, text: str) -> BulkData:
     """Return the bytes of one element's value.
 
     Where the original holds them as they are, only that range of it is read.
 
     Parameters
     ----------
-    patient_id, dicom_id : str
-        Whose, and which instance.
+    visible, dicom_id : Visible, str
+        What the caller may see, and which instance.
     text : str
         The element's path.
 
@@ -54,7 +55,7 @@ async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text:
     ExtractionPending, ExtractionFailed
         The instance has no tags yet, or never will.
     """
-    found = await tags.find_element(context, patient_id, dicom_id, parse_tag_path(text))
+    found = await tags.find_element(context, visible, dicom_id, parse_tag_path(text))
     if found is not None:
         held = bulk_data(found.element)
         if held is not None:
@@ -63,15 +64,15 @@ async def read_bulk_data(context: Context, patient_id: str, dicom_id: str, text:
         if length is None:
             raise _no_bytes()
         if offset is not None:
-            return await _range_of_original(context, patient_id, dicom_id, offset, length)
-    return _at_hand(await tags.read_original(context, patient_id, dicom_id, read_value, text))
+            return await _range_of_original(context, visible, dicom_id, offset, length)
+    return _at_hand(await tags.read_original(context, visible, dicom_id, read_value, text))
 
 
-async def _range_of_original(context: Context, patient_id: str, dicom_id: str, offset: int, length: int) -> BulkData:
-    instance = await find_instance(context, patient_id, dicom_id)
-    original = await open_original(context, patient_id, instance["original_id"])
+async def _range_of_original(context: Context, visible: Visible, dicom_id: str, offset: int, length: int) -> BulkData:
+    instance = await find_instance(context, visible, dicom_id)
+    original = await open_original(context, visible, instance)
     stop = min(offset + length, original.length)
-    return BulkData(stop - offset, original.iter_range(offset, stop))
+    return BulkData(stop - offset, original.read(offset, stop))
 
 
 def _at_hand(value: bytes) -> BulkData:

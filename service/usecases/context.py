@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from service.dicom.limits import Limits
 from service.dicom.pixels.limits import PixelLimits
 from service.telemetry.metrics import Metrics
+from service.usecases.behind import Behind
+from service.usecases.near import Near
 from service.usecases.outgoing import OutgoingBudget
 from service.usecases.turns import Turns
 
@@ -47,6 +49,10 @@ class Context:
         Where it is counted and measured what happens.
     outgoing : OutgoingBudget
         What frames that wait to be sent may take of the memory.
+    near : Near
+        Originals that need not be fetched from the database.
+    behind : Behind
+        Work that goes on behind answers.
     whole_trees : asyncio.Semaphore
         Held while a whole tree is in memory: one may take a hundred times the bytes that it has in the database.
     passcode_turns, link_turns, session_turns : Turns
@@ -63,6 +69,8 @@ class Context:
     payloads: dict[str, Any] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     outgoing: OutgoingBudget = field(default_factory=OutgoingBudget)
+    near: Near = field(default_factory=Near)
+    behind: Behind = field(default_factory=Behind)
     whole_trees: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WHOLE_TREES))
 
     passcode_turns: Turns = field(default_factory=lambda: Turns(2, 16))

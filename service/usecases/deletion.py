@@ -31,8 +31,15 @@ async def delete(context: Context, patient_id: str, dicom_id: str, intent: Audit
         Where the intent cannot be written, or the database does not answer; what was begun is finished by recovery.
     """
     await write_intent(context, intent)
-    if not await context.store.deletion.delete(patient_id, dicom_id):
+    await remove(context, patient_id, dicom_id)
+
+
+async def remove(context: Context, patient_id: str, dicom_id: str) -> None:
+    """Remove an instance whose delete is written to the audit already. Raises what :func:`delete` does."""
+    deleted = await context.store.deletion.delete(patient_id, dicom_id)
+    if deleted is None:
         raise NoSuchInstance
+    context.near.forget(deleted["original_id"], deleted["sha256"])
 
 
 async def delete_study(
@@ -75,6 +82,7 @@ async def delete_study(
             if time.monotonic() > ends:
                 break
             await context.store.deletion.finish(instance)
+            context.near.forget(instance["original_id"], instance["sha256"])
             left -= 1
     except Unavailable:  # what is marked is finished when the database is back
         pass

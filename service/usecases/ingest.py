@@ -131,6 +131,7 @@ async def _store(
     inbox: InboxUpload | None = None,
 ) -> Stored:
     settings = context.settings
+    context.near.make_room()
     if settings.mongodb_uri is None:  # the local database does not survive a full disk without a restart
         spool.check_room(settings.data_dir, settings.min_free_bytes)
     spooling = (settings.spool_dir, settings.max_upload_bytes, settings.min_free_bytes)
@@ -141,7 +142,6 @@ async def _store(
             dicom_id = inbox.id_of(received.sha256)
         sent_name = file_name if isinstance(file_name, str) else None
         instance = new_instance(dicom_id, patient_id, sent_name, received.size, received.sha256, context.clock())
-        content = received.source if isinstance(received.source, bytes) else received.chunks()
         if inbox is not None:
             instance["inbox"] = inbox.share_id
         elif not isinstance(received.source, bytes):  # a small one shows itself by its key when it is stored
@@ -155,7 +155,7 @@ async def _store(
         if inbox is not None:
             await inbox.check(patient_id, received.size)
         if extraction is None:
-            committed = await context.store.uploads.store_pending(instance, content)
+            committed = await context.store.uploads.store_pending(instance, received.source)
             if committed:
                 context.unfinished.set()
             stored = Stored(dicom_id, created=True, state="pending")
@@ -165,8 +165,10 @@ async def _store(
             if callable(file_name):
                 instance["file_name"] = file_name(extraction.dataset)
             whole = extracted(instance, extraction, context.clock())
-            committed = await context.store.uploads.store(whole, extraction, content)
+            committed = await context.store.uploads.store(whole, extraction, received.source)
             stored = Stored(dicom_id, True, "done", extraction.problems, extraction.truncated_at)
+        if committed and not isinstance(received.source, bytes):
+            await context.near.take_spooled(instance["original_id"], received.sha256, received.size, received.source)
         if inbox is not None:
             inbox.note_stored(received.size)
         if committed or inbox is not None:  # nobody is told whether it had come by the inbox before

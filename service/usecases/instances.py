@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from bson import ObjectId
 
@@ -12,6 +15,10 @@ from service.errors import NoSuchInstance
 from service.storage.originals import StoredOriginal
 from service.storage.visible import Visible
 from service.usecases.context import Context
+from service.usecases.near import NearOriginal
+
+LOOK_BYTES = 4 << 20
+"""After so many bytes of an answer it is looked at again whether they may be seen."""
 
 
 def new_instance(
@@ -77,29 +84,97 @@ def extracted(
     }
 
 
-async def find_instance(context: Context, patient_id: str, dicom_id: str) -> Instance:
+async def find_instance(context: Context, visible: Visible, dicom_id: str) -> Instance:
     """Return an instance, without its tree.
 
     Raises
     ------
     NoSuchInstance
-        Where the patient has none of this id.
+        Where the caller may see none of this id.
     """
-    instance = await context.store.instances.find(Visible(patient_id), dicom_id)
+    instance = await context.store.instances.find(visible, dicom_id)
     if instance is None:
         raise NoSuchInstance
     return instance
 
 
-async def open_original(context: Context, patient_id: str, original_id: ObjectId) -> StoredOriginal:
-    """Return an instance's original, to be read by ranges.
+@dataclass(frozen=True, slots=True)
+class Original:
+    """An instance's original on its way to its reader.
+
+    Parameters
+    ----------
+    context : Context
+        Where it is.
+    visible : Visible
+        What its reader may see.
+    instance : Instance
+        Whose it is.
+    content : StoredOriginal or NearOriginal
+        Its bytes.
+    """
+
+    context: Context
+    visible: Visible
+    instance: Instance
+    content: StoredOriginal | NearOriginal
+
+    @property
+    def length(self) -> int:
+        """How many bytes it is."""
+        return self.content.length
+
+    async def look(self) -> None:
+        """Look whether it may still be seen.
+
+        Raises
+        ------
+        NoSuchInstance
+            Where its instance was deleted meanwhile.
+        """
+        await find_instance(self.context, self.visible, self.instance["_id"])
+
+    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Return the bytes from one place up to another for a caller; the whole is near once it has passed."""
+        pieces = while_seen(self.look, self.content.iter_range(start, stop))
+        if isinstance(self.content, NearOriginal) or (start, stop) != (0, self.length):
+            return pieces
+        return self.context.near.filling(self.instance["original_id"], self.instance["sha256"], self.length, pieces)
+
+
+async def open_original(context: Context, visible: Visible, instance: Instance) -> Original:
+    """Return an instance's original: from near by where it is, else from the database.
+
+    That the instance may be seen was asked just before.
 
     Raises
     ------
     NoSuchInstance
         Where it is not there: the instance was deleted a moment ago.
     """
-    original = await context.store.originals.open(Visible(patient_id), original_id)
-    if original is None:
+    original_id = instance["original_id"]
+    content: StoredOriginal | NearOriginal | None = await context.near.open(original_id)
+    if content is None:
+        content = await context.store.originals.open(visible, original_id)
+    if content is None:
         raise NoSuchInstance
-    return original
+    return Original(context, visible, instance, content)
+
+
+async def while_seen(look: Callable[[], Awaitable[Any]], pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return the pieces of a long answer, and look every few MiB whether they may still be seen.
+
+    Parameters
+    ----------
+    look : callable
+        Raises where they may not.
+    pieces : async iterator of bytes
+        The answer.
+    """
+    passed = 0
+    async for piece in pieces:
+        if passed >= LOOK_BYTES:
+            await look()
+            passed = 0
+        passed += len(piece)
+        yield piece

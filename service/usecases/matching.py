@@ -67,24 +67,26 @@ class Matched:
     unknown: bool
 
 
-async def find_matching(context: Context, patient_id: str, conditions: Sequence[Condition], among: Set[str]) -> Matched:
-    """Find those of a patient's instances for which all conditions hold.
+async def find_matching(
+    context: Context, visible: Visible, conditions: Sequence[Condition], among: Set[str]
+) -> Matched:
+    """Find those of the instances for which all conditions hold.
 
     Parameters
     ----------
-    patient_id : str
-        Whose instances.
+    visible : Visible
+        What the caller may see.
     conditions : sequence of Condition
         At least one.
     among : set of str
         The ids of the instances that are asked about.
     """
-    candidates = await find_candidates(context, patient_id, conditions)
+    candidates = await find_candidates(context, visible, conditions)
     hits = candidates.hits
     if hits is None:
-        hits = await context.store.index.find_ids(Visible(patient_id), index_filter(conditions))
+        hits = await context.store.index.find_ids(visible, index_filter(conditions))
     tried = among & (candidates.left_out | hits if candidates.check else candidates.left_out)
-    verdicts = await try_trees(context, patient_id, tried, conditions)
+    verdicts = await try_trees(context, visible, tried, conditions)
     sure = (hits & among) - tried
     return Matched(sure | passed(verdicts, hits), None in verdicts.values())
 
@@ -94,7 +96,7 @@ def passed(verdicts: Mapping[str, bool | None], hits: Set[str]) -> set[str]:
     return {each for each, verdict in verdicts.items() if verdict or (verdict is None and each in hits)}
 
 
-async def find_candidates(context: Context, patient_id: str, conditions: Sequence[Condition]) -> Candidates:
+async def find_candidates(context: Context, visible: Visible, conditions: Sequence[Condition]) -> Candidates:
     """Ask the index for what may match; parameters as of `find_matching`."""
     find_ids = context.store.index.find_ids
     looked_at = list(conditions)
@@ -105,7 +107,7 @@ async def find_candidates(context: Context, patient_id: str, conditions: Sequenc
     for condition in conditions:
         groups = condition.test.groups if isinstance(condition.test, Either) else ((condition.test,),)
         blocks = has_block(condition.path)
-        spellings = await _spellings(context, patient_id, condition.path, creators) if blocks else [condition.path]
+        spellings = await _spellings(context, visible, condition.path, creators) if blocks else [condition.path]
         ways = [tuple(Condition(path, test) for test in group) for path in spellings for group in groups]
         if len(ways) == 1 and ways[0] == (condition,):
             continue
@@ -117,7 +119,7 @@ async def find_candidates(context: Context, patient_id: str, conditions: Sequenc
         if ways and left >= 0 and not (inexact and negative):
             narrower.append(ways)
             narrowed.append(condition)
-    left_out = await find_ids(Visible(patient_id), incomplete_filter(looked_at, creators)) if conditions else set()
+    left_out = await find_ids(visible, incomplete_filter(looked_at, creators)) if conditions else set()
     # What is narrowed down to what fits by itself needs no tree unless a block or an item is meant.
     settled = [
         replace(each, test=Present()) if each in narrowed and isinstance(each.test, Either) else each
@@ -125,17 +127,17 @@ async def find_candidates(context: Context, patient_id: str, conditions: Sequenc
     ]
     hits: set[str] | None = None
     if narrower:
-        hits = await find_ids(Visible(patient_id), index_filter(conditions))
+        hits = await find_ids(visible, index_filter(conditions))
         for ways in narrower:
             found: set[str] = set()
             for way in ways:
-                found |= await find_ids(Visible(patient_id), index_filter(way))
+                found |= await find_ids(visible, index_filter(way))
             hits &= found
     return Candidates(hits, left_out, needs_check(settled))
 
 
-async def _spellings(context: Context, patient_id: str, path: TagPath, creators: list[str]) -> list[TagPath]:
-    """Spell a path with blocks by the creators that the patient's files have reserved them for.
+async def _spellings(context: Context, visible: Visible, path: TagPath, creators: list[str]) -> list[TagPath]:
+    """Spell a path with blocks by the creators that files have reserved them for.
 
     Parameters
     ----------
@@ -156,7 +158,7 @@ async def _spellings(context: Context, patient_id: str, path: TagPath, creators:
         for begun in spelt:
             key = index_key((*begun, Step(tag_of_key(creator_key(step.tag)))))
             creators.append(key)
-            lists = await context.store.index.find_values(Visible(patient_id), key)
+            lists = await context.store.index.find_values(visible, key)
             # A creator is one value; where a file divides it, all of them are its name, as `creator_text` has it.
             names = {creator_text({"Value": [name]}) for values in lists for name in values}
             names |= {creator_text({"Value": list(values)}) for values in lists}
@@ -169,14 +171,14 @@ async def _spellings(context: Context, patient_id: str, path: TagPath, creators:
 
 
 async def try_trees(
-    context: Context, patient_id: str, ids: Collection[str], conditions: Sequence[Condition]
+    context: Context, visible: Visible, ids: Collection[str], conditions: Sequence[Condition]
 ) -> dict[str, bool | None]:
     """Return what the trees of instances say of conditions, by their ids; instances that are gone are not among them.
 
     Parameters
     ----------
-    patient_id : str
-        Whose instances.
+    visible : Visible
+        What the caller may see.
     ids : collection of str
         Which of them.
     conditions : sequence of Condition
@@ -186,13 +188,13 @@ async def try_trees(
         return {}
     verdicts: dict[str, bool | None] = {}
     async with context.whole_trees:
-        async for each, tree in _iter_trees(context, patient_id, sorted(ids), top_level_steps(conditions)):
+        async for each, tree in _iter_trees(context, visible, sorted(ids), top_level_steps(conditions)):
             verdicts[each] = await asyncio.to_thread(judge, tree, conditions)
     return verdicts
 
 
 async def _iter_trees(
-    context: Context, patient_id: str, ids: Sequence[str], steps: Sequence[Step]
+    context: Context, visible: Visible, ids: Sequence[str], steps: Sequence[Step]
 ) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
     """Return instances with as much of their trees as the steps need; few at once where that may be large."""
     keys = first_keys(steps)
@@ -201,7 +203,7 @@ async def _iter_trees(
     begin = 0
     while begin < len(ids):
         some = ids[begin : begin + at_once]
-        found = await context.store.instances.find_many(Visible(patient_id), some, keys, partial(_further, steps))
+        found = await context.store.instances.find_many(visible, some, keys, partial(_further, steps))
         for each, instance in found.items():
             yield each, instance.get("dataset") or {}
         begin += len(some)

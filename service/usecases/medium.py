@@ -16,10 +16,10 @@ from typing import Any
 from schemas.database import Instance
 from service.dicom.dicomdir import RECORD_KEYS, SR_KEYS, Directory, record_type, text_of
 from service.dicom.pixels.render import RenderRequest
-from service.errors import ServiceError, TooLarge
-from service.storage.originals import StoredOriginal
+from service.errors import NoSuchInstance, ServiceError, TooLarge
 from service.storage.visible import Visible
 from service.usecases.context import Context
+from service.usecases.instances import Original, open_original
 from service.usecases.rendered import rendition
 
 MAX_FILES = 20_000
@@ -103,13 +103,13 @@ def check_size(files: int) -> None:
         raise TooLarge(f"A medium has at most {MAX_FILES} files. Ask for less at once.")
 
 
-async def iter_entries(context: Context, patient_id: str, wanted: Sequence[Wanted]) -> AsyncIterator[Entry]:
+async def iter_entries(context: Context, visible: Visible, wanted: Sequence[Wanted]) -> AsyncIterator[Entry]:
     """Return the files of a medium: the instances that are still there, previews, a page, a text, and the DICOMDIR.
 
     Parameters
     ----------
-    patient_id : str
-        Whose.
+    visible : Visible
+        What the caller may see.
     wanted : sequence of Wanted
         At most `MAX_FILES`.
     """
@@ -117,7 +117,7 @@ async def iter_entries(context: Context, patient_id: str, wanted: Sequence[Wante
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         found = await context.store.instances.find_many(
-            Visible(patient_id),
+            visible,
             [each.dicom_id for each in batch],
             sorted({*RECORD_KEYS, *SHOWN_KEYS}),
             lambda tree, _: set(SR_KEYS) if record_type(tree) in {"SR DOCUMENT", "KEY OBJECT DOC"} else set(),
@@ -126,12 +126,15 @@ async def iter_entries(context: Context, patient_id: str, wanted: Sequence[Wante
             instance = found.get(each.dicom_id)
             if instance is None or instance["original_id"] != each.original_id:
                 continue
-            original = await context.store.originals.open(Visible(patient_id), each.original_id)
-            if original is not None:
-                yield await _entry(contents, instance, original)
+            try:
+                original = await open_original(context, visible, instance)
+                await original.look()  # others were sent since it was found
+            except NoSuchInstance:
+                continue
+            yield await _entry(contents, instance, original)
     for number, series in enumerate(contents.series.values()):
         if number < MAX_PREVIEWS:
-            picture = await _preview(context, patient_id, series.dicom_id)
+            picture = await _preview(context, visible, series.dicom_id)
             if picture is not None:
                 series.preview = f"PREVIEW/P{number + 1:07}.PNG"
                 yield _whole(series.preview, picture)
@@ -140,8 +143,8 @@ async def iter_entries(context: Context, patient_id: str, wanted: Sequence[Wante
     yield _whole("DICOMDIR", contents.directory.encode(f"2.25.{uuid.uuid4().int}"))
 
 
-async def _entry(contents: _Contents, instance: Instance, original: StoredOriginal) -> Entry:
-    pieces = original.iter_range()
+async def _entry(contents: _Contents, instance: Instance, original: Original) -> Entry:
+    pieces = original.read(0, original.length)
     first = await anext(pieces, b"")
     tree: Mapping[str, Any] = instance.get("dataset") or {}
     placed = contents.directory.add(tree) if first[128:PREAMBLE] == b"DICM" else None
@@ -174,10 +177,10 @@ def _whole(name: str, content: bytes) -> Entry:
     return Entry(name, len(content), pieces())
 
 
-async def _preview(context: Context, patient_id: str, dicom_id: str) -> bytes | None:
+async def _preview(context: Context, visible: Visible, dicom_id: str) -> bytes | None:
     """Return a small picture of an instance; None where there is none, or nobody has time to make it."""
     try:
-        made = await rendition(context, patient_id, dicom_id, RenderRequest(size=PREVIEW_PIXELS))
+        made = await rendition(context, visible, dicom_id, RenderRequest(size=PREVIEW_PIXELS))
     except ServiceError:
         return None
     return made.data

@@ -10,9 +10,11 @@ from typing import Any, BinaryIO
 
 from schemas.database import Instance
 from service.errors import Invalid, NoWorker, WorkerLost
+from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.instances import open_original
+from service.usecases.near import NearOriginal
 from service.workers.handle import Sink
 from service.workers.pool import OutOfTime
 
@@ -22,12 +24,14 @@ IN_MEMORY_BYTES = 4 << 20
 
 @contextlib.asynccontextmanager
 async def local_original(
-    context: Context, instance: Instance, ranges: Sequence[tuple[int, int]] | None = None
+    context: Context, visible: Visible, instance: Instance, ranges: Sequence[tuple[int, int]] | None = None
 ) -> AsyncIterator[bytes | Path]:
     """Fetch an original, as bytes or as the path of a file that is gone afterwards.
 
     Parameters
     ----------
+    visible : Visible
+        What the caller may see.
     instance : Instance
         Whose original it is.
     ranges : sequence of (int, int), optional
@@ -41,12 +45,18 @@ async def local_original(
     Overloaded
         Where the disk of the spool files is full, or nearly.
     """
-    original = await open_original(context, instance["patient_id"], instance["original_id"])
+    original = (await open_original(context, visible, instance)).content
     if original.length <= IN_MEMORY_BYTES:
-        yield await original.read_range()
+        content = await original.read_range()
+        if not isinstance(original, NearOriginal):
+            context.behind.start(context.near.put(instance["original_id"], instance["sha256"], content))
+        yield content
         return
     file, path = await asyncio.to_thread(spool.open_file, context.settings.spool_dir)
     try:
+        if isinstance(original, NearOriginal) and original.link_over(path):
+            yield path
+            return
         with spool.room():
             file.truncate(original.length)
             for start, stop in ranges or [(0, original.length)]:

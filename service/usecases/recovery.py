@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 from schemas.database import ExtractionStatus, Instance
 from service.errors import Invalid, NotFound, NoWorker, Unavailable, WorkerLost
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.ingest import extract_in_worker
 from service.usecases.instances import extracted
@@ -50,6 +51,26 @@ async def keep_sweeping(context: Context) -> None:
             logger.info("The database is away; the sweep waits for its next time")
         except Exception as error:  # noqa: BLE001 - the next sweep tries again
             logger.error("The sweep met a fault: %s", type(error).__name__)  # noqa: TRY400
+        await asyncio.sleep(SWEEP_EVERY_SECONDS)
+
+
+NEAR_BATCH = 500
+"""Near files that are compared with the database by one query."""
+
+
+async def keep_near_true(context: Context) -> None:
+    """Remove near files of originals that were deleted by way of another machine, for as long as the service runs."""
+    while True:
+        try:
+            ids = context.near.ids
+            for start in range(0, len(ids), NEAR_BATCH):
+                batch = ids[start : start + NEAR_BATCH]
+                there = await context.store.originals.find_present(batch)
+                context.near.forget_all(each for each in batch if each not in there)
+        except Unavailable:
+            logger.info("The database is away; near files are compared with it another time")
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            logger.error("Comparing near files with the database met a fault: %s", type(error).__name__)  # noqa: TRY400
         await asyncio.sleep(SWEEP_EVERY_SECONDS)
 
 
@@ -91,6 +112,7 @@ async def recover(context: Context) -> int:
         taken += 1
         try:
             await context.store.deletion.finish(instance)
+            context.near.forget(instance["original_id"], instance["sha256"])
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - it stands in nobody's way: its lease keeps it aside for a while
@@ -112,7 +134,7 @@ async def _finish_extraction(context: Context, instance: Instance) -> None:
     """Extract an instance that was taken on, or note why that cannot be done."""
     attempts = instance["extraction"]["attempts"]
     try:
-        async with local_original(context, instance) as source:
+        async with local_original(context, Visible(instance["patient_id"]), instance) as source:
             extraction = await extract_in_worker(context, source)
         whole = extracted(instance, extraction, context.clock(), attempts=attempts)
         await context.store.uploads.replace_derived(whole, extraction)

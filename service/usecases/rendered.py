@@ -7,7 +7,6 @@ that somebody may ask for is not.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import asdict
 from functools import partial
 
@@ -15,7 +14,7 @@ from schemas.database import Instance
 from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.ranges import HEADER_KEYS, frame_ranges
 from service.dicom.pixels.render import RENDERER_VERSION, RenderRequest, Rendition, render
-from service.errors import NotRenderable, Unavailable
+from service.errors import NoSuchInstance, NotRenderable
 from service.storage.renditions import RenditionKey, StoredRendition
 from service.storage.visible import Visible
 from service.usecases.context import Context
@@ -23,13 +22,13 @@ from service.usecases.instances import find_instance
 from service.usecases.originals import IN_MEMORY_BYTES, ask_worker, local_original
 
 
-async def rendition(context: Context, patient_id: str, dicom_id: str, request: RenderRequest) -> Rendition:
+async def rendition(context: Context, visible: Visible, dicom_id: str, request: RenderRequest) -> Rendition:
     """Return one frame of an instance as a picture.
 
     Parameters
     ----------
-    patient_id, dicom_id : str
-        Whose, and which instance.
+    visible, dicom_id : Visible, str
+        What the caller may see, and which instance.
     request : RenderRequest
         Which frame, and how.
 
@@ -40,19 +39,20 @@ async def rendition(context: Context, patient_id: str, dicom_id: str, request: R
     NotRenderable, LimitExceeded
         There is no picture to give, or making it ended the worker.
     """
-    instance = await find_instance(context, patient_id, dicom_id)
     if not _is_default(request):
-        return await _render(context, instance, request)
+        return await _render(context, visible, await find_instance(context, visible, dicom_id), request)
     key = RenditionKey(request.frame, RENDERER_VERSION)
-    cached = await context.store.renditions.find(Visible(patient_id), dicom_id, key)
+    instance, cached = await context.store.renditions.find(visible, dicom_id, key)
+    if instance is None:
+        raise NoSuchInstance
     context.metrics.rendered_cache(hit=cached is not None)
     if cached is not None:
         return Rendition(data=cached.data, **cached.metadata)
     # Whoever asks for the same picture meanwhile waits for this one; the task outlives a caller that goes away.
-    same = (patient_id, dicom_id, request.frame)
+    same = (visible.patient_id, dicom_id, request.frame)
     making = context.renderings.get(same)
     if making is None:
-        making = context.renderings[same] = asyncio.create_task(_make_default(context, instance, request, key))
+        making = context.renderings[same] = asyncio.create_task(_make_default(context, visible, instance, request, key))
         making.add_done_callback(partial(_end_making, context, same))
     made: Rendition = await asyncio.shield(making)
     return made
@@ -64,13 +64,14 @@ def _end_making(context: Context, same: tuple[str, str, int], making: asyncio.Ta
         making.exception()  # looked at: all who waited for it may have gone away
 
 
-async def _make_default(context: Context, instance: Instance, request: RenderRequest, key: RenditionKey) -> Rendition:
-    """Make the picture that is kept, and keep it."""
-    made = await _render(context, instance, request)
+async def _make_default(
+    context: Context, visible: Visible, instance: Instance, request: RenderRequest, key: RenditionKey
+) -> Rendition:
+    """Make the picture that is kept, and keep it behind the answer."""
+    made = await _render(context, visible, instance, request)
     about = {name: value for name, value in asdict(made).items() if name != "data"}
-    with contextlib.suppress(Unavailable):  # it can be given, if not kept
-        stored = StoredRendition(made.data, about)
-        await context.store.renditions.put(instance["patient_id"], instance["_id"], key, stored)
+    stored = StoredRendition(made.data, about)
+    context.behind.start(context.store.renditions.put(instance["patient_id"], instance["_id"], key, stored))
     return made
 
 
@@ -78,10 +79,10 @@ def _is_default(request: RenderRequest) -> bool:
     return request == RenderRequest(frame=request.frame)
 
 
-async def _render(context: Context, instance: Instance, request: RenderRequest) -> Rendition:
+async def _render(context: Context, visible: Visible, instance: Instance, request: RenderRequest) -> Rendition:
     limits = context.pixel_limits
-    ranges = await _find_ranges(context, instance, request.frame, limits)
-    async with local_original(context, instance, ranges) as source:
+    ranges = await _find_ranges(context, visible, instance, request.frame, limits)
+    async with local_original(context, visible, instance, ranges) as source:
         with context.metrics.work("rendering", "worker"):
             made: Rendition = await ask_worker(
                 context,
@@ -98,12 +99,10 @@ async def _render(context: Context, instance: Instance, request: RenderRequest) 
 
 
 async def _find_ranges(
-    context: Context, instance: Instance, frame: int, limits: PixelLimits
+    context: Context, visible: Visible, instance: Instance, frame: int, limits: PixelLimits
 ) -> list[tuple[int, int]] | None:
     """Find which parts of a large original the frame needs; None where it needs the whole."""
     if instance["size"] <= IN_MEMORY_BYTES:
         return None
-    read = await context.store.instances.read_elements(
-        Visible(instance["patient_id"]), instance["_id"], [], HEADER_KEYS
-    )
+    read = await context.store.instances.read_elements(visible, instance["_id"], [], HEADER_KEYS)
     return frame_ranges(read["elements"], frame, instance["size"], limits) if read else None

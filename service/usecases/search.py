@@ -76,44 +76,44 @@ class Found:
         return None if self.unknown or self.unchecked else self.hits.total
 
 
-async def list_newest(context: Context, patient_id: str, limit: int, offset: int) -> tuple[list[Instance], bool]:
-    """Return a page of a patient's instances without their trees, newest first, and whether there are more.
+async def list_newest(context: Context, visible: Visible, limit: int, offset: int) -> tuple[list[Instance], bool]:
+    """Return a page of the instances without their trees, newest first, and whether there are more.
 
     Raises
     ------
     DatabaseUnavailable
         The database is away.
     """
-    return await context.store.instances.list_newest(Visible(patient_id), limit, offset)
+    return await context.store.instances.list_newest(visible, limit, offset)
 
 
-async def count(context: Context, patient_id: str) -> int:
-    """Return how many instances a patient has.
-
-    Raises
-    ------
-    DatabaseUnavailable
-        The database is away.
-    """
-    return await context.store.instances.count(Visible(patient_id))
-
-
-async def search(context: Context, patient_id: str, conditions: Sequence[Condition], page: PageRequest) -> Found:
-    """Find the instances of a patient for which all conditions hold.
+async def count(context: Context, visible: Visible) -> int:
+    """Return how many instances there are.
 
     Raises
     ------
     DatabaseUnavailable
         The database is away.
     """
-    candidates = await find_candidates(context, patient_id, conditions)
+    return await context.store.instances.count(visible)
+
+
+async def search(context: Context, visible: Visible, conditions: Sequence[Condition], page: PageRequest) -> Found:
+    """Find the instances for which all conditions hold.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database is away.
+    """
+    candidates = await find_candidates(context, visible, conditions)
     among, unknown = candidates.hits, False
     if candidates.left_out:
         hits = candidates.hits
         if hits is None:
-            hits = await context.store.index.find_ids(Visible(patient_id), index_filter(conditions))
+            hits = await context.store.index.find_ids(visible, index_filter(conditions))
         tried = set(islice(sorted(candidates.left_out), MAX_CHECKED))
-        verdicts = await try_trees(context, patient_id, tried, conditions)
+        verdicts = await try_trees(context, visible, tried, conditions)
         among = (hits - tried) | passed(verdicts, hits)
         unknown = None in verdicts.values()
     doubts: list[bool] = []
@@ -128,7 +128,7 @@ async def search(context: Context, patient_id: str, conditions: Sequence[Conditi
     if candidates.check:
         steps += top_level_steps(conditions)
     wanted = InstanceQuery(
-        visible=Visible(patient_id),
+        visible=visible,
         conditions=index_filter(conditions),
         among=among,
         order=None if page.order is None else f"tags.{index_key(page.order)}",
@@ -166,18 +166,18 @@ def show_fields(dataset: Mapping[str, Any], fields: Mapping[str, TagPath]) -> di
     return shown
 
 
-async def catalogue(context: Context, patient_id: str, beginning: str) -> Catalogue:
-    """List every path that a patient's files have.
+async def catalogue(context: Context, visible: Visible, beginning: str) -> Catalogue:
+    """List every path that the files have.
 
     Parameters
     ----------
-    patient_id : str
-        Whose.
+    visible : Visible
+        What the caller may see.
     beginning : str
         What the index keys begin with.
     """
     read = partial(Catalogue.of, beginning=beginning)
-    return await context.store.index.read(Visible(patient_id), read, CATALOGUE_SECONDS)
+    return await context.store.index.read(visible, read, CATALOGUE_SECONDS)
 
 
 def _elements(level: Mapping[str, Any], path: Sequence[Step]) -> list[dict[str, Any]]:

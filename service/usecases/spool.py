@@ -155,13 +155,25 @@ def sweep(directory: Path) -> int:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     removed = 0
     for path in directory.glob(f"{_PREFIX}*"):
-        owner = path.name.removeprefix(_PREFIX).partition("-")[0]
-        # A process that starts has no spool file yet: one with its id was left by a namesake (in a container the
-        # service always has the same process id).
-        if not owner.isdecimal() or int(owner) == os.getpid() or not _alive(int(owner)):
+        if is_left(path.name, _PREFIX):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+def is_left(name: str, prefix: str) -> bool:
+    """Return whether a file was left by a process that is gone, for a process that starts and has none yet.
+
+    Parameters
+    ----------
+    name : str
+        Of the file: the prefix, the process id, a hyphen, and anything.
+    prefix : str
+        What stands before the process id.
+    """
+    owner = name.removeprefix(prefix).partition("-")[0]
+    # One with the id of this process was left by a namesake: in a container the service always has the same id.
+    return not owner.isdecimal() or int(owner) == os.getpid() or not _alive(int(owner))
 
 
 def _alive(process_id: int) -> bool:

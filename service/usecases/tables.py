@@ -51,8 +51,8 @@ class Table:
 
     Parameters
     ----------
-    patient_id : str
-        Whose files.
+    visible : Visible
+        What the caller may see.
     fields : tuple of Field
         What is shown of each.
     dicom_ids : list of str
@@ -61,7 +61,7 @@ class Table:
         Whether there are files of which nobody can say whether they belong into it.
     """
 
-    patient_id: str
+    visible: Visible
     fields: tuple[Field, ...]
     dicom_ids: list[str]
     unknown: bool
@@ -74,19 +74,19 @@ class Table:
 
 async def open_table(
     context: Context,
-    patient_id: str,
+    visible: Visible,
     fields: Mapping[str, TagPath],
     conditions: Sequence[Condition],
     order: TagPath | None = None,
     *,
     descending: bool = False,
 ) -> Table:
-    """Find out which files of a patient make a table, and what types its columns have.
+    """Find out which files make a table, and what types its columns have.
 
     Parameters
     ----------
-    patient_id : str
-        Whose files.
+    visible : Visible
+        What the caller may see.
     fields : mapping of str to tuple of Step
         Paths by what their columns are to be called.
     conditions : sequence of Condition
@@ -103,44 +103,43 @@ async def open_table(
     LimitExceeded
         Too many files would have to be tried to find the ones that match.
     """
-    settled = await settle_fields(context, patient_id, fields)
+    settled = await settle_fields(context, visible, fields)
     list_ids = partial(
         context.store.tables.list_ids,
-        Visible(patient_id),
+        visible,
         order=None if order is None else f"tags.{index_key(order)}",
         descending=descending,
     )
-    candidates = await find_candidates(context, patient_id, conditions)
+    candidates = await find_candidates(context, visible, conditions)
     if candidates.hits is None and not candidates.left_out and not candidates.check:
-        return Table(patient_id, settled, await list_ids(index_filter(conditions)), unknown=False)
+        return Table(visible, settled, await list_ids(index_filter(conditions)), unknown=False)
     hits = candidates.hits
     if hits is None:
-        hits = await context.store.index.find_ids(Visible(patient_id), index_filter(conditions))
+        hits = await context.store.index.find_ids(visible, index_filter(conditions))
     tried = candidates.left_out | (hits if candidates.check else set())
     if len(tried) > MAX_TRIED:
         raise LimitExceeded("The search has too many candidates to check them all. Make it narrower.")
-    verdicts = await try_trees(context, patient_id, tried, conditions)
+    verdicts = await try_trees(context, visible, tried, conditions)
     among = (hits - tried) | passed(verdicts, hits)
     ids = [each for each in await list_ids({}) if each in among]
-    return Table(patient_id, settled, ids, unknown=None in verdicts.values())
+    return Table(visible, settled, ids, unknown=None in verdicts.values())
 
 
 async def settle_fields(
-    context: Context, patient_id: str | None, fields: Mapping[str, TagPath], seconds: float | None = 120.0
+    context: Context, visible: Visible | None, fields: Mapping[str, TagPath], seconds: float | None = 120.0
 ) -> tuple[Field, ...]:
     """Return fields with the types of their columns; for private and unknown paths the files' indexes are asked.
 
     Parameters
     ----------
-    patient_id : str or None
-        Whose files; None: everybody's, which is for commands alone.
+    visible : Visible or None
+        What the caller may see; None: everybody's files, which is for commands alone.
     fields : mapping of str to tuple of Step
         Paths by what their columns are to be called.
     seconds : float or None
         How long that may take.
     """
     keys = {name: index_key(path) for name, path in fields.items() if not is_settled(path)}
-    visible = None if patient_id is None else Visible(patient_id)
     found = await context.store.tables.find_vrs(visible, list(dict.fromkeys(keys.values())), seconds) if keys else {}
     seen = {name: Seen(frozenset(found[key][0]), found[key][1]) for name, key in keys.items()}
     return tuple(settle(name, path, seen.get(name)) for name, path in fields.items())
@@ -167,7 +166,7 @@ async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]
             del instances
         for number, dicom_id in unread.items():
             try:
-                rows[number] = [dicom_id, *await read_left(context, table.patient_id, dicom_id, table.fields)]
+                rows[number] = [dicom_id, *await read_left(context, table.visible, dicom_id, table.fields)]
             except NotFound:
                 rows[number] = []
         yield await asyncio.to_thread(encode, [row for row in rows if row] if unread else rows)
@@ -175,8 +174,7 @@ async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]
 
 async def _read(context: Context, table: Table, some: Sequence[str], position: int) -> tuple[list[Instance], int]:
     wanted = Wanted.of(table.fields)
-    visible = Visible(table.patient_id)
-    trees = await context.store.tables.read(visible, some, wanted.keys, wanted.further, large=wanted.large)
+    trees = await context.store.tables.read(table.visible, some, wanted.keys, wanted.further, large=wanted.large)
     return trees.instances, position + trees.passed
 
 
@@ -259,7 +257,7 @@ def catalogue_rows(catalogue: Catalogue) -> Rows:
 # --- what only the original has -----------------------------------------------------------------------------------
 
 
-async def read_left(context: Context, patient_id: str, dicom_id: str, fields: Sequence[Field]) -> list[Any]:
+async def read_left(context: Context, visible: Visible, dicom_id: str, fields: Sequence[Field]) -> list[Any]:
     """Return the cells of a file from its original, in a worker.
 
     Raises
@@ -275,7 +273,7 @@ async def read_left(context: Context, patient_id: str, dicom_id: str, fields: Se
             for field in fields
         ]
     )
-    told = await read_original(context, patient_id, dicom_id, cells_of_original, plan)
+    told = await read_original(context, visible, dicom_id, cells_of_original, plan)
     kinds = [column.kind for field in fields for column in field.columns]
     cells = json.loads(told)
     return [

@@ -34,13 +34,13 @@ ABSENT_KEY = "FFFFFFFF"
 """Stands for a sequence that is not there, so that what is asked below it is not there either."""
 
 
-async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) -> bytes:
+async def read_tag(context: Context, visible: Visible, dicom_id: str, text: str) -> bytes:
     """Return one element, simplified, as JSON.
 
     Parameters
     ----------
-    patient_id, dicom_id : str
-        Whose, and which instance.
+    visible, dicom_id : Visible, str
+        What the caller may see, and which instance.
     text : str
         The tag or path as the caller wrote it.
 
@@ -53,19 +53,19 @@ async def read_tag(context: Context, patient_id: str, dicom_id: str, text: str) 
     ExtractionPending, ExtractionFailed
         The instance has no tags yet, or never will.
     """
-    found = await find_element(context, patient_id, dicom_id, parse_tag_path(text))
+    found = await find_element(context, visible, dicom_id, parse_tag_path(text))
     if found is None:
-        return await read_original(context, patient_id, dicom_id, read_tag_of, text)
+        return await read_original(context, visible, dicom_id, read_tag_of, text)
     return orjson.dumps(simplify_element(*found))
 
 
-async def find_element(context: Context, patient_id: str, dicom_id: str, path: Sequence[Step]) -> Located | None:
+async def find_element(context: Context, visible: Visible, dicom_id: str, path: Sequence[Step]) -> Located | None:
     """Find one element in the document; None where only the original has it, or has it whole.
 
     Parameters
     ----------
-    patient_id, dicom_id : str
-        Whose, and which instance.
+    visible, dicom_id : Visible, str
+        What the caller may see, and which instance.
     path : sequence of Step
         Of `parse_tag_path`.
 
@@ -77,11 +77,11 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
         Several items have it, and the path does not say which is meant.
     """
     if any(step.item is None for step in path[:-1]):
-        return await _find_in_any_item(context, patient_id, dicom_id, path)
+        return await _find_in_any_item(context, visible, dicom_id, path)
     parents: list[tuple[str, int]] = []
     for step in path[:-1]:
-        parents.append((await _parent_key(context, patient_id, dicom_id, parents, step), step.item or 0))
-    level = await _read_level(context, patient_id, dicom_id, parents, path[-1])
+        parents.append((await _parent_key(context, visible, dicom_id, parents, step), step.item or 0))
+    level = await _read_level(context, visible, dicom_id, parents, path[-1])
     try:
         found = locate(level["elements"], path[-1:])
     except NotFound:
@@ -91,10 +91,10 @@ async def find_element(context: Context, patient_id: str, dicom_id: str, path: S
     return None if level["spilled"] and has_gap(found.element) else found
 
 
-async def _find_in_any_item(context: Context, patient_id: str, dicom_id: str, path: Sequence[Step]) -> Located | None:
+async def _find_in_any_item(context: Context, visible: Visible, dicom_id: str, path: Sequence[Step]) -> Located | None:
     """Find the element that one item of a sequence has, whichever: the sequence is read for it."""
     async with context.whole_trees:
-        level = await _read_level(context, patient_id, dicom_id, [], path[0])
+        level = await _read_level(context, visible, dicom_id, [], path[0])
         try:
             found = locate(level["elements"], path)
         except BelowSpilled:
@@ -106,7 +106,7 @@ async def _find_in_any_item(context: Context, patient_id: str, dicom_id: str, pa
         return None if level["spilled"] and has_gap(found.element) else found
 
 
-async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:
+async def read_tags(context: Context, visible: Visible, dicom_id: str) -> bytes:
     """Return all elements of an instance, simplified, as JSON: a list by ascending tag.
 
     Raises
@@ -114,16 +114,16 @@ async def read_tags(context: Context, patient_id: str, dicom_id: str) -> bytes:
     NotFound, ExtractionPending, ExtractionFailed
         As of `read_tag`.
     """
-    return await _whole(context, patient_id, dicom_id, simplified_json)
+    return await _whole(context, visible, dicom_id, simplified_json)
 
 
-async def read_dicom_json(context: Context, patient_id: str, dicom_id: str, bulk_data_root: str) -> bytes:
+async def read_dicom_json(context: Context, visible: Visible, dicom_id: str, bulk_data_root: str) -> bytes:
     """Return an instance in the DICOM JSON Model (PS3.18 Annex F): a list of one dataset.
 
     Parameters
     ----------
-    patient_id, dicom_id : str
-        Whose, and which instance.
+    visible, dicom_id : Visible, str
+        What the caller may see, and which instance.
     bulk_data_root : str
         What the BulkDataURI of a long value begins with; the path of its element follows.
 
@@ -132,26 +132,26 @@ async def read_dicom_json(context: Context, patient_id: str, dicom_id: str, bulk
     NotFound, ExtractionPending, ExtractionFailed
         As of `read_tag`.
     """
-    return await _whole(context, patient_id, dicom_id, model_json, bulk_data_root)
+    return await _whole(context, visible, dicom_id, model_json, bulk_data_root)
 
 
 async def _parent_key(
-    context: Context, patient_id: str, dicom_id: str, parents: list[tuple[str, int]], step: Step
+    context: Context, visible: Visible, dicom_id: str, parents: list[tuple[str, int]], step: Step
 ) -> str:
     """Return the document's key of a sequence; only a private one needs a look at which block its creator reserved."""
     if step.creator is None:
         return candidate_keys({}, step)[0]
-    level = await _read_level(context, patient_id, dicom_id, parents, step)
+    level = await _read_level(context, visible, dicom_id, parents, step)
     keys = candidate_keys(level["elements"], step)
     return next((key for key in keys if key in level["elements"]), ABSENT_KEY)
 
 
 async def _read_level(
-    context: Context, patient_id: str, dicom_id: str, parents: list[tuple[str, int]], step: Step
+    context: Context, visible: Visible, dicom_id: str, parents: list[tuple[str, int]], step: Step
 ) -> Elements:
     keys = lookup_keys(step)
     level = await context.store.instances.read_elements(
-        Visible(patient_id), dicom_id, parents, keys, large=any(may_be_large(tag_of_key(key)) for key in keys)
+        visible, dicom_id, parents, keys, large=any(may_be_large(tag_of_key(key)) for key in keys)
     )
     if level is None:
         raise NoSuchInstance
@@ -175,20 +175,20 @@ def check_extracted(extraction: ExtractionStatus) -> None:
         raise ExtractionFailed(f"The tags of this instance could not be extracted: {extraction['error']}")
 
 
-async def _whole(context: Context, patient_id: str, dicom_id: str, encode: Any, *arguments: str) -> bytes:
+async def _whole(context: Context, visible: Visible, dicom_id: str, encode: Any, *arguments: str) -> bytes:
     """Encode the whole tree off the event loop: from the document, or where that has gaps from the original."""
     async with context.whole_trees:
-        document = await context.store.instances.read_whole(Visible(patient_id), dicom_id)
+        document = await context.store.instances.read_whole(visible, dicom_id)
         if document is None:
             raise NoSuchInstance
         check_extracted(document["extraction"])
         if not document["spilled"]:
             encoded: bytes = await asyncio.to_thread(encode, document["dataset"], *arguments)
             return encoded
-    return await read_original(context, patient_id, dicom_id, encode_whole, encode, *arguments)
+    return await read_original(context, visible, dicom_id, encode_whole, encode, *arguments)
 
 
-async def read_original(context: Context, patient_id: str, dicom_id: str, function: Any, *arguments: Any) -> bytes:
+async def read_original(context: Context, visible: Visible, dicom_id: str, function: Any, *arguments: Any) -> bytes:
     """Return what a worker reads of an instance's original by a function of the source, the limits and the arguments.
 
     Raises
@@ -198,15 +198,15 @@ async def read_original(context: Context, patient_id: str, dicom_id: str, functi
     LimitExceeded
         It took a worker too long, or its life.
     """
-    instance = await find_instance(context, patient_id, dicom_id)
-    async with local_original(context, instance) as source:
+    instance = await find_instance(context, visible, dicom_id)
+    async with local_original(context, visible, instance) as source:
         answer: bytes = await ask_worker(
             context,
             function,
             source,
             context.limits,
             *arguments,
-            caller=patient_id,
+            caller=visible.patient_id,
             seconds=context.settings.extraction_timeout,
             refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
         )

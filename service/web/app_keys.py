@@ -9,6 +9,9 @@ from aiohttp import web
 
 from service.auth.key_source import KeySource
 from service.auth.tokens import Authenticator, Claims
+from service.dicom.dictionary import KEYWORD_TAGS
+from service.dicom.paths import parse_tag_path
+from service.errors import NotForDownload
 from service.settings import Settings
 from service.storage.visible import Visible
 from service.usecases.audit import Audit
@@ -17,6 +20,10 @@ from service.usecases.inboxes import OpenInbox
 from service.usecases.metrics import Measuring
 from service.web.admission import Admissions
 from service.web.route import Route
+
+_ORIGINALS = frozenset(
+    KEYWORD_TAGS[keyword] for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "EncapsulatedDocument")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,33 @@ class Caller:
     still_allowed: Callable[[], Awaitable[bool]] | None = None
     share_id: str | None = None
     inbox: OpenInbox | None = None
+
+    def require_download(self) -> None:
+        """Refuse whoever may not have originals.
+
+        Raises
+        ------
+        NotForDownload
+        """
+        if not self.may_download:
+            raise NotForDownload
+
+    def require_bulk_data(self, path: str) -> None:
+        """Refuse whoever may not have originals the values that are one: stored pixels, video and documents.
+
+        Parameters
+        ----------
+        path : str
+            Of the element, as the request has it.
+
+        Raises
+        ------
+        NotForDownload
+        Invalid
+            It names no element; told here only to who may not have originals.
+        """
+        if not self.may_download and parse_tag_path(path)[-1].tag in _ORIGINALS:
+            raise NotForDownload
 
 
 @dataclass(frozen=True, slots=True)

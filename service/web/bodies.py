@@ -56,10 +56,13 @@ async def iter_body(request: web.Request, max_bytes: int, idle_seconds: float, m
         began = clock()
         try:
             async with asyncio.timeout(left):
-                piece = await request.content.readany()
+                # As it came: what is read as a whole is joined, and so copied.
+                piece, chunk_ends = await request.content.readchunk()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         if not piece:
+            if chunk_ends and not request.content.at_eof():  # of the transfer encoding (RFC 9112, 7.1); more follows
+                continue  # (a request without a body says for ever that its chunk has ended)
             return
         left = min(idle_seconds, left - (clock() - began) + len(piece) / min_rate)
         received += len(piece)

@@ -16,11 +16,13 @@ NO_PARAMETERS = NoParameters()
 async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     """Return one value's bytes, little-endian and without the element around them."""
     NO_PARAMETERS.read(request.query.items())
+    path = path_segment(request, "path")
+    request[CALLER].require_bulk_data(path)
     value = await read_bulk_data(
         request.app[CONTEXT],
-        request[CALLER].patient_id,
+        request[CALLER].visible,
         dicom_id_of(request),
-        path_segment(request, "path"),
+        path,
     )
     response = web.StreamResponse(headers={hdrs.CONTENT_DISPOSITION: "attachment"})
     response.content_type = "application/octet-stream"

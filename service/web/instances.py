@@ -54,19 +54,20 @@ async def delete_instance(request: web.Request) -> web.Response:
 
 
 async def _find_instance(request: web.Request) -> Instance:
-    return await find_instance(request.app[CONTEXT], request[CALLER].patient_id, dicom_id_of(request))
+    return await find_instance(request.app[CONTEXT], request[CALLER].visible, dicom_id_of(request))
 
 
 async def _original(request: web.Request) -> web.StreamResponse:
     """Return the bytes that were uploaded, or a range of them."""
+    request[CALLER].require_download()
     instance = await _find_instance(request)
     name = instance["file_name"] or f"{instance['_id']}.dcm"
     headers = {**HEADERS, hdrs.CONTENT_TYPE: DICOM, hdrs.CONTENT_DISPOSITION: content_disposition("attachment", name)}
     validators = validators_of(instance)
     if (same := unchanged(request, validators, headers)) is not None:
         return same
-    original = await open_original(request.app[CONTEXT], instance["patient_id"], instance["original_id"])
-    return await send_file(request, validators, original.length, original.iter_range, headers)
+    original = await open_original(request.app[CONTEXT], request[CALLER].visible, instance)
+    return await send_file(request, validators, original.length, original.read, headers, original)
 
 
 async def _picture(request: web.Request) -> web.Response:
@@ -87,7 +88,7 @@ async def _picture(request: web.Request) -> web.Response:
     if f'"{etag[3:-1]}"' in request.headers.get(hdrs.IF_NONE_MATCH, ""):
         await _find_instance(request)
         return web.Response(status=304, headers=headers)
-    made = await rendered.rendition(request.app[CONTEXT], request[CALLER].patient_id, dicom_id, wanted)
+    made = await rendered.rendition(request.app[CONTEXT], request[CALLER].visible, dicom_id, wanted)
     return _png(made, headers)
 
 

@@ -9,6 +9,7 @@ from typing import IO, cast
 from aiohttp import web
 
 from service.errors import NotFound
+from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.medium import Entry, Wanted, check_size, iter_entries
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
@@ -39,7 +40,7 @@ def wants_medium(accept: str | None) -> bool:
 
 
 async def send_medium(
-    request: web.Request, wanted: Sequence[Wanted], warnings: Sequence[str] = ()
+    request: web.Request, wanted: Sequence[Wanted], warnings: Sequence[str] = (), status: int = 200
 ) -> web.StreamResponse:
     """Send instances as a medium.
 
@@ -50,30 +51,35 @@ async def send_medium(
     wanted : sequence of Wanted
         The instances.
     warnings : sequence of str, optional
-        What the caller is told of their choice.
+        What the caller is told of their choice, as values of `Warning`.
+    status : int, optional
+        Of the answer; 206 where something that was asked for may be missing.
 
     Raises
     ------
+    NotForDownload
+        The caller may not have originals.
     TooLarge
         They are more than a medium has.
     NotFound
         There are none.
     """
+    request[CALLER].require_download()
     check_size(len(wanted))
     if not wanted:
         raise NotFound("There are no instances for a medium.")
     request[DICOM_IDS] = [each.dicom_id for each in wanted]
-    response = web.StreamResponse(headers=HEADERS)
+    response = web.StreamResponse(status=status, headers=HEADERS)
     response.content_type = ZIP
     response.headers["Content-Disposition"] = 'attachment; filename="medium.zip"'
     for text in warnings:
-        response.headers.add("Warning", f'299 - "{text}"')
-    return await send_pieces(request, response, _pieces(request.app[CONTEXT], request[CALLER].patient_id, wanted))
+        response.headers.add("Warning", text)
+    return await send_pieces(request, response, _pieces(request.app[CONTEXT], request[CALLER].visible, wanted))
 
 
-async def _pieces(context: Context, patient_id: str, wanted: Sequence[Wanted]) -> AsyncIterator[bytes]:
+async def _pieces(context: Context, visible: Visible, wanted: Sequence[Wanted]) -> AsyncIterator[bytes]:
     archive = ZipWriter()
-    async for entry in iter_entries(context, patient_id, wanted):
+    async for entry in iter_entries(context, visible, wanted):
         async for piece in archive.add(entry):
             yield piece
     yield archive.close()

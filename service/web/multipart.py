@@ -184,9 +184,10 @@ class MultipartParser:
         while True:
             found = self._held.find(delimiter, searched)
             if found < 0:
-                # A delimiter may have begun at the end of what is held: only that much is kept back.
+                # A delimiter may have begun at the end of what is held: only that much is kept back. Mostly none has,
+                # and the piece goes on as it came.
                 begun = self._held.rfind(b"\r", max(0, len(self._held) - len(delimiter) + 1))
-                keep = len(self._held) if begun < 0 else begun
+                keep = begun if begun >= 0 and delimiter.startswith(self._held[begun:]) else len(self._held)
                 ready, self._held, searched = self._held[:keep], self._held[keep:], 0
                 if ready:
                     yield ready

@@ -44,6 +44,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.PasscodeRequired: Problem(401, "passcode-required"),
     errors.WrongPasscode: Problem(401, "wrong-passcode"),
     errors.Forbidden: Problem(403, "forbidden"),
+    errors.NotForDownload: Problem(403, "not-for-download"),
     errors.BadParameter: Problem(400, "bad-parameter"),
     errors.Invalid: Problem(422, "invalid"),
     errors.NotDicom: Problem(422, "not-dicom"),

@@ -64,12 +64,12 @@ async def list_instances(request: web.Request) -> web.StreamResponse:
         )
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
     if not conditions and not fields and asked["orderby"] is None:
-        context, patient_id = request.app[CONTEXT], request[CALLER].patient_id
-        newest = search.list_newest(context, patient_id, limit, offset)
+        context, visible = request.app[CONTEXT], request[CALLER].visible
+        newest = search.list_newest(context, visible, limit, offset)
         (instances, more), storage = await asyncio.gather(newest, _storage(request))
         listed: dict[str, Any] = {"instances": [summarize(each) for each in instances], "storage": storage}
         if asked["count"]:
-            listed["total"] = await search.count(context, patient_id)
+            listed["total"] = await search.count(context, visible)
         body = orjson.dumps(listed, option=orjson.OPT_UTC_Z)
         return _page_response(request, body, limit, offset + limit if more else None)
     page = search.PageRequest(
@@ -84,7 +84,7 @@ async def list_instances(request: web.Request) -> web.StreamResponse:
 
 
 async def _search(request: web.Request, conditions: tuple[Condition, ...], page: search.PageRequest) -> web.Response:
-    searching = search.search(request.app[CONTEXT], request[CALLER].patient_id, conditions, page)
+    searching = search.search(request.app[CONTEXT], request[CALLER].visible, conditions, page)
     found, storage = await asyncio.gather(searching, _storage(request))
 
     def encode() -> bytes:
@@ -112,24 +112,24 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
 
 async def _send_medium(request: web.Request, conditions: tuple[Condition, ...]) -> web.StreamResponse:
     """Send all instances that a search finds as a medium, in the order in which they came."""
-    context, patient_id = request.app[CONTEXT], request[CALLER].patient_id
+    context, visible = request.app[CONTEXT], request[CALLER].visible
     wanted: dict[str, Wanted] = {}
     told: set[str] = set()
     offset: int | None = 0
     while offset is not None:
         if conditions:
             page = search.PageRequest(limit=MAX_LIMIT, offset=offset, order=None, descending=False, fields={})
-            found = await search.search(context, patient_id, conditions, page)
+            found = await search.search(context, visible, conditions, page)
             instances, following = found.hits.instances, found.hits.next_offset
             told |= {text for holds, text in ((found.unknown, LEFT_OUT), (found.unchecked, UNCHECKED)) if holds}
         else:
-            instances, more = await search.list_newest(context, patient_id, MAX_LIMIT, offset)
+            instances, more = await search.list_newest(context, visible, MAX_LIMIT, offset)
             following = offset + MAX_LIMIT if more else None
         for each in instances:
             wanted.setdefault(each["_id"], Wanted(each["_id"], each["original_id"]))
         check_size(len(wanted))
         offset = following
-    return await send_medium(request, list(reversed(wanted.values())), sorted(told))
+    return await send_medium(request, list(reversed(wanted.values())), [f'299 - "{text}"' for text in sorted(told)])
 
 
 async def list_tags(request: web.Request) -> web.StreamResponse:
@@ -142,9 +142,7 @@ async def list_tags(request: web.Request) -> web.StreamResponse:
     if media_type != JSON:
         refuse_pages(request)
     limit, offset = min(asked["limit"], MAX_LIMIT), asked["offset"]
-    catalogue = await search.catalogue(
-        request.app[CONTEXT], request[CALLER].patient_id, asked["path"].replace(".", "/")
-    )
+    catalogue = await search.catalogue(request.app[CONTEXT], request[CALLER].visible, asked["path"].replace(".", "/"))
     if media_type != JSON:
         return await answer_catalogue(request, media_type, catalogue)
     rows, more = catalogue.rows(limit, offset)
@@ -152,8 +150,10 @@ async def list_tags(request: web.Request) -> web.StreamResponse:
     return _page_response(request, body, limit, offset + limit if more else None)
 
 
-async def _storage(request: web.Request) -> dict[str, int | None]:
-    """Return how much the patient's files take and may take."""
+async def _storage(request: web.Request) -> dict[str, int | None] | None:
+    """Return how much the patient's files take and may take; None to whoever sees only a part of them."""
+    if request[CALLER].visible.is_part:
+        return None
     context = request.app[CONTEXT]
     used = await context.store.usage.read(request[CALLER].patient_id)
     return {"used_bytes": max(used, 0), "allowed_bytes": context.settings.max_patient_bytes or None}

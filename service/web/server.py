@@ -50,7 +50,7 @@ NO_REQUEST = "This is not a request as HTTP/1.1 has it."
 CONNECTION_BOUNDS: dict[str, Any] = {
     "access_log": None,  # it has whole paths; `access_log` writes route templates
     "auto_decompress": False,  # it would inflate on the event loop
-    "read_bufsize": 1 << 16,
+    "read_bufsize": 1 << 17,  # what waits to be read is at most twice that, and what the kernel gave at once
     "max_line_size": MAX_LINE_BYTES,
     "max_field_size": MAX_FIELD_BYTES,
     "lingering_time": 5.0,  # how long a refused upload is read and dropped, so that its sender sees the answer

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import hdrs, web
 
-from service.web.app_keys import REQUEST_ID
+from service.usecases.instances import LOOK_BYTES, Original
+from service.usecases.near import NearOriginal
+from service.web.app_keys import REQUEST_ID, SETTINGS
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
 from service.web.problems import problem_response
 
 SLICE_BYTES = 1 << 18
 """What is written at once: what waits for a slow caller is a copy of no more than that."""
+
+SMALL_BYTES = 1 << 16
+"""So much of a file is written like other bytes: giving it to the kernel would cost more."""
+
+SENT_BYTES = 1 << 20
+"""What the kernel is given of a file at once, before others have their turn."""
+
+WAIT_SECONDS = 1.0
+"""Between two looks at a caller that takes nothing."""
 
 
 async def write(response: web.StreamResponse, piece: bytes) -> None:
@@ -88,6 +102,7 @@ async def send_file(
     length: int,
     read: Callable[[int, int], AsyncIterator[bytes]],
     headers: Mapping[str, str],
+    original: Original | None = None,
 ) -> web.StreamResponse:
     """Send a file, or the range of it that the request asks for, or 304 or 416 (RFC 9110, 13 and 14).
 
@@ -103,6 +118,8 @@ async def send_file(
         Returns those from one place up to another.
     headers : mapping
         Of the answer, `Content-Type` among them.
+    original : Original, optional
+        The file, where it is an original as it is stored: the kernel sends one that is near.
     """
     if (same := unchanged(request, validators, headers)) is not None:
         return same
@@ -118,8 +135,141 @@ async def send_file(
     response = web.StreamResponse(status=200 if part is None else 206, headers={**headers, **_version(validators)})
     if part is not None:
         response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{stop - 1}/{length}"
+    if original is not None and isinstance(original.content, NearOriginal):
+        return await _send_near(request, response, original.content, (start, stop), original.look)
     return await stream(request, response, stop - start, read(start, stop))
 
 
 def _version(validators: Validators) -> dict[str, str]:
     return {"ETag": validators.etag, "Last-Modified": validators.last_modified, "Accept-Ranges": "bytes"}
+
+
+async def _send_near(
+    request: web.Request,
+    response: web.StreamResponse,
+    file: NearOriginal,
+    part: tuple[int, int],
+    look: Callable[[], Awaitable[Any]],
+) -> web.StreamResponse:
+    """Send an answer whose body is a file of this machine, or a part of one, without reading it into the process.
+
+    Parameters
+    ----------
+    request : web.Request
+        What is answered; a HEAD gets the headers.
+    response : web.StreamResponse
+        Status and headers.
+    file : NearOriginal
+        The file; it is closed afterwards.
+    part : (int, int)
+        The first byte, and the one behind the last.
+    look : callable
+        Raises where the bytes may no longer be seen. It is asked every few MiB; the caller just did.
+
+    Raises
+    ------
+    ConnectionError
+        The caller went away, or took too little for too long.
+    """
+    start, stop = part
+    response.content_length = stop - start
+    try:
+        small = os.pread(file.descriptor, stop - start, start) if stop - start <= SMALL_BYTES else None
+        await response.prepare(request)
+        if request.method == hdrs.METH_HEAD:
+            return response
+        if small is not None:
+            await response.write(small)
+        else:
+            await _give(request, file.descriptor, start, stop, look)
+        await response.write_eof()
+    finally:
+        file.close()
+    return response
+
+
+async def _give(
+    request: web.Request, descriptor: int, start: int, stop: int, look: Callable[[], Awaitable[Any]]
+) -> None:
+    """Let the kernel send bytes of a file.
+
+    asyncio's own `sendfile` does not tell how far it has come, so a caller that takes nothing could not be told from
+    one that takes little. The socket gets a second descriptor, because the first is watched for the transport.
+    """
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    await _empty(transport, request.writer)
+    progress = _Progress(request, start)
+    socket = os.dup(transport.get_extra_info("socket").fileno())
+    try:
+        position = looked = start
+        while position < stop:
+            if position - looked >= LOOK_BYTES:
+                await look()
+                looked = position
+            if position == looked and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(descriptor, position, LOOK_BYTES, os.POSIX_FADV_WILLNEED)
+            if transport.is_closing():
+                raise ConnectionResetError
+            try:
+                sent = os.sendfile(socket, descriptor, position, min(SENT_BYTES, stop - position))
+            except BlockingIOError:
+                await _until_writable(socket)
+                progress.check(position, transport)
+                continue
+            if not sent:
+                raise OSError("A near file has become shorter.")
+            position += sent
+            request.writer.output_size += sent
+            await asyncio.sleep(0)
+    finally:
+        os.close(socket)
+
+
+class _Progress:
+    """How far a caller has come, and since when; one that takes too little is given up as other answers are."""
+
+    def __init__(self, request: web.Request, position: int) -> None:
+        settings = request.app[SETTINGS]
+        self._seconds = settings.answer_timeout
+        self._least = settings.answer_timeout * settings.min_rate
+        self._position = position
+        self._clock = asyncio.get_running_loop().time
+        self._since = self._clock()
+
+    def check(self, position: int, transport: asyncio.Transport) -> None:
+        """Cut the connection of a caller that took too little for too long."""
+        now = self._clock()
+        if now - self._since < self._seconds:
+            return
+        if position - self._position < self._least:
+            transport.abort()
+            raise ConnectionAbortedError
+        self._position, self._since = position, now
+
+
+async def _empty(transport: asyncio.Transport, writer: Any) -> None:
+    """Wait until what was written before is on its way."""
+    if transport.get_write_buffer_size():
+        transport.set_write_buffer_limits(0)
+        try:
+            await writer.drain()
+        finally:
+            transport.set_write_buffer_limits()
+
+
+async def _until_writable(socket: int) -> None:
+    """Wait until a socket takes bytes again, or for a second."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_writer(socket, _settle, ready)
+    try:
+        await asyncio.wait([ready], timeout=WAIT_SECONDS)
+    finally:
+        loop.remove_writer(socket)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

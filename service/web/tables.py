@@ -89,9 +89,9 @@ async def answer_table(
     """
     if not fields:
         raise Invalid("A table needs columns: name the elements in fields, for example fields=PatientID,Modality.")
-    context, patient_id = request.app[CONTEXT], request[CALLER].patient_id
-    async with request.app[ADMISSIONS].tables.admit(patient_id):
-        table = await open_table(context, patient_id, fields, conditions, order, descending=descending)
+    context, caller = request.app[CONTEXT], request[CALLER]
+    async with request.app[ADMISSIONS].tables.admit(caller.patient_id):
+        table = await open_table(context, caller.visible, fields, conditions, order, descending=descending)
         pieces = WRITERS[media_type](table.columns, partial(iter_table, context, table))
         return await _send(request, media_type, "instances", pieces, LEFT_OUT if table.unknown else None)
 

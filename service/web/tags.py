@@ -24,7 +24,7 @@ async def get_tag(request: web.Request) -> web.Response:
     choose(accept_header(request), TAG_OFFERS)
     body = await tags.read_tag(
         request.app[CONTEXT],
-        request[CALLER].patient_id,
+        request[CALLER].visible,
         dicom_id_of(request),
         path_segment(request, "tag"),
     )
@@ -35,11 +35,11 @@ async def get_tags(request: web.Request) -> web.Response:
     """Return all elements: simplified, or in the DICOM JSON Model (PS3.18 Annex F)."""
     NO_PARAMETERS.read(request.query.items())
     media_type = choose(accept_header(request), TAGS_OFFERS).media_type
-    context, patient_id, dicom_id = request.app[CONTEXT], request[CALLER].patient_id, dicom_id_of(request)
+    context, visible, dicom_id = request.app[CONTEXT], request[CALLER].visible, dicom_id_of(request)
     if media_type == DICOM_JSON:
         instance = request.rel_url.raw_path.rpartition("/")[0]
         root = f"{root_of(request)}{instance}/bulkdata/"
-        body = await tags.read_dicom_json(context, patient_id, dicom_id, root)
+        body = await tags.read_dicom_json(context, visible, dicom_id, root)
     else:
-        body = await tags.read_tags(context, patient_id, dicom_id)
+        body = await tags.read_tags(context, visible, dicom_id)
     return web.Response(body=body, content_type=media_type, headers=HEADERS)

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pymongo.errors import WriteError
 
-from schemas.database import INSTANCE
+from schemas.database import INSTANCE, TAG_INDEX
 from service.commands import migration
 from service.commands.migration import STEPS
 from service.dicom.series import series_elements
@@ -15,6 +15,7 @@ from service.resources import now, open_store
 from service.storage import layout
 from service.storage.layout import LAYOUT, UnknownLayout
 from service.storage.migrations import MigrationStep
+from service.storage.renditions import RenditionKey, StoredRendition
 from service.usecases.context import Context
 from service.usecases.ingest import store_upload
 from tests.commands.running import content, run, settings_of, summary
@@ -89,6 +90,52 @@ def make_slice(number):
     return written.getvalue()
 
 
+async def forget_places(database):
+    """Have no index document and no picture say where its instance lies; return what the index documents were."""
+    indexed = await database["tag_index"].find({}).to_list(None)
+    assert all(each["study_instance_uid"] and each["series_instance_uid"] for each in indexed)
+    places = ("study_instance_uid", "series_instance_uid")
+    known = {name: schema for name, schema in TAG_INDEX["properties"].items() if name not in (*places, "inbox")}
+    required = [name for name in TAG_INDEX["required"] if name not in places]
+    validator = {"$jsonSchema": {**TAG_INDEX, "properties": known, "required": required}}
+    await database.command("collMod", "tag_index", validator=validator)
+    await database["tag_index"].update_many({}, {"$unset": dict.fromkeys(places, "")})
+    await database["rendered.files"].update_many({}, {"$unset": {f"metadata.{name}": "" for name in places}})
+    return indexed
+
+
+async def test_a_database_of_this_layout_whose_documents_lack_something_of_it_is_completed(tmp_path):
+    async with open_store(settings_of(tmp_path)) as store:
+        context = Context(store, None, settings_of(tmp_path), now)
+        settings_of(tmp_path).spool_dir.mkdir()
+        stored = [await store_upload(context, "p-1", "a.dcm", once(make_slice(number))) for number in range(2)]
+        for each in stored:
+            await store.renditions.put("p-1", each.dicom_id, RenditionKey(0, 1), StoredRendition(b"png", {}))
+        # One waits in an inbox: what is kept of it says that too.
+        waiting = stored[1].dicom_id
+        for name, which, field in (
+            ("instances", {"_id": waiting}, "inbox"),
+            ("originals.files", {"metadata.dicom_id": waiting}, "metadata.inbox"),
+        ):
+            await store._database[name].update_one(which, {"$set": {field: "a share"}})
+        indexed = await forget_places(store._database)
+        told = await store.maintenance.migrate(STEPS, dry_run=True)
+        assert (told.found, told.layout, len(told.steps)) == (LAYOUT, LAYOUT, 1)
+        assert "study_instance_uid" not in await store._database["tag_index"].find_one({})
+        told = await store.maintenance.migrate(STEPS, dry_run=False)
+        assert (told.found, told.layout, len(told.steps)) == (LAYOUT, LAYOUT, 1)
+        expected = [{**each, **({"inbox": "a share"} if each["_id"] == waiting else {})} for each in indexed]
+        assert await store._database["tag_index"].find({}).to_list(None) == expected
+        for file in await store._database["rendered.files"].find({}).to_list(None):
+            about = file["metadata"]
+            (whole,) = [each for each in expected if each["_id"] == about["dicom_id"]]
+            for name in ("study_instance_uid", "series_instance_uid", "inbox"):
+                assert about.get(name) == whole.get(name)
+        told = await store.maintenance.migrate(STEPS, dry_run=False)
+        assert told.steps == ()
+        assert (await store._database["meta"].find_one({"_id": "store"}))["layout"] == LAYOUT
+
+
 async def test_the_first_layout_comes_to_the_newest_in_one_run_wherever_one_was_stopped(tmp_path, monkeypatch):
     async with open_store(settings_of(tmp_path)) as store:
         context = Context(store, None, settings_of(tmp_path), now)
@@ -100,6 +147,7 @@ async def test_the_first_layout_comes_to_the_newest_in_one_run_wherever_one_was_
         before = await instances.find({}).to_list(None)
         assert {each["_id"] for each in before if "series" in each} == {each.dicom_id for each in stored}
         await instances.update_many({}, {"$unset": {"series": ""}})
+        indexed = await forget_places(database)
         former = {"layout": 1, "sweep_claimed_until": now()}
         known = {name: schema for name, schema in INSTANCE["properties"].items() if name != "series"}
         validator = {"$jsonSchema": {**INSTANCE, "properties": known}}
@@ -127,6 +175,7 @@ async def test_the_first_layout_comes_to_the_newest_in_one_run_wherever_one_was_
         told = await store.maintenance.migrate(STEPS, dry_run=False)
         assert (told.found, told.layout, len(told.steps)) == (1, LAYOUT, LAYOUT - 1)
         assert await instances.find({}).to_list(None) == before
+        assert await database["tag_index"].find({}).to_list(None) == indexed
         assert "sweep_claimed_until" not in await meta.find_one({"_id": "store"})
         await store.prepare()
 

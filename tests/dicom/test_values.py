@@ -20,7 +20,7 @@ BIG_ENDIAN = converters(CharacterSet(("ISO_IR 192",)), little=False)
 
 
 def convert(vr: str, data: bytes) -> dict:
-    return LITTLE_ENDIAN[vr][data]
+    return LITTLE_ENDIAN[vr](data)
 
 
 def dataset(*elements: bytes, syntax: str | None = None) -> dict:
@@ -179,14 +179,14 @@ def test_bytes_are_little_endian_whatever_the_file_is(vr: str, size: int) -> Non
     data = bytes(range(16))
     turned = b"".join(data[start : start + size][::-1] for start in range(0, 16, size))
     assert convert(vr, data) == {"vr": vr, "InlineBinary": data}
-    assert BIG_ENDIAN[vr][data] == {"vr": vr, "InlineBinary": turned}
+    assert BIG_ENDIAN[vr](data) == {"vr": vr, "InlineBinary": turned}
     assert to_little(data[:15], 2) == bytes((1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 14))
 
 
 def test_numbers_are_read_in_the_order_of_the_file() -> None:
-    assert BIG_ENDIAN["US"][b"\1\2"]["Value"] == [258]
-    assert BIG_ENDIAN["AT"][b"\0\x18\x10\x63"]["Value"] == ["00181063"]
-    assert BIG_ENDIAN["FD"][struct.pack(">d", 1.5)]["Value"] == [1.5]
+    assert BIG_ENDIAN["US"](b"\1\2")["Value"] == [258]
+    assert BIG_ENDIAN["AT"](b"\0\x18\x10\x63")["Value"] == ["00181063"]
+    assert BIG_ENDIAN["FD"](struct.pack(">d", 1.5))["Value"] == [1.5]
 
 
 def test_bytes_up_to_a_kibibyte_stand_in_the_tree_and_longer_ones_by_their_length() -> None:

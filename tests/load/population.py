@@ -19,7 +19,8 @@ from pydicom.dataset import Dataset
 from schemas.database import Instance
 from service.dicom.extract import extract
 from service.dicom.limits import Limits
-from service.storage.collections import Collections, same_upload
+from service.storage.collections import Collections
+from service.storage.group_commit import index_document
 from service.storage.originals import original_metadata
 from service.storage.series import put_series
 from service.storage.store import Store
@@ -129,7 +130,7 @@ def _documents(
     dicom_id, received = store.namespaces.own_id(patient, sha256), BEGIN + timedelta(seconds=number)
     instance = new_instance(dicom_id, patient, f"{number}.dcm", len(content), sha256, received)
     whole: Instance = {**extracted(instance, made, received), "series": made.series, "dataset": made.dataset}
-    return whole, {**same_upload(whole), "received_at": received, **made.index}, content
+    return whole, index_document(whole, made), content
 
 
 def _insert(collections: Collections, documents: list[tuple[Instance, dict[str, Any], bytes]]) -> None:

@@ -29,6 +29,7 @@ from service.errors import Invalid
 from service.resources import now
 from service.storage.audit import AuditEntry, as_document
 from service.storage.connection import connect, open_database
+from service.storage.group_commit import index_document
 from service.storage.layout import INDEXES
 from service.storage.local.database import LocalDatabase
 from service.storage.originals import original_metadata
@@ -107,7 +108,7 @@ def measure(content):
     """Measure the documents of one file."""
     extraction = extract(content, Limits())
     instance = instance_of(content, extraction)
-    index = {name: extraction.index[name] for name in ("tags", "names", "vrs", "truncated")}
+    index = index_document(instance, extraction)
     mine = {name: instance[name] for name in ("_id", "patient_id", "received_at", "original_id")}
     series = {**mine, "study_instance_uid": "1" * 60, "series_instance_uid": "1" * 60, "dicom_id": instance["_id"]}
     files = {
@@ -121,14 +122,12 @@ def measure(content):
     keys = list(wildcard_keys(index))
     chunk = {"_id": ObjectId(), "files_id": files["_id"], "n": 0}
     others = list(
-        other_keys(
-            {"instances": instance, "tag_index": {**mine, **index}, "originals.files": files, "originals.chunks": chunk}
-        )
+        other_keys({"instances": instance, "tag_index": index, "originals.files": files, "originals.chunks": chunk})
     )
     return Sizes(
         original=len(content),
         instance=len(bson.encode({**instance, "series": extraction.series, "dataset": extraction.dataset})),
-        tag_index=len(bson.encode({**mine, **index})),
+        tag_index=len(bson.encode(index)),
         series=len(bson.encode({**series, "attributes": extraction.series or {}})),
         files=len(bson.encode(files)),
         paths=len(index["tags"]) + len(index["names"]),

@@ -39,7 +39,8 @@ async def test_everything_of_an_instance_goes_and_nothing_else(store: Store, clo
     assert not await store.deletion.delete("p-1", made["_id"])
     assert await counts(store) == {**ONE_STORED, "rendered.chunks": 1, "rendered.files": 1}
     assert await store.instances.find(Visible("p-1"), other["_id"]) == other
-    assert await store.renditions.find(Visible("p-1"), other["_id"], KEY) is not None
+    _, picture = await store.renditions.find(Visible("p-1"), other["_id"], KEY)
+    assert picture is not None
 
 
 async def test_an_original_of_many_chunks_goes_whole(store: Store, clock: Clock, monkeypatch: Any) -> None:

@@ -44,7 +44,7 @@ class Work:
 
 async def test_what_comes_while_a_batch_is_under_way_is_the_next_batch(threads: Threads) -> None:
     work = Work()
-    gathered = Gathering(threads, work, count=3)
+    gathered = Gathering(threads, work, count=3, queue=9)
     first = asyncio.create_task(gathered.ask(1))
     await work.begun()
     others = [asyncio.create_task(gathered.ask(number)) for number in range(2, 7)]
@@ -56,7 +56,7 @@ async def test_what_comes_while_a_batch_is_under_way_is_the_next_batch(threads: 
 
 async def test_a_batch_weighs_no_more_than_it_may_and_what_is_heavier_comes_alone(threads: Threads) -> None:
     work = Work()
-    gathered = Gathering(threads, work, count=10, weight=10)
+    gathered = Gathering(threads, work, count=10, weight=10, queue=9)
     work.may_go_on.set()
     weights = {0: 0, 1: 4, 2: 6, 3: 1, 4: 99, 5: 2, 6: 8}
     await asyncio.gather(*(gathered.ask(item, weight) for item, weight in weights.items()))
@@ -66,7 +66,7 @@ async def test_a_batch_weighs_no_more_than_it_may_and_what_is_heavier_comes_alon
 async def test_an_error_of_one_is_raised_for_it_alone(threads: Threads) -> None:
     work = Work()
     work.may_go_on.set()
-    gathered = Gathering(threads, work, count=10)
+    gathered = Gathering(threads, work, count=10, queue=9)
     answers = await asyncio.gather(*(gathered.ask(item) for item in (1, -1, 2)), return_exceptions=True)
     assert answers[::2] == [2, 4]
     assert isinstance(answers[1], KeyError)
@@ -75,7 +75,7 @@ async def test_an_error_of_one_is_raised_for_it_alone(threads: Threads) -> None:
 async def test_an_error_of_a_batch_is_raised_for_all_of_it_and_the_next_one_goes_on(threads: Threads) -> None:
     work = Work()
     work.may_go_on.set()
-    gathered = Gathering(threads, work, count=2)
+    gathered = Gathering(threads, work, count=2, queue=9)
     answers = await asyncio.gather(*(gathered.ask(item) for item in (0, 1, 13, 2, 3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [int, ValueError, ValueError, int, int]
     assert await gathered.ask(4) == 8
@@ -83,7 +83,7 @@ async def test_an_error_of_a_batch_is_raised_for_all_of_it_and_the_next_one_goes
 
 async def test_one_that_is_cancelled_while_it_waits_is_not_worked_on(threads: Threads) -> None:
     work = Work()
-    gathered = Gathering(threads, work, count=10)
+    gathered = Gathering(threads, work, count=10, queue=9)
     first = asyncio.create_task(gathered.ask(1))
     await work.begun()
     second, third = (asyncio.create_task(gathered.ask(item)) for item in (2, 3))
@@ -99,7 +99,7 @@ async def test_one_that_is_cancelled_while_it_waits_is_not_worked_on(threads: Th
 
 async def test_the_cancellation_of_one_under_way_comes_when_its_batch_has_ended(threads: Threads) -> None:
     work = Work()
-    gathered = Gathering(threads, work, count=10)
+    gathered = Gathering(threads, work, count=10, queue=9)
     task = asyncio.create_task(gathered.ask(1))
     await work.begun()
     task.cancel()
@@ -121,6 +121,7 @@ async def test_no_more_wait_than_may(threads: Threads) -> None:
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await gathered.ask(4)
+    assert (threads.busy, threads.waiting) == (1, 2)
     work.may_go_on.set()
     assert await asyncio.gather(first, *waiting) == [2, 4, 6]
 
@@ -130,7 +131,7 @@ async def test_what_has_waited_too_long_is_refused_and_not_worked_on(
 ) -> None:
     monkeypatch.setattr(gathering, "ANSWER_SECONDS", 0.1)
     work = Work()
-    gathered = Gathering(threads, work, count=10)
+    gathered = Gathering(threads, work, count=10, queue=9)
     first = asyncio.create_task(gathered.ask(1))
     await work.begun()
     second = asyncio.create_task(gathered.ask(2))

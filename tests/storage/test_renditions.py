@@ -21,13 +21,19 @@ async def store_one(store: Store, clock: Clock) -> str:
     return str(made["_id"])
 
 
+async def find(store: Store, patient_id: str, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
+    instance, picture = await store.renditions.find(Visible(patient_id), dicom_id, key)
+    assert (instance is None) == (patient_id != "p-1")
+    return picture
+
+
 async def test_a_picture_comes_back_with_what_was_said_about_it(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
     kept = StoredRendition(make_bytes(3_000_000), {"media_type": "image/png", "window": [40.0, 400.0]})
     assert await store.renditions.put("p-1", dicom_id, RenditionKey(3, 1), kept)
-    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(3, 1)) == kept
-    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(2, 1)) is None
-    assert await store.renditions.find(Visible("p-2"), dicom_id, RenditionKey(3, 1)) is None
+    assert await find(store, "p-1", dicom_id, RenditionKey(3, 1)) == kept
+    assert await find(store, "p-1", dicom_id, RenditionKey(2, 1)) is None
+    assert await find(store, "p-2", dicom_id, RenditionKey(3, 1)) is None
 
 
 async def test_another_version_of_the_renderer_evicts(store: Store, clock: Clock) -> None:
@@ -35,7 +41,7 @@ async def test_another_version_of_the_renderer_evicts(store: Store, clock: Clock
     for frame in range(3):
         await store.renditions.put("p-1", dicom_id, RenditionKey(frame, 1), StoredRendition(b"old", {}))
     await store.renditions.put("p-1", dicom_id, RenditionKey(0, 2), StoredRendition(b"new", {}))
-    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(0, 1)) is None
+    assert await find(store, "p-1", dicom_id, RenditionKey(0, 1)) is None
     assert (await counts(store))["rendered.files"] == 1
 
 
@@ -43,7 +49,17 @@ async def test_a_picture_that_lost_a_chunk_is_not_there(store: Store, clock: Clo
     dicom_id = await store_one(store, clock)
     await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(make_bytes(2_000_000), {}))
     await store._database["rendered.chunks"].delete_one({"n": 1})
-    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(0, 1)) is None
+    assert await find(store, "p-1", dicom_id, RenditionKey(0, 1)) is None
+
+
+async def test_a_picture_of_an_instance_that_is_being_deleted_is_not_seen(store: Store, clock: Clock) -> None:
+    dicom_id = await store_one(store, clock)
+    await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(b"png", {}))
+    seen, _ = await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(0, 1))
+    assert seen is not None
+    assert "dataset" not in seen
+    await store._database["instances"].update_one({"_id": dicom_id}, {"$set": {"extraction.state": "deleting"}})
+    assert await store.renditions.find(Visible("p-1"), dicom_id, RenditionKey(0, 1)) == (None, None)
 
 
 async def test_a_very_large_picture_is_not_kept(store: Store, clock: Clock) -> None:
@@ -96,8 +112,8 @@ async def test_beyond_the_bound_the_oldest_pictures_go(small: Store, clock: Cloc
     assert await frames_kept(small) == [4, 5, 6]
     assert await held(small) == 9000
     assert (await counts(small))["rendered.chunks"] == 3
-    assert await small.renditions.find(Visible("p-1"), dicom_id, RenditionKey(3, 1)) is None
-    assert await small.renditions.find(Visible("p-1"), dicom_id, RenditionKey(4, 1)) == StoredRendition(bytes(3000), {})
+    assert await find(small, "p-1", dicom_id, RenditionKey(3, 1)) is None
+    assert await find(small, "p-1", dicom_id, RenditionKey(4, 1)) == StoredRendition(bytes(3000), {})
 
 
 async def test_what_alone_is_beyond_the_bound_costs_no_other_its_place(small: Store, clock: Clock) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import bson
 import gridfs
@@ -18,7 +19,7 @@ from mongomock_motor import enabled_gridfs_integration
 from service.errors import NotFound, ServiceError
 from service.storage import uploads
 from service.storage.connection import Database
-from service.storage.gridfs_documents import CHUNK_BYTES
+from service.storage.gridfs_documents import CHUNK_BYTES, STEP_CHUNKS
 from service.storage.store import Store
 from service.storage.visible import Visible
 from tests.storage.samples import ONE_STORED, Clock, counts, extraction, in_parts, make_bytes, make_instance, pending
@@ -153,10 +154,13 @@ async def test_an_original_is_readable_by_the_drivers_bucket(
         assert stream.filename == made["_id"]
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES])
-async def test_an_original_has_as_many_chunks_as_it_needs(store: Store, clock: Clock, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, STEP_CHUNKS * CHUNK_BYTES, 5 * CHUNK_BYTES - 1])
+async def test_an_original_has_as_many_chunks_as_it_needs(
+    store: Store, clock: Clock, tmp_path: Path, size: int
+) -> None:
     content = make_bytes(size)
-    for given in (content, in_parts(content, 65536)):
+    (tmp_path / "file").write_bytes(content)
+    for given in (content, in_parts(content, 65536), tmp_path / "file"):
         made = make_instance(store, clock, content)
         await store.originals.write(made, given)
         original = await store.originals.open(Visible("p-1"), made["original_id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 from pydicom.data import get_testdata_file
 
+from service.workers.pool import WorkerPool
 from tests.web.service import Service, plain_documents, starting
 from tests.web.sharing import Sharing
 
@@ -71,3 +73,18 @@ async def turned(service: Service) -> AsyncIterator[Callable[[float], None]]:
 
     yield turn
     object.__setattr__(service.context, "clock", real)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def begin(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Any]]:
+    """Start services that end with the test, and have a worker process when they need one."""
+    monkeypatch.setattr("service.resources.WorkerPool", partial(WorkerPool, warm=0))
+    begun: list[Service] = []
+
+    async def go(**options: Any) -> Service:
+        begun.append(await start(**options))
+        return begun[-1]
+
+    yield go
+    for service in begun:
+        await service.stop()

@@ -7,6 +7,8 @@ import contextlib
 import io
 import itertools
 import json
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -195,3 +197,35 @@ async def starting(make_folder: Callable[[str], Path]) -> AsyncIterator[Callable
             await runner.cleanup()
         for store in stores:
             store.close()
+
+
+def head_of(service: Service, method: str, path: str, patient: str, *lines: str) -> bytes:
+    token = service.token(patient)
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", f"access-token: {token}", *lines, "", ""]).encode()
+
+
+async def large_original(service: Service, ct: bytes) -> str:
+    """Store an original that no socket's buffers hold, and give its path."""
+    whole = await service.ask(
+        "POST",
+        "/patient/p-1/dicom",
+        patient="p-1",
+        headers={"Content-Type": "application/dicom"},
+        data=ct + bytes(12 << 20),
+    )
+    assert whole.status == 200, whole.body
+    return whole.headers["Location"]
+
+
+def ask_and_read_nothing(service: Service, path: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", service.port))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sendall(head_of(service, "GET", path, "p-1", "Accept: application/dicom"))
+    return connection
+
+
+async def until(what: Callable[[], bool], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)

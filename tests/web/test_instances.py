@@ -376,6 +376,7 @@ async def test_a_database_that_is_away_is_503(service, get, path, monkeypatch, a
         raise DatabaseUnavailable("The database does not answer.", retry_after=3)
 
     monkeypatch.setattr(type(service.store.instances), "find", away)
+    monkeypatch.setattr(type(service.store.renditions), "find", away)
     answer = await get(path, accept=accept)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
 
@@ -389,6 +390,11 @@ async def test_a_database_that_goes_away_within_an_answer_cuts_it(service, path,
     async def broken(*_):
         yield ct[:100]
         raise DatabaseUnavailable("gone")
+
+    async def not_near(_):
+        return None
+
+    monkeypatch.setattr(service.context.near, "open", not_near)
 
     monkeypatch.setattr(type(original), "iter_range", broken)
     with pytest.raises(aiohttp.ClientPayloadError):

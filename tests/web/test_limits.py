@@ -5,24 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import time
-from functools import partial
 
 import pytest
-import pytest_asyncio
 
 from service.errors import Overloaded, TooManyRequests
 from service.web.admission import Admission
 from service.web.connections import room_for
-from service.workers.pool import WorkerPool
+from tests.web.service import ask_and_read_nothing, head_of, large_original, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-def head_of(service, method, path, patient, *lines):
-    token = service.token(patient)
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", f"access-token: {token}", *lines, "", ""]).encode()
 
 
 async def begin_upload(service, patient, length=1000):
@@ -42,32 +34,10 @@ async def answer_of(reader, seconds=5):
     return int(lines[0].split()[1]), headers, json.loads(body)
 
 
-async def until(what, seconds=5):
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 def admissions_of(service):
     from service.web.app_keys import ADMISSIONS
 
     return service.app[ADMISSIONS]
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def begin(start, monkeypatch):
-    """Start services that end with the test, and have a worker process when they need one."""
-    monkeypatch.setattr("service.resources.WorkerPool", partial(WorkerPool, warm=0))
-    begun = []
-
-    async def go(**options):
-        begun.append(await start(**options))
-        return begun[-1]
-
-    yield go
-    for service in begun:
-        await service.stop()
 
 
 # --- slots
@@ -219,30 +189,19 @@ async def test_a_connection_that_sends_nothing_ends_and_so_does_one_that_is_kept
         writer.close()
 
 
-async def large_original(service, ct):
-    """Store an original that no socket's buffers hold, and give its path."""
-    whole = await service.ask(
-        "POST",
-        "/patient/p-1/dicom",
-        patient="p-1",
-        headers={"Content-Type": "application/dicom"},
-        data=ct + bytes(12 << 20),
-    )
-    assert whole.status == 200, whole.body
-    return whole.headers["Location"]
+NEAR_OR_NOT = pytest.mark.parametrize("near", [1 << 30, 0], ids=["near", "from the database"])
 
 
-def ask_and_read_nothing(service, path):
-    connection = socket.create_connection(("127.0.0.1", service.port))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.sendall(head_of(service, "GET", path, "p-1", "Accept: application/dicom"))
-    return connection
-
-
-async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(begin, ct, monkeypatch):
+@NEAR_OR_NOT
+async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(begin, ct, monkeypatch, near):
     monkeypatch.setattr("service.web.connections.LOOK_SECONDS", 0.1)
     service = await begin(
-        max_upload_bytes=64 << 20, max_requests_per_patient=1, request_wait=0.1, answer_timeout=1, min_rate=10_000
+        max_upload_bytes=64 << 20,
+        max_requests_per_patient=1,
+        request_wait=0.1,
+        answer_timeout=1,
+        min_rate=10_000,
+        max_near_bytes=near,
     )
     path = await large_original(service, ct)
     connection = ask_and_read_nothing(service, path)
@@ -255,8 +214,9 @@ async def test_an_answer_that_nobody_takes_holds_its_slot_for_a_bounded_time(beg
     connection.close()
 
 
-async def test_an_answer_that_is_taken_slowly_is_given_whole(begin, ct):
-    service = await begin(max_upload_bytes=64 << 20, answer_timeout=1, min_rate=10_000)
+@NEAR_OR_NOT
+async def test_an_answer_that_is_taken_slowly_is_given_whole(begin, ct, near):
+    service = await begin(max_upload_bytes=64 << 20, answer_timeout=1, min_rate=10_000, max_near_bytes=near)
     path = await large_original(service, ct)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 16)
     lines = ("Accept: application/dicom", "Connection: close")
@@ -274,7 +234,8 @@ async def test_too_much_that_nobody_takes_is_given_up_sooner(begin, ct, monkeypa
     monkeypatch.setattr("service.web.connections.LOOK_SECONDS", 0.1)
     monkeypatch.setattr("service.web.connections.MAX_UNTAKEN_BYTES", 100_000)
     monkeypatch.setattr("service.web.connections.STALLED_SECONDS", 0.5)
-    service = await begin(max_upload_bytes=64 << 20)  # where an answer has 30 s
+    # Where an answer has 30 s, and is held in memory.
+    service = await begin(max_upload_bytes=64 << 20, max_near_bytes=0)
     path = await large_original(service, ct)
     connections = [ask_and_read_nothing(service, path) for _ in range(3)]
     await until(lambda: admissions_of(service).others.admitted == 3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -21,10 +21,11 @@ from service.dicom.pixels.limits import PixelLimits
 from service.dicom.source import open_source
 from service.dicom.transcode import LOSSY, NEVER_CONVERTED, to_explicit_little_endian
 from service.errors import Invalid, NotRenderable, Unavailable, WorkerLost
+from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member
-from service.usecases.instances import open_original
+from service.usecases.instances import Original, find_instance, open_original, while_seen
 from service.usecases.originals import ask_worker, local_original
 from service.workers.messages import Stretch
 
@@ -52,11 +53,14 @@ class File:
         Bytes of the whole.
     read : callable
         Returns the bytes from one place up to another. They are there as long as the file is open.
+    original : Original or None
+        Where it is sent as it is stored, that.
     """
 
     transfer_syntax_uid: str | None
     length: int
     read: Callable[[int, int], AsyncIterator[bytes]]
+    original: Original | None = None
 
 
 def may_convert(transfer_syntax_uid: str | None) -> bool:
@@ -73,12 +77,14 @@ def is_converted(transfer_syntax_uid: str | None, form: Form) -> bool:
 
 @contextlib.asynccontextmanager
 async def open_file(
-    context: Context, member: Member, instance: Instance, form: Form, *, strict: bool
+    context: Context, visible: Visible, member: Member, instance: Instance, form: Form, *, strict: bool
 ) -> AsyncIterator[File]:
     """Open an instance in a form, to be sent.
 
     Parameters
     ----------
+    visible : Visible
+        What the caller may see.
     member : Member
         The instance as DICOMweb names it.
     instance : Instance
@@ -98,16 +104,19 @@ async def open_file(
         It cannot be converted, and `strict` is set.
     """
     syntax = member.transfer_syntax_uid
+    look = partial(find_instance, context, visible, instance["_id"])
+    if not strict:  # others may have been sent since it was looked at
+        await look()
     async with contextlib.AsyncExitStack() as stack:
         if is_converted(syntax, form):
             try:
-                yield await stack.enter_async_context(_open_converted(context, instance))
+                yield await stack.enter_async_context(_open_converted(context, visible, instance, look))
                 return
             except _Failed as failed:
                 if strict and (form is Form.EXPLICIT or not isinstance(failed.error, Invalid)):
                     raise failed.error from None
-        original = await open_original(context, instance["patient_id"], instance["original_id"])
-        yield File(syntax, original.length, original.iter_range)
+        original = await open_original(context, visible, instance)
+        yield File(syntax, original.length, original.read, original)
 
 
 class _Failed(Exception):
@@ -119,16 +128,22 @@ class _Failed(Exception):
 
 
 @contextlib.asynccontextmanager
-async def _open_converted(context: Context, instance: Instance) -> AsyncIterator[File]:
+async def _open_converted(
+    context: Context, visible: Visible, instance: Instance, look: Callable[[], Awaitable[Instance]]
+) -> AsyncIterator[File]:
     settings = context.settings
     outgoing = spool.Outgoing(settings.spool_dir, settings.min_free_bytes)
     try:
         try:
-            async with local_original(context, instance) as source:
-                length = await _fill(context, instance["patient_id"], source, outgoing)
+            async with local_original(context, visible, instance) as source:
+                length = await _fill(context, visible.patient_id, source, outgoing)
         except (Invalid, Unavailable, WorkerLost) as error:
             raise _Failed(error) from None
-        yield File(EXPLICIT_LITTLE_ENDIAN, length, lambda start, stop: outgoing.pieces(start, stop - start))
+
+        def read(start: int, stop: int) -> AsyncIterator[bytes]:
+            return while_seen(look, outgoing.pieces(start, stop - start))
+
+        yield File(EXPLICIT_LITTLE_ENDIAN, length, read)
     finally:
         await asyncio.to_thread(outgoing.close)
 

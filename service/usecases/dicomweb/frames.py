@@ -54,7 +54,7 @@ class Frame:
 
 
 async def iter_frames(
-    context: Context, patient_id: str, dicom_id: str, numbers: Sequence[int], *, decoded: bool
+    context: Context, visible: Visible, dicom_id: str, numbers: Sequence[int], *, decoded: bool
 ) -> AsyncGenerator[Frame, None]:
     """Return frames one after another; what waits to be taken waits in a file.
 
@@ -62,8 +62,8 @@ async def iter_frames(
 
     Parameters
     ----------
-    patient_id, dicom_id : str
-        Whose, and which instance.
+    visible, dicom_id : Visible, str
+        What the caller may see, and which instance.
     numbers : sequence of int
         The frames, from 0.
     decoded : bool
@@ -78,11 +78,11 @@ async def iter_frames(
     Overloaded
         There is no room for the frames on the disk.
     """
-    instance = await find_instance(context, patient_id, dicom_id)
+    instance = await find_instance(context, visible, dicom_id)
     left = list(numbers)
     outgoing = spool.Outgoing(context.settings.spool_dir, context.settings.min_free_bytes)
     try:
-        async with local_original(context, instance) as source:
+        async with local_original(context, visible, instance) as source:
             while left:
                 outgoing.clear()
                 with spool.room():
@@ -94,7 +94,7 @@ async def iter_frames(
                         decoded,
                         context.limits,
                         context.pixel_limits,
-                        caller=patient_id,
+                        caller=visible.patient_id,
                         seconds=context.settings.render_timeout,
                         refusal=NotRenderable("These frames take more time or memory than a request may."),
                         sink=outgoing.write,
@@ -111,14 +111,14 @@ async def iter_frames(
 
 @contextlib.asynccontextmanager
 async def hold_frames(
-    context: Context, patient_id: str, member: Member, count: int, *, decoded: bool
+    context: Context, visible: Visible, member: Member, count: int, *, decoded: bool
 ) -> AsyncIterator[None]:
     """Hold the bytes that an answer with frames has at hand at a time, for as long as the context lasts.
 
     Parameters
     ----------
-    patient_id : str
-        Whose.
+    visible : Visible
+        What the caller may see.
     member : Member
         The instance.
     count : int
@@ -134,11 +134,11 @@ async def hold_frames(
     as_stored = not decoded and bool(member.transfer_syntax_uid)  # what is not named is decoded
     size = member.length
     if not as_stored or size > BATCH_BYTES:
-        facts = await context.store.instances.read_elements(Visible(patient_id), member.dicom_id, (), _SIZES)
+        facts = await context.store.instances.read_elements(visible, member.dicom_id, (), _SIZES)
         frame = _frame_bytes({} if facts is None else facts["elements"])
         batch = max(frame, min(count * frame, BATCH_BYTES))
         size = min(batch, size) if as_stored else batch
-    async with context.outgoing.hold(patient_id, size):
+    async with context.outgoing.hold(visible.patient_id, size):
         yield
 
 

@@ -45,7 +45,7 @@ class Sendable:
     read: Callable[[int, int], AsyncIterator[bytes]]
 
 
-async def open_payload(context: Context, instance: Instance) -> Sendable | None:
+async def open_payload(context: Context, visible: Visible, instance: Instance) -> Sendable | None:
     """Return the video or the document of an instance; None where it carries neither.
 
     Raises
@@ -55,10 +55,10 @@ async def open_payload(context: Context, instance: Instance) -> Sendable | None:
     NotRenderable, LimitExceeded
         It is in too many parts, or finding them takes too long.
     """
-    payload = await _find(context, instance)
+    payload = await _find(context, visible, instance)
     if payload is None:
         return None
-    original = await open_original(context, instance["patient_id"], instance["original_id"])
+    original = await open_original(context, visible, instance)
 
     async def read(start: int, stop: int) -> AsyncIterator[bytes]:
         if payload.content:
@@ -66,19 +66,17 @@ async def open_payload(context: Context, instance: Instance) -> Sendable | None:
         for first, last in payload.ranges:
             length = last - first
             if start < length and stop > 0:
-                async for piece in original.iter_range(first + max(start, 0), first + min(stop, length)):
+                async for piece in original.read(first + max(start, 0), first + min(stop, length)):
                     yield piece
             start, stop = start - length, stop - length
 
     return Sendable(payload.media_type, payload.length, read)
 
 
-async def _find(context: Context, instance: Instance) -> Payload | None:
+async def _find(context: Context, visible: Visible, instance: Instance) -> Payload | None:
     """Find a payload by the elements that the database has, else have a worker look into the original."""
     if instance.get("transfer_syntax_uid") not in VIDEO_TYPES:
-        found = await context.store.instances.read_elements(
-            Visible(instance["patient_id"]), instance["_id"], (), DOCUMENT_KEYS, large=True
-        )
+        found = await context.store.instances.read_elements(visible, instance["_id"], (), DOCUMENT_KEYS, large=True)
         elements = found["elements"] if found else {}
         document = elements.get("EncapsulatedDocument") or {}
         if "offset" in document or "length" not in document:
@@ -86,7 +84,7 @@ async def _find(context: Context, instance: Instance) -> Payload | None:
     kept: Payload | None = context.payloads.get(instance["_id"])
     if kept is not None:
         return kept
-    async with local_original(context, instance) as source:
+    async with local_original(context, visible, instance) as source:
         payload: Payload | None = await ask_worker(
             context,
             find_payload,

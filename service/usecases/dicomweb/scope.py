@@ -34,21 +34,21 @@ class Scope:
 
     Parameters
     ----------
-    patient_id : str
-        Whose.
+    visible : Visible
+        What the caller may see.
     study, series, instance : str or None
         The UIDs; None where the path does not go so deep.
     """
 
-    patient_id: str
+    visible: Visible
     study: str | None = None
     series: str | None = None
     instance: str | None = None
 
     @property
-    def visible(self) -> Visible:
-        """What the caller may see."""
-        return Visible(self.patient_id)
+    def is_whole(self) -> bool:
+        """Return whether the caller may see all of what the path names."""
+        return self.instance is not None or self.visible.has_all_of(self.study, self.series)
 
     @property
     def noun(self) -> str:
@@ -86,7 +86,7 @@ async def find_one(context: Context, scope: Scope) -> Member:
 
 async def iter_visible(
     context: Context,
-    patient_id: str,
+    visible: Visible,
     members: Sequence[Member],
     keys: Sequence[str] = (),
     further: Callable[[Mapping[str, Any], Collection[str]], set[str]] | None = None,
@@ -95,8 +95,8 @@ async def iter_visible(
 
     Parameters
     ----------
-    patient_id : str
-        Whose.
+    visible : Visible
+        What the caller may see.
     members : sequence of Member
         The instances.
     keys : sequence of str
@@ -106,9 +106,7 @@ async def iter_visible(
     """
     large = any(may_be_large(tag_of_key(key)) for key in keys)
     for batch in _batches(members, LARGE_BATCH_BYTES if large else BATCH_BYTES):
-        found = await context.store.instances.find_many(
-            Visible(patient_id), [member.dicom_id for member in batch], keys, further
-        )
+        found = await context.store.instances.find_many(visible, [member.dicom_id for member in batch], keys, further)
         for member in batch:
             instance = found.get(member.dicom_id)
             if instance is not None and instance["original_id"] == member.original_id:

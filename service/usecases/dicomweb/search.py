@@ -148,7 +148,7 @@ async def _keep_matching(
     unknown = False
     for condition, unsaid in unsettled:
         asked = left & {member.dicom_id for each in unsaid for member in each.members}
-        matched = await find_matching(context, wanted.scope.patient_id, [_of_instance(condition)], asked)
+        matched = await find_matching(context, wanted.scope.visible, [_of_instance(condition)], asked)
         left -= asked - matched.ids
         unknown = unknown or matched.unknown
     if on_members:
@@ -159,7 +159,7 @@ async def _keep_matching(
             if may_match(elements_of_member(member), on_members)
         }
     if on_instances and left:
-        matched = await find_matching(context, wanted.scope.patient_id, on_instances, left)
+        matched = await find_matching(context, wanted.scope.visible, on_instances, left)
         left, unknown = matched.ids, unknown or matched.unknown
     kept: list[FoundSeries] = []
     for each in series:
@@ -194,7 +194,7 @@ async def _instances(context: Context, wanted: QidoQuery, series: Sequence[Found
     keys = dict.fromkeys([*INSTANCE_RETURNS, *WHERE_THERE["instance"], *first_keys(steps)])
     of_series = {member.dicom_id: each for each, member in page}
     members = [member for _, member in page]
-    visible = iter_visible(context, wanted.scope.patient_id, members, list(keys), partial(_further, steps))
+    visible = iter_visible(context, wanted.scope.visible, members, list(keys), partial(_further, steps))
     if not wanted.everything and not steps:
         datasets = [
             describe_instance(wanted, of_series[member.dicom_id], member, instance.get("dataset") or {}, root)

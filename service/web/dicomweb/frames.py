@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from aiohttp import hdrs, web
 
 from schemas.http import NoParameters
+from service.dicom.payloads import VIDEO_TYPES
 from service.errors import Invalid, TooLarge
 from service.usecases.dicomweb.frames import Frame, hold_frames, iter_frames
 from service.usecases.dicomweb.scope import Member, Scope, find_one
-from service.web.app_keys import CONTEXT, DICOM_IDS
+from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
 from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
@@ -38,14 +39,14 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)
     request[DICOM_IDS] = (member.dicom_id,)
+    if member.transfer_syntax_uid in VIDEO_TYPES:  # its stream stands where others have frames
+        request[CALLER].require_download()
     stored = member.transfer_syntax_uid or EXPLICIT_LITTLE_ENDIAN
     chosen, decoded = choose_frames(accept_of(request), stored, single=len(numbers) == 1)
     indexes = [number - 1 for number in numbers]
     async with (
-        hold_frames(context, scope.patient_id, member, len(numbers), decoded=decoded),
-        contextlib.aclosing(
-            iter_frames(context, scope.patient_id, member.dicom_id, indexes, decoded=decoded)
-        ) as frames,
+        hold_frames(context, scope.visible, member, len(numbers), decoded=decoded),
+        contextlib.aclosing(iter_frames(context, scope.visible, member.dicom_id, indexes, decoded=decoded)) as frames,
     ):
         if chosen.multipart:
             return await send_parts(request, _parts(frames, chosen.media_type), chosen.media_type, HEADERS)
@@ -74,9 +75,9 @@ async def send_pixel_data(request: web.Request, scope: Scope, member: Member) ->
     count = values[0] if isinstance(values[0], int) and values[0] > 0 else 1
     if count > MAX_FRAMES:
         raise TooLarge(f"A response may have at most {MAX_FRAMES} frames. Request the frames by their numbers.")
-    frames = iter_frames(context, scope.patient_id, member.dicom_id, range(count), decoded=decoded)
+    frames = iter_frames(context, scope.visible, member.dicom_id, range(count), decoded=decoded)
     async with (
-        hold_frames(context, scope.patient_id, member, count, decoded=decoded),
+        hold_frames(context, scope.visible, member, count, decoded=decoded),
         contextlib.aclosing(frames),
     ):
         if chosen.multipart:

@@ -18,11 +18,11 @@ from service.usecases.context import Context
 from service.usecases.dicomweb.payloads import open_payload
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, member_url
 from service.usecases.instances import find_instance
-from service.web.app_keys import CONTEXT, DICOM_IDS
+from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import send_pixel_data
 from service.web.dicomweb.media_types import OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
-from service.web.dicomweb.requests import HEADERS, answers, read_parameters, root_url, scope_of, takes_gzip
+from service.web.dicomweb.requests import HEADERS, answers, headers_of, read_parameters, root_url, scope_of, takes_gzip
 from service.web.instance_json import validators_of
 from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
 from service.web.path import path_segment
@@ -45,7 +45,8 @@ async def get_metadata(request: web.Request) -> web.StreamResponse:
     members = await find_members(context, scope)
     request[DICOM_IDS] = [member.dicom_id for member in members]
     pieces = _json_pieces(context, scope, members, root_url(request))
-    response = web.StreamResponse(headers=HEADERS)
+    # Not 206, as where files are retrieved: viewers take 200 alone for a list.
+    response = web.StreamResponse(headers=headers_of(scope))
     response.headers[hdrs.CONTENT_TYPE] = chosen.media_type
     if takes_gzip(request):
         response.headers[hdrs.CONTENT_ENCODING] = "gzip"
@@ -70,7 +71,7 @@ async def _json_pieces(context: Context, scope: Scope, members: Sequence[Member]
 async def _read(context: Context, scope: Scope, member: Member, root: str) -> bytes | None:
     below = f"{member_url(root, member)}/bulkdata/"
     try:
-        return await tags.read_dicom_json(context, scope.patient_id, member.dicom_id, below)
+        return await tags.read_dicom_json(context, scope.visible, member.dicom_id, below)
     except NotFound:
         return None
 
@@ -87,10 +88,11 @@ async def _compressed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def get_bulk_data(request: web.Request) -> web.StreamResponse:
     """Return the bytes of one value, which a BulkDataURI names."""
     read_parameters(request, NO_PARAMETERS)
+    path = path_segment(request, "path")
+    request[CALLER].require_bulk_data(path)
     context, scope = request.app[CONTEXT], scope_of(request)
     member = await find_one(context, scope)
     request[DICOM_IDS] = (member.dicom_id,)
-    path = path_segment(request, "path")
     tag = parse_tag_path(path)
     carried = PIXEL_DATA if member.transfer_syntax_uid in VIDEO_TYPES else DOCUMENT
     if tag == carried and (answer := await _send_payload(request, scope, member)) is not None:
@@ -99,7 +101,7 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
         return await send_pixel_data(request, scope, member)
     # The bytes are little-endian, whatever the file is in: as Explicit VR Little Endian has them.
     chosen = choose(accept_of(request), (Offer(OCTETS), Offer(OCTETS, multipart=True)))
-    value = await read_bulk_data(context, scope.patient_id, member.dicom_id, path)
+    value = await read_bulk_data(context, scope.visible, member.dicom_id, path)
     if chosen.multipart:
 
         async def parts() -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
@@ -114,8 +116,8 @@ async def get_bulk_data(request: web.Request) -> web.StreamResponse:
 async def _send_payload(request: web.Request, scope: Scope, member: Member) -> web.StreamResponse | None:
     """Return a video or a document as a file of its own kind; None where it is neither, or is asked for as bytes."""
     context = request.app[CONTEXT]
-    instance = await find_instance(context, scope.patient_id, member.dicom_id)
-    payload = await open_payload(context, instance)
+    instance = await find_instance(context, scope.visible, member.dicom_id)
+    payload = await open_payload(context, scope.visible, instance)
     if payload is None:
         return None
     syntax = member.transfer_syntax_uid or ""

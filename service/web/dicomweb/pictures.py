@@ -25,7 +25,7 @@ from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import frame_list
 from service.web.dicomweb.media_types import accept_of
 from service.web.dicomweb.multipart import send_parts
-from service.web.dicomweb.requests import HEADERS, answers, scope_of
+from service.web.dicomweb.requests import HEADERS, answers, headers_of, scope_of
 from service.web.negotiation import Offer, choose
 from service.web.streams import once, stream
 
@@ -86,7 +86,8 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
         # All is drawn before anything is sent: an answer that has begun cannot say any more that something is missing.
         drawn, complete = await _draw_all(context, scope, wanted, shown, chosen.media_type, outgoing)
         parts = _parts(drawn, chosen.media_type, outgoing)
-        return await send_parts(request, parts, chosen.media_type, HEADERS, 200 if complete else 206)
+        status = 200 if complete and scope.is_whole else 206
+        return await send_parts(request, parts, chosen.media_type, headers_of(scope), status)
     finally:
         await asyncio.to_thread(outgoing.close)
 
@@ -150,7 +151,7 @@ async def _frames_of(
 ) -> list[tuple[Member, int]]:
     """Return the instances that have pixels which can be drawn, each with its number of frames; at most so many."""
     found: list[tuple[Member, int]] = []
-    visible = iter_visible(context, scope.patient_id, members, ("Rows", "NumberOfFrames"))
+    visible = iter_visible(context, scope.visible, members, ("Rows", "NumberOfFrames"))
     async with contextlib.aclosing(visible):
         async for member, instance in visible:
             elements = instance.get("dataset") or {}
@@ -269,7 +270,7 @@ async def _render(
 ) -> Rendition:
     kind: Literal["png", "jpeg"] = "png" if media_type == PNG else "jpeg"
     asked = replace(wanted.request, frame=number - 1, format=kind)
-    return await rendered.rendition(context, scope.patient_id, member.dicom_id, asked)
+    return await rendered.rendition(context, scope.visible, member.dicom_id, asked)
 
 
 def _number(elements: Mapping[str, Any], keyword: str) -> int:

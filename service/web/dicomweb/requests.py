@@ -30,6 +30,9 @@ HEADERS = {
     "Vary": "Accept, Accept-Encoding, Access-Token, Authorization",
 }
 
+SHARED = '299 dicomweb "This is what is shared of it; there may be more."'
+"""What whoever sees a part is told of a study or series that may have more; nobody looks whether it has."""
+
 
 def answers(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
     """Make a handler refuse as PS3.18 says (Table 8.5-1): 400 a bad parameter, 406 no picture, 413 one too large."""
@@ -55,7 +58,12 @@ def scope_of(request: web.Request) -> Scope:
     uids = (
         path_segment(request, name) if name in request.match_info else None for name in ("study", "series", "instance")
     )
-    return Scope(request[CALLER].patient_id, *uids)
+    return Scope(request[CALLER].visible, *uids)
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Return the headers of what a path names, with a warning where the caller may see only a part of it."""
+    return HEADERS if scope.is_whole else {**HEADERS, hdrs.WARNING: SHARED}
 
 
 def read_parameters(request: web.Request, schema: Parameters) -> dict[str, object]:

@@ -23,10 +23,10 @@ from service.usecases.dicomweb.conversion import File, Form, is_converted, may_c
 from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
 from service.usecases.instances import find_instance
 from service.usecases.medium import Wanted
-from service.web.app_keys import CONTEXT, DICOM_IDS
+from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, NOT_FOR_WEB, accept_of
 from service.web.dicomweb.multipart import send_parts, send_pieces
-from service.web.dicomweb.requests import HEADERS, answers, read_parameters, scope_of
+from service.web.dicomweb.requests import HEADERS, SHARED, answers, headers_of, read_parameters, scope_of
 from service.web.instance_json import validators_of
 from service.web.media import send_medium, wants_medium
 from service.web.negotiation import DICOM, Offer, choose
@@ -42,19 +42,21 @@ CONVERTED = f"-explicit-{CONVERTER_VERSION}"
 async def retrieve(request: web.Request) -> web.StreamResponse:
     """Return the instances of a study or a series, or one."""
     read_parameters(request, NO_PARAMETERS)
+    request[CALLER].require_download()
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
     if scope.instance is None and wants_medium(accept_of(request)):
-        return await send_medium(request, [Wanted(member.dicom_id, member.original_id) for member in members])
+        on_it = [Wanted(member.dicom_id, member.original_id) for member in members]
+        return await send_medium(request, on_it, () if scope.is_whole else (SHARED,), 200 if scope.is_whole else 206)
     offers = offers_of([member.transfer_syntax_uid for member in members], single=scope.instance is not None)
     chosen = choose(accept_of(request), list(offers))
     form = offers[chosen]
     # What is known beforehand to have no such form is left out (PS3.18 Table 8.5-1: 206); the caller named the form.
     sent = [member for member in members if form is not Form.EXPLICIT or may_convert(member.transfer_syntax_uid)]
-    status = 200 if len(sent) == len(members) else 206
+    status = 200 if scope.is_whole and len(sent) == len(members) else 206
     request[DICOM_IDS] = [member.dicom_id for member in sent]
     if chosen.multipart:
-        return await send_parts(request, _parts(context, scope, sent, form), DICOM, HEADERS, status)
+        return await send_parts(request, _parts(context, scope, sent, form), DICOM, headers_of(scope), status)
     if chosen.media_type == ZIP:
         return await _send_zip(request, context, scope, sent, form, status)
     return await _send_one(request, context, scope, form)
@@ -92,12 +94,12 @@ async def _files(
 ) -> AsyncGenerator[tuple[Member, File], None]:
     """Return the instances that are there, each open until the next; one deleted a moment ago is passed over."""
     strict = len(members) == 1  # of several, each part says what it is
-    visible = iter_visible(context, scope.patient_id, members)
+    visible = iter_visible(context, scope.visible, members)
     seen = False
     async with contextlib.aclosing(visible):
         async for member, instance in visible:
             async with contextlib.AsyncExitStack() as stack:
-                opening = open_file(context, member, instance, form, strict=strict)
+                opening = open_file(context, scope.visible, member, instance, form, strict=strict)
                 try:
                     file = await stack.enter_async_context(opening)
                 except NoSuchInstance:
@@ -122,22 +124,22 @@ async def _parts(
 async def _send_one(request: web.Request, context: Context, scope: Scope, form: Form) -> web.StreamResponse:
     """Return one instance as the whole body, which may be asked for by ranges; each form has its own entity tag."""
     member = await find_one(context, scope)
-    instance: Instance = await find_instance(context, scope.patient_id, member.dicom_id)
+    instance: Instance = await find_instance(context, scope.visible, member.dicom_id)
     headers = {**HEADERS, hdrs.CONTENT_TYPE: DICOM}
     if is_converted(member.transfer_syntax_uid, form):
         same = unchanged(request, validators_of(instance, CONVERTED), headers)
         if same is not None:
             return same
-    async with open_file(context, member, instance, form, strict=True) as file:
+    async with open_file(context, scope.visible, member, instance, form, strict=True) as file:
         as_stored = file.transfer_syntax_uid == member.transfer_syntax_uid
         validators = validators_of(instance, "" if as_stored else CONVERTED)
-        return await send_file(request, validators, file.length, file.read, headers)
+        return await send_file(request, validators, file.length, file.read, headers, file.original)
 
 
 async def _send_zip(
     request: web.Request, context: Context, scope: Scope, members: Sequence[Member], form: Form, status: int
 ) -> web.StreamResponse:
-    response = web.StreamResponse(status=status, headers=HEADERS)
+    response = web.StreamResponse(status=status, headers=headers_of(scope))
     response.content_type = ZIP
     response.headers["Content-Disposition"] = f'attachment; filename="{scope.noun}.zip"'
     return await send_pieces(request, response, _zip_pieces(_files(context, scope, members, form)))

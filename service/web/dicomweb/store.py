@@ -40,9 +40,9 @@ async def store(request: web.Request) -> web.StreamResponse:
     complete = True
     try:
         if media_type == DICOM:
-            await store_part(context, scope.patient_id, scope.study, body, outcome, root)
+            await store_part(context, scope.visible.patient_id, scope.study, body, outcome, root)
         elif media_type in ZIP_TYPES:
-            await store_zip(context, scope.patient_id, scope.study, body, outcome, root)
+            await store_zip(context, scope.visible.patient_id, scope.study, body, outcome, root)
         else:
             parts = MultipartParser(body, boundary_of(request.headers[hdrs.CONTENT_TYPE]), settings.max_store_parts)
             await _store_parts(context, scope, parts, outcome, root)
@@ -75,4 +75,4 @@ async def _store_parts(context: Context, scope: Scope, parts: MultipartParser, o
         if part.content_type not in (None, DICOM):
             outcome.fail(CANNOT_UNDERSTAND)
             continue
-        await store_part(context, scope.patient_id, scope.study, part.content, outcome, root)
+        await store_part(context, scope.visible.patient_id, scope.study, part.content, outcome, root)

@@ -20,7 +20,7 @@ PROBLEM_TYPE = "application/problem+json"
 REFUSALS: Mapping[int, str] = {
     400: "The body does not match its headers.",
     401: "The token is missing or invalid, or it is for another patient.",
-    403: "The token is valid, but its scope does not allow this.",
+    403: "The token is valid, but its scope or its share does not allow this.",
     404: "The resource does not exist, or it does not belong to this patient.",
     406: "None of the media types in `Accept` is available; `detail` lists those that are.",
     408: "The request or its body did not arrive in time.",
