@@ -16,7 +16,7 @@ const rootPassword = wanted("MONGODB_ROOT_PASSWORD");
 // collections, validators and indexes itself. The audit it may only read and add to. (It may index it, and so it could
 // have the server remove entries by their age, as AUDIT_DAYS does. To take that away too: start it once, then leave
 // createIndex out.)
-const collections = ["instances", "tag_index", "series", "usage", "meta"];
+const collections = ["instances", "tag_index", "series", "usage", "shares", "meta"];
 const buckets = ["originals", "rendered"];
 const stored = [...collections, ...buckets.flatMap((name) => [`${name}.files`, `${name}.chunks`])];
 const everything = [
@@ -32,6 +32,19 @@ const serviceRole = {
       resource: { db: database, collection: "audit" },
       actions: ["find", "insert", "createCollection", "createIndex", "listIndexes"],
     },
+    { resource: { db: database, collection: "shares_view" }, actions: ["createCollection", "collMod"] },
+  ],
+  roles: [],
+};
+
+// What people read who ask questions: everything but what opens shares, of which there are hashes in the collection shares.
+const analystRole = {
+  role: "documentAnalyst",
+  privileges: [
+    { resource: { db: database, collection: "" }, actions: ["listCollections"] },
+    ...[...stored, "audit", "shares_view"]
+      .filter((collection) => collection !== "shares")
+      .map((collection) => ({ resource: { db: database, collection }, actions: ["find", "listIndexes", "collStats"] })),
   ],
   roles: [],
 };
@@ -43,7 +56,7 @@ const users = [
     roles: [{ role: serviceRole.role, db: "admin" }],
   },
   // People who ask questions in mongosh.
-  { user: "analyst", pwd: wanted("MONGODB_ANALYST_PASSWORD"), roles: [{ role: "read", db: database }] },
+  { user: "analyst", pwd: wanted("MONGODB_ANALYST_PASSWORD"), roles: [{ role: analystRole.role, db: "admin" }] },
 ];
 
 const uri = "mongodb://127.0.0.1:27017/?directConnection=true&serverSelectionTimeoutMS=2000";
@@ -99,12 +112,14 @@ try {
   print("The user root is created.");
 }
 
-if (admin.getRole(serviceRole.role)) {
-  const { role, ...change } = serviceRole;
-  admin.updateRole(role, change);
-} else {
-  admin.createRole(serviceRole);
-  print(`The role ${serviceRole.role} is created.`);
+for (const wantedRole of [serviceRole, analystRole]) {
+  const { role, ...change } = wantedRole;
+  if (admin.getRole(role)) {
+    admin.updateRole(role, change);
+  } else {
+    admin.createRole(wantedRole);
+    print(`The role ${role} is created.`);
+  }
 }
 for (const { user, pwd, roles } of users) {
   if (admin.getUser(user)) {

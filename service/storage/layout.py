@@ -136,6 +136,12 @@ INDEXES = (
 )
 
 
+SHARES_VIEW = "shares_view"
+"""The shares as people see them who ask the database: without hashes, and so without sessions."""
+
+_UNSEEN = {"secret_hash": 0, "passcode": 0, "sessions": 0}
+
+
 def prepare(database: Database[Document], collections: Collections, now: datetime) -> Prepared:
     """Make what is not there yet.
 
@@ -146,6 +152,7 @@ def prepare(database: Database[Document], collections: Collections, now: datetim
     """
     meta = _settle_meta(collections, now)
     apply_validators(database)
+    _make_view(database)
     missing = [f"{index.collection}.{index.name}" for index in INDEXES if not _ensure_index(database, index)]
     return Prepared(uuid.UUID(meta["namespace"]), tuple(missing), lists_by_index(database))
 
@@ -178,6 +185,22 @@ def apply_validators(database: Database[Document]) -> None:
     """Make the collections that are not there, and give each the validator of this code's layout."""
     for name, validator in VALIDATORS.items():
         _apply_validator(database, name, validator)
+
+
+def _make_view(database: Database[Document]) -> None:
+    """Make the view of the shares, or make it anew; a server or a user that has none goes without."""
+    pipeline = [{"$project": _UNSEEN}]
+    try:
+        try:
+            database.create_collection(SHARES_VIEW, viewOn="shares", pipeline=pipeline)
+        except CollectionInvalid:
+            there = next(iter(database.list_collections(filter={"name": SHARES_VIEW})), None)
+            if there is None or there.get("options", {}).get("pipeline") != pipeline:
+                database.command("collMod", SHARES_VIEW, viewOn="shares", pipeline=pipeline)
+    except NotImplementedError:
+        logger.info("This server has no views; there is no %s", SHARES_VIEW)
+    except OperationFailure as error:
+        logger.warning("The view %s could not be made (code %s)", SHARES_VIEW, error.code)
 
 
 def _settle_meta(collections: Collections, now: datetime) -> Document:

@@ -13,7 +13,7 @@ import yaml
 
 from schemas.database import VALIDATORS
 from service.settings import Settings, variable
-from service.storage.layout import INDEXES
+from service.storage.layout import INDEXES, SHARES_VIEW
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
@@ -53,7 +53,7 @@ def test_a_fresh_database_gets_its_replica_set_and_three_users(tmp_path):
     roles = {
         name: {(role["role"], role["db"]) for role in after["users"][name]["roles"]} for name in ("service", "analyst")
     }
-    assert roles == {"service": {("documentStore", "admin")}, "analyst": {("read", "dicom")}}
+    assert roles == {"service": {("documentStore", "admin")}, "analyst": {("documentAnalyst", "admin")}}
 
 
 def test_the_service_may_do_what_it_does_with_each_collection_and_with_the_audit_only_read_and_add(tmp_path):
@@ -62,11 +62,22 @@ def test_the_service_may_do_what_it_does_with_each_collection_and_with_the_audit
     actions = {each["resource"]["collection"]: set(each["actions"]) for each in privileges}
     kept = set(VALIDATORS) | {index.collection for index in INDEXES}
     kept |= {f"{bucket}.{kind}" for bucket in ("originals", "rendered") for kind in ("files", "chunks")}
-    assert set(actions) == kept | {""}
+    assert set(actions) == kept | {"", SHARES_VIEW}
+    assert actions.pop(SHARES_VIEW) == {"createCollection", "collMod"}
     assert actions.pop("") == {"listCollections"}
     assert actions.pop("audit") == {"find", "insert", "createCollection", "createIndex", "listIndexes"}
     for name, allowed in actions.items():
         assert {"find", "insert", "update", "remove", "createIndex", "collMod"} <= allowed, name
+
+
+def test_an_analyst_reads_everything_but_the_hashes_of_shares_and_does_nothing_else(tmp_path):
+    roles = set_up({}, tmp_path)["roles"]
+    of_service = {each["resource"]["collection"] for each in roles["documentStore"]["privileges"]}
+    privileges = roles["documentAnalyst"]["privileges"]
+    actions = {each["resource"]["collection"]: set(each["actions"]) for each in privileges}
+    assert set(actions) == of_service - {"shares"}
+    assert SHARES_VIEW in actions
+    assert set().union(*actions.values()) == {"find", "listIndexes", "collStats", "listCollections"}
 
 
 def test_a_database_of_an_earlier_version_gets_the_role(tmp_path):
@@ -75,7 +86,7 @@ def test_a_database_of_an_earlier_version_gets_the_role(tmp_path):
     after = set_up({**first, "roles": {}, "calls": []}, tmp_path)
     assert after["error"] is None
     assert after["users"]["service"]["roles"] == [{"role": "documentStore", "db": "admin"}]
-    assert set(after["roles"]) == {"documentStore"}
+    assert set(after["roles"]) == {"documentStore", "documentAnalyst"}
 
 
 def test_a_second_run_changes_nothing_but_a_changed_password(tmp_path):
@@ -197,7 +208,9 @@ def test_the_analyst_gets_in_as_the_pages_say(tmp_path):
     analyst = after["users"][said["--username"]]
     assert analyst["pwd"] == PASSWORDS["MONGODB_ANALYST_PASSWORD"]
     database = re.search(r"MONGODB_DATABASE:-(\w+)", COMPOSE)[1]
-    assert analyst["roles"] == [{"role": "read", "db": arguments[-1]}] == [{"role": "read", "db": database}]
+    assert [role["role"] for role in analyst["roles"]] == ["documentAnalyst"]
+    read = {each["resource"]["db"] for each in after["roles"]["documentAnalyst"]["privileges"]}
+    assert read == {arguments[-1]} == {database}
 
 
 def test_the_secrets_are_made_once_for_their_reader_alone_and_a_service_starts_with_them(tmp_path):
