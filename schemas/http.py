@@ -431,6 +431,9 @@ class InstanceSummary(Answer):
     problems = fields.Integer(required=True)
     truncated_at = fields.Integer(required=True, allow_none=True)
     extraction = fields.Nested(ExtractionSchema, required=True)
+    inbox = fields.UUID(
+        metadata={"description": "The inbox in which it waits to be accepted. Only such files have it."}
+    )
 
 
 class InstanceSchema(InstanceSummary):

@@ -103,7 +103,7 @@ class RunningService:
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             if path.startswith("/patient/") and not path.endswith("/token"):
-                named["access-token"] = self.token(patient)
+                named.setdefault("access-token", self.token(patient))
             own.request(method, path, body, named)
             response = own.getresponse()
             return response.status, response.headers, response.read()

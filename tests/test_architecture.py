@@ -183,6 +183,7 @@ def test_no_module_is_a_drawer_for_everything():
 EVERYTHING_OF_A_PATIENT = {
     "service.web.middleware.find_caller": "the one place where a caller gets it",
     "service.usecases.dicomweb.store.store_part": "what was stored just now",
+    "service.usecases.accepting._accept": "what came by an inbox, which its patient accepts",
     "service.usecases.ingest._find_present": "whether the bytes that come are there already",
     "service.usecases.recovery._finish_extraction": "extracts what is pending",
     "service.usecases.unpacking.read_person": "who the file is of that was stored just now",

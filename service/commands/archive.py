@@ -3,7 +3,8 @@
 An archive is a directory, or a tar file of the same layout::
 
     manifest/head.jsonl          what this is, and the id namespace of the store
-    manifest/000000.jsonl, …     JSON lines: patient_id, dicom_id, file_name, received_at, sha256, size
+    manifest/000000.jsonl, …     JSON lines: patient_id, dicom_id, file_name, received_at, sha256, size, and inbox where
+                                 the file waits in one
     originals/5b/5b1f….dcm       the bytes, named by the dicom_id alone
     manifest/end.jsonl           that it is whole, and what was deleted while it was written
 
@@ -49,6 +50,7 @@ class ArchiveEntry:
     received_at: datetime
     sha256: str
     size: int
+    inbox: str | None = None
 
     @property
     def path(self) -> str:
@@ -64,6 +66,7 @@ class ArchiveEntry:
             "received_at": self.received_at.isoformat(timespec="milliseconds"),
             "sha256": self.sha256,
             "size": self.size,
+            **({} if self.inbox is None else {"inbox": self.inbox}),
         }
         return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
@@ -80,7 +83,7 @@ def read_entry(line: bytes) -> ArchiveEntry:
         fields = json.loads(line)
         dicom_id, patient_id, name = fields["dicom_id"], fields["patient_id"], fields["file_name"]
         received_at = datetime.fromisoformat(fields["received_at"])
-        size, sha256 = fields["size"], fields["sha256"]
+        size, sha256, inbox = fields["size"], fields["sha256"], fields.get("inbox")
         right = (
             str(uuid.UUID(dicom_id)) == dicom_id
             and isinstance(patient_id, str)
@@ -89,6 +92,7 @@ def read_entry(line: bytes) -> ArchiveEntry:
             and type(size) is int
             and size >= 0
             and _SHA256.fullmatch(sha256)
+            and (inbox is None or str(uuid.UUID(inbox)) == inbox)
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         right = False
@@ -96,7 +100,7 @@ def read_entry(line: bytes) -> ArchiveEntry:
         raise Invalid("A line of the manifest cannot be read.")
     if received_at.tzinfo is None:
         received_at = received_at.replace(tzinfo=UTC)
-    return ArchiveEntry(dicom_id, patient_id, name, received_at, sha256, size)
+    return ArchiveEntry(dicom_id, patient_id, name, received_at, sha256, size, inbox)
 
 
 def make_private(directory: Path) -> None:

@@ -146,6 +146,7 @@ def _entry_of(instance: Instance) -> ArchiveEntry:
         received_at=instance["received_at"],
         sha256=instance["sha256"],
         size=instance["size"],
+        inbox=instance.get("inbox"),
     )
 
 
@@ -211,7 +212,7 @@ class Import:
     async def _choose(self, entries: Iterable[ArchiveEntry]) -> None:
         """Expect what is not here yet, under its own id or as the same bytes of the same patient."""
         store = self._context.store
-        both = {entry: {entry.dicom_id, store.namespaces.own_id(entry.patient_id, entry.sha256)} for entry in entries}
+        both = {entry: {entry.dicom_id, *self._own_ids(entry)} for entry in entries}
         present = await store.instances.find_present(sorted(set().union(*both.values())))
         for entry, ids in both.items():
             if ids & present:
@@ -219,6 +220,11 @@ class Import:
                 self._report.passed += 1
             else:
                 self.expected[entry.path] = entry
+
+    def _own_ids(self, entry: ArchiveEntry) -> list[str]:
+        """Return the id that the same bytes have here; what waits in an inbox is no file of the patient's own yet."""
+        own_id = self._context.store.namespaces.own_id
+        return [own_id(entry.patient_id, entry.sha256)] if entry.inbox is None else []
 
     async def take_file(self, entry: ArchiveEntry, chunks: AsyncIterator[bytes]) -> None:
         """Take in the bytes of a file that is expected; it is stored while the caller goes on."""
@@ -247,6 +253,8 @@ class Import:
             instance = new_instance(
                 entry.dicom_id, entry.patient_id, entry.file_name, entry.size, entry.sha256, entry.received_at
             )
+            if entry.inbox is not None:
+                instance["inbox"] = entry.inbox
             source = received.source
             uploads = self._context.store.uploads
             try:

@@ -30,6 +30,7 @@ def summarize(instance: Instance) -> dict[str, Any]:
             "attempts": extraction.get("attempts") or 0,
             "error": extraction.get("error"),
         },
+        **({"inbox": instance["inbox"]} if "inbox" in instance else {}),
     }
 
 

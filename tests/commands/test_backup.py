@@ -63,6 +63,37 @@ def test_an_archive_in_an_empty_database_gives_the_same_answers_and_ids(source, 
         service.stop()
 
 
+def test_what_waits_in_an_inbox_waits_after_a_move_too_and_no_share_comes_along(tmp_path):
+    def ask(service, method, path, body):
+        answer = service.request(method, path, json.dumps(body), content_type="application/json")
+        return answer[0], json.loads(answer[2])
+
+    with RunningService(tmp_path / "here") as service:
+        wanted = {"upload": True, "max_files": 2, "max_bytes": 1 << 20, "expires_in": 600}
+        made = ask(service, "POST", "/patient/p-1/shares", wanted)[1]
+        opened = ask(service, "POST", "/shares/session", {"secret": made["link"].rpartition("#")[2]})[1]
+        body = content("CT_small.dcm")
+        own = service.upload(body)
+        path, sent = "/patient/p-1/dicom", {"content_type": "application/dicom", "access_token": opened["access_token"]}
+        waits = json.loads(service.request("POST", path, body, **sent)[2])
+        assert waits != own
+        service.stop()
+    summary("export_originals", tmp_path / "here", str(tmp_path / "archive"))
+    status, told = summary("import_originals", tmp_path / "there", str(tmp_path / "archive"))
+    assert (status, told["done"]) == (0, 2), told
+    with RunningService(tmp_path / "there") as service:
+        assert ask(service, "POST", "/shares/session", {"secret": made["link"].rpartition("#")[2]})[0] == 404
+        study = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
+        shared = ask(service, "POST", "/patient/p-1/shares", {"studies": [study], "frozen": True, "expires_in": 60})
+        assert shared[1]["instances"] == 1
+        path = f"/patient/p-1/shares/{made['share_id']}/accept"
+        assert ask(service, "POST", path, {"files": "all"}) == (
+            200,
+            {"accepted": {waits: own}, "declined": [], "left": 0},
+        )
+        service.stop()
+
+
 @pytest.mark.long
 def test_a_stream_carries_a_store_into_one_with_files_of_its_own(source, tmp_path):
     home, ids, answers = source

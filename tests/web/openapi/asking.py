@@ -23,6 +23,7 @@ STUDY, SERIES = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
 FILES = ("CT_small.dcm", "examples_palette.dcm", "JPEG2000.dcm", "reportsi.dcm")
 SPARE = "MR_small.dcm"
 SHARE, SECRET = "00000000-0000-4000-8000-00000000000a", "the-secret-of-the-share"
+INBOX = "the inbox"
 SHARES, SESSIONS = "/patient/{patient_id}/shares", "/shares/session"
 
 TAGS = [
@@ -163,9 +164,9 @@ STATUSES = defaultdict(set)
 """What each operation has answered, by method and path."""
 
 
-def make_share(service):
-    """Make a share, and give its id and its secret."""
-    body = json.dumps({"studies": [STUDY], "expires_in": 600})
+def make_share(service, **shared):
+    """Make a share of the study, or of what is said, and give its id and its secret."""
+    body = json.dumps({"expires_in": 600, **(shared or {"studies": [STUDY]})})
     status, _, body = service.request("POST", f"/patient/{PATIENT}/shares", body, content_type="application/json")
     assert status == 201, body
     made = json.loads(body)
@@ -186,7 +187,12 @@ def ask(case, service, stored):
         if case.path_parameters.get("series") == SERIES:
             case.path_parameters["series"] = str(spare.SeriesInstanceUID)
     if case.path_parameters.get("share_id") == SHARE:
-        case.path_parameters["share_id"] = make_share(service)[0] if case.method == "DELETE" else stored[SHARE]
+        if case.path.endswith("/accept"):
+            case.path_parameters["share_id"] = stored[INBOX]
+        elif case.method == "DELETE":
+            case.path_parameters["share_id"] = make_share(service)[0]
+        else:
+            case.path_parameters["share_id"] = stored[SHARE]
     if case.path == SESSIONS and case.body == {"secret": SECRET}:
         case.body = {"secret": stored[SECRET]}
     headers = {"access-token": service.token(PATIENT)}

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.running_service import RunningService
-from tests.web.openapi.asking import PATIENT, PLACEHOLDERS, SECRET, SHARE, STORED, make_share
+from tests.web.openapi.asking import INBOX, PATIENT, PLACEHOLDERS, SECRET, SHARE, STORED, make_share
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -28,6 +28,7 @@ def stored(service):
 
 @pytest.fixture(scope="package")
 def shared(service, stored):  # noqa: ARG001 - a share of what is stored
-    """The id and the secret of a share, by their placeholders."""
+    """The ids of a share and of an inbox, and the secret of the share, by their placeholders."""
     share_id, secret = make_share(service)
-    return {SHARE: share_id, SECRET: secret}
+    inbox_id, _ = make_share(service, upload=True, max_files=1, max_bytes=1000)
+    return {SHARE: share_id, SECRET: secret, INBOX: inbox_id}
