@@ -118,6 +118,7 @@ def concrete(template, dicom_id):
         ("series", f"{UID}.2"),
         ("instance", f"{UID}.3"),
         ("frames", "1"),
+        ("share_id", "00000000-0000-4000-8000-000000000000"),
     ):
         template = template.replace(f"{{{name}}}", value)
     assert "{" not in template
