@@ -20,6 +20,7 @@ MODULES = (
     "actions",
     "address",
     "api",
+    "archive",
     "catalogue",
     "completion",
     "dicomjson",

@@ -1,6 +1,6 @@
 // The search over a patient's files: the field, what is wrong in it, the hits as a table, and the search to take along.
 
-import { nextOf, Refusal } from "./api.js";
+import { nextOf, Refusal, warningOf } from "./api.js";
 import { writeAddress } from "./address.js";
 import { Catalogue } from "./catalogue.js";
 import { Completion } from "./completion.js";
@@ -262,7 +262,7 @@ export class Search {
     const body = this.#table.tBodies[0];
     for (const each of instances) body.append(this.#makeHit(each));
     const count = body.rows.length;
-    const warning = (answer.headers.get("Warning") ?? "").replace(/299 - /g, "").replaceAll('"', "");
+    const warning = warningOf(answer.headers.get("Warning"));
     find("hits-count", HTMLElement).textContent = [count ? text.hits(count, this.#next !== "") : text.noHits, warning].filter(Boolean).join(" · ");
     find("more-hits", HTMLButtonElement).hidden = !this.#next;
     this.#table.hidden = !count;
