@@ -42,6 +42,7 @@ MODULES = (
     "upload",
     "viewer",
     "windows",
+    "words",
 )
 """The modules that the page's script is made of, one job each."""
 

@@ -13,6 +13,7 @@ import { Tags } from "./page/tags.js";
 import { text } from "./page/text.js";
 import { chosenFiles, droppedFiles, Uploads } from "./page/upload.js";
 import { Viewer } from "./page/viewer.js";
+import { putWords } from "./page/words.js";
 
 /**
  * @typedef {import("./page/address.js").Place} Place
@@ -33,10 +34,12 @@ let address = "";
 let current = null;
 let opening = new AbortController();
 
+putWords();
+
 const viewer = new Viewer(onShow);
 const tags = new Tags();
 const library = new Library(tellError);
-const search = new Search(go);
+const search = new Search(go, tell, tellError);
 const uploads = new Uploads(refresh);
 
 // --- saying -------------------------------------------------------------------------------------------------------
@@ -288,9 +291,9 @@ for (const button of document.querySelectorAll("[data-does]")) {
     if (!service || !current) return;
     const target = { study: "", series: "", instance: "", ...current.place, file: current.file };
     const named = /** @type {"image" | "series" | "study"} */ (level);
-    if (does === "download") {
+    if (does !== "delete") {
       tell(text.downloading);
-      await download(service, target, named);
+      await download(service, target, named, does === "disc");
       tell("");
     } else if (await remove(service, target, named, tell)) {
       closePicture();
