@@ -31,9 +31,9 @@ async def count_of(tab, selector):
     return await tab.evaluate(f"document.querySelectorAll({selector!r}).length")
 
 
-async def apart_from(tab, expected):
+async def apart_from(tab, expected, canvas="document.querySelector('#canvas').toDataURL('image/png')"):
     """How far the canvas, in actual size, is from a picture: the mean and the largest difference."""
-    data = await tab.evaluate("document.querySelector('#canvas').toDataURL('image/png').split(',')[1]")
+    data = await tab.evaluate(f"{canvas}.split(',')[1]")
     whole = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), np.int16)
     parts = []
     for shown, there in zip(whole.shape[:2], expected.shape[:2], strict=True):

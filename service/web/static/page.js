@@ -26,7 +26,7 @@ let service = null;
 let place = { ...NOWHERE };
 /** The list of the patient's studies, which a picture need not wait for. */
 let listed = Promise.resolve();
-/** Lets the list go on with what is not needed for the first picture. */
+/** Lets the list go on with what is not needed to look at the pictures. */
 let release = () => {};
 /** The address as it was followed, or written, last. */
 let address = "";
@@ -191,14 +191,16 @@ async function openSeries(wanted, before) {
     }
   }
   const { signal } = renewed();
-  // One picture at once, and only then what the others of the series are.
+  // One picture at once; what the others of the series are is found out while it comes.
   const first = await readInstance(asked, wanted, signal);
   if (signal.aborted) return;
+  const coming = readSeries(asked, wanted, signal);
+  coming.catch(() => undefined); // it is waited for below, if somebody still wants it
   forSeries(true);
   showPicture();
   if (first.length) await viewer.open(asked, first, Math.max(0, wanted.instance ? wanted.frame - 1 : 0));
   if (signal.aborted) return;
-  const slices = await readSeries(asked, wanted, signal);
+  const slices = await coming;
   if (signal.aborted) return;
   if (!slices.length) throw new Refusal(text.emptySeries, 404);
   const shown = first[viewer.at];
@@ -257,7 +259,6 @@ const showTags = afterPause(180, () => {
 /** @param {Slice} slice */
 function onShow(slice) {
   current = slice;
-  release();
   writePlace();
   showTags();
 }
