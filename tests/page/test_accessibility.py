@@ -74,6 +74,8 @@ async def test_list_viewer_tags_and_search(stored, tab, shoot, scheme):
     await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length >= 3")
     await check(tab)
     await shoot(tab, f"search-{scheme}")
+    await tab.click("#hits-menu summary")
+    await check(tab, "#hits")
 
 
 @pytest.mark.long
@@ -138,6 +140,9 @@ async def test_a_phone(stored, tab, shoot):
     await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length >= 3")
     await check(tab)
     await shoot(tab, "phone-search")
+    await tab.click("#hits-menu summary")
+    assert await tab.evaluate("document.querySelector('#hits-menu .menu-body').getBoundingClientRect().left") >= 0
+    await check(tab, "#hits")
 
 
 async def test_the_keyboard_reaches_everything(stored, tab):

@@ -79,6 +79,8 @@ async def test_only_examples_of_what_a_request_needs_are_sent(service, tab):
         if method == "get" and "{" in str(operation.get("parameters"))
     ]
     assert GET in operations
+    # What is asked for is what is looked at, and not what comes of it.
+    await tab.evaluate("window.fetch = async () => new Response('', { status: 200 })")
     for operation in operations:
         await open_operation(tab, operation)
         curl = await send(tab, operation)
@@ -86,4 +88,3 @@ async def test_only_examples_of_what_a_request_needs_are_sent(service, tab):
         assert "?" not in address, operation
         assert "{" not in address, operation
         assert " -H 'Accept" not in curl, operation
-    tab.complaints.clear()  # of what there is nothing of: the examples are nobody's
