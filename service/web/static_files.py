@@ -20,6 +20,7 @@ MODULES = (
     "actions",
     "address",
     "api",
+    "archive",
     "catalogue",
     "completion",
     "dicomjson",
@@ -41,6 +42,7 @@ MODULES = (
     "upload",
     "viewer",
     "windows",
+    "words",
 )
 """The modules that the page's script is made of, one job each."""
 

@@ -31,9 +31,9 @@ async def count_of(tab, selector):
     return await tab.evaluate(f"document.querySelectorAll({selector!r}).length")
 
 
-async def apart_from(tab, expected):
+async def apart_from(tab, expected, canvas="document.querySelector('#canvas').toDataURL('image/png')"):
     """How far the canvas, in actual size, is from a picture: the mean and the largest difference."""
-    data = await tab.evaluate("document.querySelector('#canvas').toDataURL('image/png').split(',')[1]")
+    data = await tab.evaluate(f"{canvas}.split(',')[1]")
     whole = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), np.int16)
     parts = []
     for shown, there in zip(whole.shape[:2], expected.shape[:2], strict=True):
@@ -43,3 +43,19 @@ async def apart_from(tab, expected):
     (rows, own_rows), (columns, own_columns) = parts
     apart = np.abs(whole[rows, columns] - expected[own_rows, own_columns])
     return float(apart.mean()), int(apart.max())
+
+
+async def catch_downloads(tab):
+    """Have the page keep what it would save."""
+    await tab.evaluate(
+        "window.saved = []; const blobs = new Map(); const make = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { const url = make(blob); blobs.set(url, blob); return url; };"
+        "HTMLAnchorElement.prototype.click = function () { saved.push([this.download, blobs.get(this.href)]); }"
+    )
+
+
+async def downloaded(tab):
+    """The name and the bytes of what was saved next."""
+    await tab.wait_for("saved.length === 1", 30)
+    content = await tab.evaluate("saved[0][1].bytes().then((bytes) => bytes.toBase64())")
+    return await tab.evaluate("saved.pop()[0]"), base64.b64decode(content)

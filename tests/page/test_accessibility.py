@@ -28,12 +28,13 @@ def stored(service):
     return service
 
 
-async def check(tab):
-    """Ask axe-core."""
+async def check(tab, within="html"):
+    """Ask axe-core, of the whole page or only of what is new in it."""
     if not await tab.evaluate("!!window.axe"):
         await tab.evaluate((find_module("axe-core") / "axe.min.js").read_text() + ";true")
     found = await tab.evaluate(
-        "axe.run().then(({ violations }) => JSON.stringify(violations.map(({ id, nodes }) =>"
+        f"axe.run({json.dumps(within)}, {{ resultTypes: ['violations'] }}).then(({{ violations }}) =>"
+        "JSON.stringify(violations.map(({ id, nodes }) =>"
         "[id, ...nodes.slice(0, 3).map((node) => node.html.slice(0, 160) +"
         "node.any.map((e) => e.message).join())])))"
     )
@@ -65,7 +66,7 @@ async def test_list_viewer_tags_and_search(stored, tab, shoot, scheme):
     await tab.press("c")
     await tab.press("Home")
     await tab.wait_for("document.querySelector('.differences')")
-    await check(tab)
+    await check(tab, "#tags")
     await shoot(tab, f"compare-{scheme}")
     await looking.open_at(
         tab, stored, f"#{PATIENT}?Modality=CT&SliceThickness=..2&fields=PatientName,ImagePositionPatient"
@@ -73,6 +74,8 @@ async def test_list_viewer_tags_and_search(stored, tab, shoot, scheme):
     await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length >= 3")
     await check(tab)
     await shoot(tab, f"search-{scheme}")
+    await tab.click("#hits-menu summary")
+    await check(tab, "#hits")
 
 
 @pytest.mark.long
@@ -115,7 +118,7 @@ async def test_an_upload_with_errors(stored, tab, shoot, tmp_path):
         (tmp_path / name).write_bytes(content)
     await tab.choose("#choose-files", sorted(tmp_path.iterdir()))
     await tab.wait_for("!document.querySelector('#upload-result').hidden", 60)
-    await check(tab)
+    await check(tab, "#uploads")
     await shoot(tab, "upload")
 
 
@@ -137,6 +140,9 @@ async def test_a_phone(stored, tab, shoot):
     await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length >= 3")
     await check(tab)
     await shoot(tab, "phone-search")
+    await tab.click("#hits-menu summary")
+    assert await tab.evaluate("document.querySelector('#hits-menu .menu-body').getBoundingClientRect().left") >= 0
+    await check(tab, "#hits")
 
 
 async def test_the_keyboard_reaches_everything(stored, tab):

@@ -12,19 +12,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATIENT = "p-journey"
 SERIES = f"{ROOT_UID}.1/{ROOT_UID}.1.100"
-COUNT = 200
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.mark.parametrize("count", [24, pytest.param(200, marks=pytest.mark.long)])
+async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(
+    service, browser, tab, tmp_path, shoot, count
+):
     folder = tmp_path / "scan"
     folder.mkdir()
-    for name, content in ct_slices(COUNT):
+    for name, content in ct_slices(count):
         (folder / name).write_bytes(content)
-    return folder
-
-
-async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(service, browser, tab, folder, shoot):
     await tab.open(service.url)
     await tab.wait_for("document.activeElement.id === 'patient'")
     await tab.write(PATIENT)
@@ -35,22 +32,22 @@ async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(servi
     await tab.drop([folder])
     await tab.wait_for("!document.querySelector('#uploads').hidden")
     await tab.wait_for("!document.querySelector('#upload-result').hidden", 120)
-    assert await looking.text_of(tab, "#upload-progress") == f"{COUNT} stored"
-    assert await looking.count_of(tab, "#upload-rows tr") == COUNT
+    assert await looking.text_of(tab, "#upload-progress") == f"{count} stored"
+    assert await looking.count_of(tab, "#upload-rows tr") == count
     await tab.wait_for("document.querySelectorAll('.series').length === 1")
-    await tab.wait_for("document.querySelector('.series').textContent.includes('200 images')")
+    await tab.wait_for(f"document.querySelector('.series').textContent.includes('{count} images')")
     await tab.click("#upload-close")
 
     # Position, not number, is the order: the slice with the last number lies first.
     await tab.click(".series")
     await looking.see(tab)
-    await tab.wait_for("document.querySelector('#slice').max === '200'")
+    await tab.wait_for(f"document.querySelector('#slice').max === '{count}'")
     await tab.press("Home")
-    await looking.see(tab, f"{ROOT_UID}.1.100.200")
+    await looking.see(tab, f"{ROOT_UID}.1.100.{count}")
     await tab.wheel("#stage", 3)
-    await looking.see(tab, f"{ROOT_UID}.1.100.197")
+    await looking.see(tab, f"{ROOT_UID}.1.100.{count - 3}")
     await tab.press("ArrowUp")
-    await looking.see(tab, f"{ROOT_UID}.1.100.198")
+    await looking.see(tab, f"{ROOT_UID}.1.100.{count - 2}")
     await tab.press("End")
     await looking.see(tab, f"{ROOT_UID}.1.100.1")
     await tab.wait_for(f"location.hash === {json.dumps(f'#{PATIENT}/{SERIES}/{ROOT_UID}.1.100.1/1')}")
@@ -66,7 +63,7 @@ async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(servi
     await tab.press("/")
     await tab.write("SliceThickness=..2")
     await tab.press("Enter")
-    await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length === 100")
+    await tab.wait_for(f"document.querySelectorAll('#hits-table tbody tr').length === {count // 2}")
     cells = await tab.evaluate(
         "[...new Set([...document.querySelectorAll('#hits-table td:nth-child(2)')].map(e => e.innerText))]"
     )
@@ -78,7 +75,7 @@ async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(servi
         await fresh.open(link)
         instance = link.split("/")[-2]
         await looking.see(fresh, instance)
-        await fresh.wait_for("document.querySelector('#slice').max === '200'")
+        await fresh.wait_for(f"document.querySelector('#slice').max === '{count}'")
         await fresh.wait_for("document.querySelector('#tree .tag')")
 
         await fresh.press("c")
@@ -95,7 +92,7 @@ async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(servi
         await fresh.click("#toolbar .menu summary")
         await fresh.click("[data-does=delete][data-level=series]")
         await fresh.wait_for("document.querySelector('#sure').open")
-        assert "200 files will be removed for good" in await looking.text_of(fresh, "#sure-meaning")
+        assert f"{count} files will be removed for good" in await looking.text_of(fresh, "#sure-meaning")
         await fresh.click("#sure-no")
         await asyncio.sleep(0.2)
         assert await looking.count_of(fresh, ".series") == 1
@@ -104,7 +101,7 @@ async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(servi
         await fresh.wait_for("document.querySelector('#sure').open")
         await fresh.click("#sure-yes")
         await fresh.wait_for("!document.querySelector('#no-files').hidden", 60)
-        assert await looking.text_of(fresh, "#notice") == "200 files deleted."
+        assert await looking.text_of(fresh, "#notice") == f"{count} files deleted."
         assert fresh.complaints == []
     _, _, body = service.request("GET", f"/patient/{PATIENT}/dicom", patient=PATIENT)
     assert json.loads(body)["instances"] == []

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import pytest_asyncio
 
 from tests.page import looking
 from tests.page.made import placed, read, written
@@ -10,9 +11,17 @@ from tests.page.made import placed, read, written
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def call(tab, service, module, expression):
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def open_page(service, browser):
+    """The page, opened once: what a module computes leaves nothing behind."""
+    async with browser.open_tab() as page:
+        await looking.open_at(page, service, "")
+        yield page
+        assert page.complaints == []
+
+
+async def call(tab, module, expression):
     """Import a module, and give the value of an expression of what it exports."""
-    await looking.open_at(tab, service, "")
     return await tab.evaluate(f"import('/static/page/{module}.js').then((m) => {expression})")
 
 
@@ -29,9 +38,9 @@ async def call(tab, service, module, expression):
         ("", []),
     ],
 )
-async def test_a_search_is_read_as_it_is_typed(service, tab, typed, read):
+async def test_a_search_is_read_as_it_is_typed(open_page, typed, read):
     expression = f"m.readQuery({json.dumps(typed)}).map(({{ name, value }}) => [name, value])"
-    assert await call(tab, service, "query", expression) == read
+    assert await call(open_page, "query", expression) == read
 
 
 @pytest.mark.parametrize(
@@ -47,17 +56,17 @@ async def test_a_search_is_read_as_it_is_typed(service, tab, typed, read):
         ("!", ["CS"], '"tags.A": {$exists: false}'),
     ],
 )
-async def test_a_search_is_written_for_mongosh(service, tab, value, vrs, line):
+async def test_a_search_is_written_for_mongosh(open_page, value, vrs, line):
     rows = [{"path": "A", "vrs": vrs, "files": 1, "values": [], "more_values": False}]
     given = ", ".join(map(json.dumps, ("p", [["A", value]], rows)))
     assert (
-        await call(tab, service, "query", f"m.writeMongosh({given}).line")
+        await call(open_page, "query", f"m.writeMongosh({given}).line")
         == f'db.tag_index.find({{patient_id: "p", {line}}})'
     )
 
 
-async def test_an_unknown_path_is_not_written_wrongly(service, tab):
-    assert await call(tab, service, "query", "m.writeMongosh('p', [['0018,0050', '1']], [])") == {
+async def test_an_unknown_path_is_not_written_wrongly(open_page):
+    assert await call(open_page, "query", "m.writeMongosh('p', [['0018,0050', '1']], [])") == {
         "line": "",
         "unknown": "0018,0050",
     }
@@ -70,8 +79,8 @@ async def test_an_unknown_path_is_not_written_wrongly(service, tab):
         "#p-17/125e0c40-310d-5ee7-af5d-ec6671ee33dc/2", "#M%C3%BCller%20%2F%20x/1.2/1.3",
     ],
 )  # fmt: skip
-async def test_an_address_is_read_and_written_again(service, tab, address):
-    assert await call(tab, service, "address", f"m.writeAddress(m.readAddress({json.dumps(address)}))") == address
+async def test_an_address_is_read_and_written_again(open_page, address):
+    assert await call(open_page, "address", f"m.writeAddress(m.readAddress({json.dumps(address)}))") == address
 
 
 @pytest.mark.parametrize(
@@ -83,10 +92,10 @@ async def test_an_address_is_read_and_written_again(service, tab, address):
         ("nothing", None),
     ],
 )
-async def test_a_part_is_taken_out_of_a_multipart_answer(service, tab, body, content):
+async def test_a_part_is_taken_out_of_a_multipart_answer(open_page, body, content):
     bytes_of = f"new TextEncoder().encode({json.dumps(body)}).buffer"
     taken = f"new TextDecoder().decode(m.multipartContent({bytes_of}, 'multipart/related; boundary=b'))"
-    assert await call(tab, service, "multipart", f"{{ try {{ return {taken} }} catch {{ return null }} }}") == content
+    assert await call(open_page, "multipart", f"{{ try {{ return {taken} }} catch {{ return null }} }}") == content
 
 
 async def test_markup_in_a_file_stays_text(service, tab):

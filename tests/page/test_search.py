@@ -1,5 +1,10 @@
 """The search over files, as one types it."""
 
+import csv
+import io
+import zipfile
+
+import duckdb
 import pytest
 
 from tests.page import looking
@@ -115,6 +120,41 @@ async def test_the_search_is_there_to_take_along(stored, tab):
     assert await tab.wait_for("window.copied?.startsWith('http') && window.copied") == await tab.evaluate(
         "location.href"
     )
+
+
+async def test_all_hits_are_downloaded_as_a_table_or_as_a_disc(stored, tab, tmp_path):
+    await open_search(tab, stored, "?Modality=CT&fields=InstanceNumber&orderby=InstanceNumber")
+    assert await hits(tab) == 8
+    await looking.catch_downloads(tab)
+
+    async def download(kind):
+        await tab.click("#hits-menu summary")
+        await tab.click(f"#hits-menu [data-format={kind}]")
+        return await looking.downloaded(tab)
+
+    name, table = await download("csv")
+    assert name == "hits.csv"
+    rows = list(csv.DictReader(io.StringIO(table.decode())))
+    assert [row["InstanceNumber"] for row in rows] == [str(number) for number in range(1, 9)]
+    assert {row["Modality"] for row in rows} == {"CT"}
+    name, table = await download("parquet")
+    assert name == "hits.parquet"
+    (tmp_path / name).write_bytes(table)
+    numbers = duckdb.sql(f"select InstanceNumber from '{tmp_path / name}'").fetchall()
+    assert numbers == [(number,) for number in range(1, 9)]
+    name, disc = await download("disc")
+    assert name == "disc.zip"
+    with zipfile.ZipFile(io.BytesIO(disc)) as archive:
+        assert "DICOMDIR" in archive.namelist()
+        assert len([entry for entry in archive.namelist() if entry.startswith("DICOM/")]) == 8
+
+
+async def test_a_table_that_cannot_be_made_says_why(stored, tab):
+    await open_search(tab, stored, "?fields=NoSuchTag")
+    await tab.wait_for("document.querySelector('#hits-count').innerText.includes('NoSuchTag')")
+    await tab.click("#hits-menu summary")
+    await tab.click("#hits-menu [data-format=csv]")
+    await tab.wait_for("document.querySelector('#notice').innerText.includes('NoSuchTag')")
 
 
 async def test_a_condition_is_taken_away_again(stored, tab):

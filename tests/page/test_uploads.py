@@ -1,11 +1,14 @@
 """Uploads: what became of each file, and what one should know."""
 
 import asyncio
+import csv
+import io
+import zipfile
 
 import pytest
 
 from tests.page import looking
-from tests.page.made import ct_slices
+from tests.page.made import content_of, ct_slices
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,6 +61,90 @@ async def test_files_that_name_another_patient_are_pointed_at(service, tab, tmp_
     warning = await looking.text_of(tab, "#upload-warning")
     assert warning.startswith("1 file names another patient than the rest, who is Muster, Maria, 1.")
     assert "Doe, John, 2" in await looking.text_of(tab, "#upload-rows tr:first-child")
+
+
+def pack(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+async def outcomes_of(tab):
+    """What the table says, by the names of files."""
+    rows = await tab.evaluate(
+        "[...document.querySelectorAll('#upload-rows tr')].map(row => [...row.children].map(e => e.innerText))"
+    )
+    return {name: (outcome, reason) for name, outcome, reason in rows}
+
+
+async def test_of_a_zip_each_member_has_its_line_beside_the_files_that_came_alone(service, tab, tmp_path):
+    await looking.open_at(tab, service, "#p-zip")
+    slices = dict(ct_slices(4, 804))
+    names = list(slices)
+    damaged = bytearray(pack(tmp_path / "disc.zip", [("DICOM/a.dcm", slices[names[0]])]).read_bytes())
+    disc = pack(
+        tmp_path / "disc.zip",
+        [
+            ("DICOMDIR", content_of("DICOMDIR")),
+            *((f"DICOM/{name}", slices[name]) for name in names[:3]),
+            ("autorun.exe", b"MZ" + bytes(500)),
+            ("DICOM/empty.dcm", b""),
+        ],
+    )
+    damaged[len(damaged) // 3] ^= 0xFF
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(damaged)
+    false = tmp_path / "false.zip"
+    false.write_bytes(b"no ZIP at all" * 50)
+    single = put(tmp_path / "single", [(names[3], slices[names[3]])])
+    await send(tab, [disc, broken, false, *single])
+    assert await looking.text_of(tab, "#upload-progress") == "4 stored, 3 refused, 2 left out"
+    outcomes = await outcomes_of(tab)
+    assert {name: outcome for name, (outcome, _) in outcomes.items()} == {
+        "disc.zip/DICOMDIR": "Left out",
+        **{f"disc.zip/DICOM/{name}": "Stored" for name in names[:3]},
+        "disc.zip/autorun.exe": "Left out",
+        "disc.zip/DICOM/empty.dcm": "Refused",
+        "broken.zip/DICOM/a.dcm": "Refused",
+        "false.zip": "Refused",
+        names[3]: "Stored",
+    }
+    assert "checksum" in outcomes["broken.zip/DICOM/a.dcm"][1]
+    assert all(reason for outcome, reason in outcomes.values() if outcome != "Stored")
+    await tab.wait_for("document.querySelector('.series')?.textContent.includes('4 images')")
+    await tab.evaluate("URL.createObjectURL = (blob) => { window.saved = blob; return ''; }")
+    await tab.click("#upload-save")
+    table = list(csv.reader(io.StringIO((await tab.evaluate("window.saved.text()")).lstrip("\ufeff"))))
+    assert table[0] == ["file", "bytes", "outcome", "reason", "dicom_id"]
+    assert {row[0]: row[2] for row in table[1:]} == {name: outcome for name, (outcome, _) in outcomes.items()}
+    assert all(len(row[4]) == 36 for row in table[1:] if row[2] == "Stored")
+    tab.complaints.clear()
+
+    await send(tab, [disc])
+    await tab.wait_for("document.querySelector('#upload-progress').innerText.startsWith('3 already there')")
+
+
+async def test_a_zip_that_ends_early_is_not_called_stored(service, tab, tmp_path):
+    await looking.open_at(tab, service, "#p-zip-cut")
+    disc = pack(tmp_path / "disc.zip", ct_slices(3, 805))
+    disc.write_bytes(disc.read_bytes()[:-50_000])
+    await send(tab, [disc])
+    outcomes = await outcomes_of(tab)
+    assert outcomes["disc.zip"][0] == "Not complete"
+    assert "Send the ZIP again" in outcomes["disc.zip"][1]
+    assert outcomes["disc.zip/slice-001.dcm"][0] == "Stored"
+    assert "1 ZIP not complete" in await looking.text_of(tab, "#upload-progress")
+    await tab.wait_for("document.querySelector('.series')")
+
+
+async def test_members_that_name_another_patient_are_pointed_at(service, tab, tmp_path):
+    await looking.open_at(tab, service, "#p-zip-other")
+    mine = ct_slices(3, 806, PatientName="Muster^Maria", PatientID="1")
+    theirs = [(f"other-{name}", content) for name, content in ct_slices(1, 807, PatientName="Doe^John", PatientID="2")]
+    await send(tab, [pack(tmp_path / "both.zip", [*mine, *theirs])])
+    assert "1 file names another patient than the rest" in await looking.text_of(tab, "#upload-warning")
+    assert "Doe, John, 2" in (await outcomes_of(tab))["both.zip/other-slice-001.dcm"][1]
 
 
 async def test_a_folder_is_chosen_and_an_upload_is_cancelled(service, tab, tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import zipfile
 
 import pydicom
 import pytest
@@ -14,13 +15,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATIENT = "p-viewer"
 CT = f"{PATIENT}/{ROOT_UID}.3/{ROOT_UID}.3.300"
+WINDOWS = {"WindowCenter": [40, -600], "WindowWidth": [400, 1500], "WindowCenterWidthExplanation": ["SOFT", "LUNG"]}
 
 
 @pytest.fixture(scope="module")
 def stored(service):
     """A series of 12 slices, three frames, a picture in colour, and what has no pixels."""
-    windows = {"WindowCenter": [40, -600], "WindowWidth": [400, 1500], "WindowCenterWidthExplanation": ["SOFT", "LUNG"]}
-    for _, content in ct_slices(12, 300, **windows):
+    for _, content in ct_slices(12, 300, **WINDOWS):
         service.upload(content, PATIENT)
     for number, dataset in enumerate(
         (enhanced(read("CT_small.dcm")), read("examples_rgb_color.dcm"), read("rtplan.dcm")), 400
@@ -139,6 +140,29 @@ async def test_frames_have_windows_of_their_own_and_play(stored, tab):
     await tab.press("Escape")
     await tab.click("#play")
     assert await tab.evaluate("document.querySelector('#play').ariaPressed") == "false"
+
+
+async def test_an_image_its_series_and_its_study_are_downloaded_as_they_came(stored, tab):
+    await open_ct(tab, stored, 2)
+    await looking.catch_downloads(tab)
+    originals = {content for _, content in ct_slices(12, 300, **WINDOWS)}
+
+    async def download(does, level):
+        await tab.click("#toolbar .menu summary")
+        await tab.click(f"[data-does={does}][data-level={level}]")
+        return await looking.downloaded(tab)
+
+    name, content = await download("download", "image")
+    assert name == "unnamed.dcm"
+    assert content in originals
+    for does, level, expected in (
+        ("download", "series", "series.zip"), ("download", "study", "study.zip"), ("disc", "series", "disc.zip"),
+    ):  # fmt: skip
+        name, content = await download(does, level)
+        assert name == expected
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            assert originals <= {archive.read(entry) for entry in archive.namelist()}
+            assert ("DICOMDIR" in archive.namelist()) == (does == "disc")
 
 
 async def test_colour_has_no_window_and_what_has_no_pixels_says_so(stored, tab):

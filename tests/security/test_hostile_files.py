@@ -18,15 +18,23 @@ from tests.running_service import RunningService
 
 MAX_SECONDS = 20
 MAX_BYTES = 1 << 30
-FILES_OF_A_PATIENT = 20
+FILES_OF_A_PATIENT = 4
 """Broken files of one origin share a series, and each asks for the pictures of all of it: few have to do."""
 
 
 def upload_and_ask(service: RunningService, seed: int) -> bool:
     """Upload the broken file of a seed, and ask for all of its tags, one of them and its picture."""
-    content = mutated(seed)
     name = f"p-{seed // FILES_OF_A_PATIENT}"
-    patient, ask = f"/patient/{name}", partial(service.request, patient=name)
+    patient, connection = f"/patient/{name}", service.connect()
+    ask = partial(service.request, patient=name, connection=connection)
+    try:
+        return _upload_and_ask(ask, seed, patient)
+    finally:
+        connection.close()
+
+
+def _upload_and_ask(ask: Callable[..., Any], seed: int, patient: str) -> bool:
+    content = mutated(seed)
     started = time.monotonic()
     status, _, body = ask("POST", f"{patient}/dicom", content, **{"Content-Type": "application/dicom"})
     assert status in {200, 413, 422}, (seed, status, body[:300])

@@ -94,7 +94,7 @@ async def test_the_filter_finds_what_the_conditions_say(database, backend_uri):
     chance = random.Random(SEED)
     trees = {f"{number:08x}-0000-5000-8000-000000000000": make_tree(chance) for number in range(60)}
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    beside = {"patient_id": "p", "received_at": now}
+    beside = {"patient_id": "p", "received_at": now, "study_instance_uid": None, "series_instance_uid": None}
     await database.tag_index.insert_many(
         [{"_id": name, **beside, "original_id": ObjectId(), **index_entries(tree)} for name, tree in trees.items()]
     )

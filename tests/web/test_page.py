@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 from runpy import run_path
 
@@ -83,6 +84,42 @@ async def test_the_ids_that_the_scripts_ask_for_are_in_the_page(page, scripts):
     asked = set(re.findall(r'\bfind\("([\w-]+)"[,)]', text))
     assert asked
     assert asked <= set(re.findall(r'id="([\w-]+)"', (FOLDER / page).read_text("utf-8")))
+
+
+class Words(HTMLParser):
+    """The words in a page's markup: texts, and attributes that are read to somebody."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.named = [], set()
+        self.inside = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        for name, value in attrs:
+            if name in {"aria-label", "title", "placeholder", "alt"} and value:
+                self.found.append(value)
+            if name in {"data-text", "data-label", "data-title", "data-hint"}:
+                self.named.add(value)
+
+    def handle_data(self, data):
+        if self.inside != "title" and re.search(r"[^\W\d_]", data):
+            self.found.append(data.strip())
+
+
+async def test_the_page_can_be_translated_in_one_file():
+    parser = Words()
+    parser.feed((FOLDER / "index.html").read_text("utf-8"))
+    assert parser.found == ["DICOM document store"]  # its name
+    text = (FOLDER / "page" / "text.js").read_text("utf-8")
+    words = text[text.index("export const words") :]
+    assert parser.named == set(re.findall(r"^  (\w+): ", words, re.MULTILINE))
+    for script in SCRIPTS:
+        if script not in {"docs.js", "page/text.js", "page/uids.js"}:
+            code = re.sub(
+                r"//[^\n]*|/\*.*?\*/|new Error\([^)]*\)", "", (FOLDER / script).read_text("utf-8"), flags=re.DOTALL
+            )
+            assert not re.findall(r"[\"'`][A-Z][a-z]+ [a-z][^\"'`]*[\"'`]", code), script
 
 
 async def test_the_page_fetches_its_modules_at_once_and_not_one_after_another():

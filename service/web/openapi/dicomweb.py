@@ -62,11 +62,16 @@ def _search(operation_id: str, level: str, within: str) -> Operation:
         operation_id,
         "QIDO-RS",
         f"Search for {_PLURALS[level]}{within}",
-        {200: Response("A list with one dataset per result; it may be empty.", BOTH_JSON, ("Warning",))},
+        {
+            200: Response(
+                "A list with one dataset per result; it may be empty.", BOTH_JSON, ("Warning", "Content-Encoding")
+            )
+        },
         frozenset({400, 406}),
         "See PS3.18 10.6. A `Warning` header says how many more results there are.",
         parameters=(
             "Accept",
+            "AcceptEncoding",
             "IncludeField",
             "FuzzyMatching",
             "EmptyValueMatching",

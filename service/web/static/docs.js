@@ -4,10 +4,13 @@ const find = (id) => document.getElementById(id);
 const SHOWN = 200_000;
 const BOUNDARY = "a-boundary-of-the-docs-page";
 
-// What was used or answered last, so that the next operation need not be told again.
+// What was named or answered last, by the parameter that takes it: the next operation need not be told again.
 const remembered = {};
+const UIDS = { "0020000D": "study", "0020000E": "series", "00080018": "instance" };
 let api = {};
 let listed = 0;
+// What each operation does when something is known that it may take.
+const taking = [];
 
 function make(name, className, ...children) {
   const element = document.createElement(name);
@@ -135,16 +138,21 @@ function shapeElement(name, schema) {
 
 // --- trying it ----------------------------------------------------------------------------------------------------
 
+// What stands in a field, or its example where the request is none without it.
+function valueOf(parameter, input) {
+  const value = input.value.trim();
+  if (value && parameter.in === "path") remembered[parameter.name] = value;
+  return value || (parameter.required && !input.disabled ? input.placeholder : "");
+}
+
 function targetOf(path, inputs) {
   let target = path;
   const query = [];
   const headers = {};
   for (const [parameter, input] of inputs) {
-    const value = parameter.name === "patient_id" ? find("patient").value : input.value.trim();
+    const value = parameter.name === "patient_id" ? find("patient").value : valueOf(parameter, input);
     if (parameter.in === "path") {
-      const text = value || input.placeholder;
-      if (parameter.name !== "patient_id") remembered[parameter.name] = text;
-      target = target.replace(`{${parameter.name}}`, encodeURIComponent(text));
+      target = target.replace(`{${parameter.name}}`, encodeURIComponent(value));
     } else if (value && parameter.in === "query") {
       query.push(parameter.schema.type === "object" ? value : `${parameter.name}=${encodeURIComponent(value)}`);
     } else if (value && !input.disabled) {
@@ -203,9 +211,37 @@ async function shown(answer) {
   return link;
 }
 
+// Takes over what the next request needs; of a list, that of its first entry.
 async function remember(answer, operation) {
-  if (operation.operationId === "uploadFile" && answer.ok) remembered.dicom_id = await answer.clone().json();
-  if (operation.operationId === "getToken" && answer.ok) find("token").value = (await answer.clone().json()).access_token;
+  if (!answer.ok || !(answer.headers.get("Content-Type") || "").includes("json")) return {};
+  const text = await answer.clone().text();
+  if (!text) return {};
+  const said = answer.headers.get("Content-Type").startsWith("application/x-ndjson")
+    ? text.trim().split("\n").map((line) => JSON.parse(line))
+    : JSON.parse(text);
+  if (operation.operationId === "getToken") find("token").value = said.access_token;
+  const found = typeof said === "string" ? { dicom_id: said } : idsOf(firstOf(said));
+  Object.assign(remembered, found);
+  return found;
+}
+
+const firstOf = (said) => {
+  const list = Array.isArray(said) ? said : said.instances;
+  return (Array.isArray(list) ? list.find((each) => each.dicom_id || each["0020000D"] || each["00080018"]) : said) || {};
+};
+
+function idsOf(entry) {
+  const found = { dicom_id: entry.dicom_id, study: entry.study_instance_uid, series: entry.series_instance_uid, instance: entry.sop_instance_uid };
+  for (const [tag, name] of Object.entries(UIDS)) found[name] ||= entry[tag]?.Value?.[0];
+  return Object.fromEntries(Object.entries(found).filter(([, id]) => id));
+}
+
+// Puts into the fields of an operation what is known by now, but not over what somebody wrote.
+function takeOver(inputs) {
+  for (const [{ name, in: place }, input] of inputs) {
+    if (place !== "path" || !remembered[name] || input.disabled || (input.value && input.value !== input.dataset.taken)) continue;
+    input.value = input.dataset.taken = remembered[name];
+  }
 }
 
 function tryForm(method, path, operation, inputs) {
@@ -236,10 +272,13 @@ function tryForm(method, path, operation, inputs) {
     try {
       const body = kinds.length ? bodyOf(kind.value, [...chooser.files], headers) : undefined;
       const answer = await fetch(url, { method, headers, body, credentials: "omit", cache: "no-store" });
-      await remember(answer, operation);
+      const found = await remember(answer, operation);
+      for (const takes of taking) takes();
       const status = make("p", answer.ok ? "status" : "status bad", `${answer.status} ${answer.statusText}`);
       const lines = [...answer.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
-      output.replaceChildren(command, status, make("pre", "", lines), ...[await shown(answer)].filter(Boolean));
+      const names = Object.keys(found).map((name) => make("code", "", `${name}=${found[name]}`));
+      const taken = names.length ? make("p", "hint taken", "Taken over into the next request: ", ...names.flatMap((name, at) => (at ? [", ", name] : [name]))) : null;
+      output.replaceChildren(...[command, status, taken, make("pre", "", lines), await shown(answer)].filter(Boolean));
     } catch (error) {
       output.replaceChildren(command, make("p", "status bad", error.message));
     }
@@ -273,10 +312,11 @@ function operationElement(method, path, operation) {
     make("span", "needs", operation.security.length ? Object.values(operation.security[0])[0].join(" ") : "no token"),
     make("span", "says", operation.summary)));
   const inputs = [];
+  taking.push(() => takeOver(inputs));
   element.addEventListener("toggle", () => {
     if (!element.open) return;
     if (element.childElementCount === 1) element.append(details(method, path, operation, inputs));
-    for (const [{ name }, input] of inputs) input.value ||= remembered[name] || "";
+    takeOver(inputs);
   });
   return element;
 }

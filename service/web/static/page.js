@@ -13,6 +13,7 @@ import { Tags } from "./page/tags.js";
 import { text } from "./page/text.js";
 import { chosenFiles, droppedFiles, Uploads } from "./page/upload.js";
 import { Viewer } from "./page/viewer.js";
+import { putWords } from "./page/words.js";
 
 /**
  * @typedef {import("./page/address.js").Place} Place
@@ -25,7 +26,7 @@ let service = null;
 let place = { ...NOWHERE };
 /** The list of the patient's studies, which a picture need not wait for. */
 let listed = Promise.resolve();
-/** Lets the list go on with what is not needed for the first picture. */
+/** Lets the list go on with what is not needed to look at the pictures. */
 let release = () => {};
 /** The address as it was followed, or written, last. */
 let address = "";
@@ -33,10 +34,12 @@ let address = "";
 let current = null;
 let opening = new AbortController();
 
+putWords();
+
 const viewer = new Viewer(onShow);
 const tags = new Tags();
 const library = new Library(tellError);
-const search = new Search(go);
+const search = new Search(go, tell, tellError);
 const uploads = new Uploads(refresh);
 
 // --- saying -------------------------------------------------------------------------------------------------------
@@ -188,14 +191,16 @@ async function openSeries(wanted, before) {
     }
   }
   const { signal } = renewed();
-  // One picture at once, and only then what the others of the series are.
+  // One picture at once; what the others of the series are is found out while it comes.
   const first = await readInstance(asked, wanted, signal);
   if (signal.aborted) return;
+  const coming = readSeries(asked, wanted, signal);
+  coming.catch(() => undefined); // it is waited for below, if somebody still wants it
   forSeries(true);
   showPicture();
   if (first.length) await viewer.open(asked, first, Math.max(0, wanted.instance ? wanted.frame - 1 : 0));
   if (signal.aborted) return;
-  const slices = await readSeries(asked, wanted, signal);
+  const slices = await coming;
   if (signal.aborted) return;
   if (!slices.length) throw new Refusal(text.emptySeries, 404);
   const shown = first[viewer.at];
@@ -254,7 +259,6 @@ const showTags = afterPause(180, () => {
 /** @param {Slice} slice */
 function onShow(slice) {
   current = slice;
-  release();
   writePlace();
   showTags();
 }
@@ -288,9 +292,9 @@ for (const button of document.querySelectorAll("[data-does]")) {
     if (!service || !current) return;
     const target = { study: "", series: "", instance: "", ...current.place, file: current.file };
     const named = /** @type {"image" | "series" | "study"} */ (level);
-    if (does === "download") {
+    if (does !== "delete") {
       tell(text.downloading);
-      await download(service, target, named);
+      await download(service, target, named, does === "disc");
       tell("");
     } else if (await remove(service, target, named, tell)) {
       closePicture();

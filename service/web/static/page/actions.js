@@ -11,13 +11,19 @@ import { text } from "./text.js";
 
 const AT_ONCE = 4;
 
+/** A ZIP of files as they were uploaded, byte for byte. */
+const ORIGINALS = "application/zip; transfer-syntax=*";
+/** A ZIP with a DICOMDIR and an overview, as discs have them (PS3.10). */
+export const DISC = "application/zip; media=dicomdir";
+
 /**
- * Saves an image as its file, a series or study as a ZIP of its files.
+ * Saves an image as its file, a series or study as a ZIP of its files or of a disc.
  * @param {Service} service
  * @param {Target} target
  * @param {Level} level
+ * @param {boolean} asDisc
  */
-export async function download(service, target, level) {
+export async function download(service, target, level, asDisc) {
   if (level === "image") {
     const { dicom_id: id, file_name: name } = target.file
       ? await service.describe(target.file)
@@ -27,8 +33,8 @@ export async function download(service, target, level) {
     return;
   }
   const place = level === "series" ? { study: target.study, series: target.series } : { study: target.study };
-  const answer = await service.ask(service.place(place), { accept: "application/zip" });
-  save(await answer.blob(), `${level}.zip`);
+  const answer = await service.ask(service.place(place), { accept: asDisc ? DISC : ORIGINALS });
+  save(await answer.blob(), asDisc ? text.discName : text.zipNames[level]);
 }
 
 /**

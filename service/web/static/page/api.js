@@ -174,6 +174,12 @@ export function nextOf(answer) {
 }
 
 /**
+ * Returns the sentences of a header `Warning`.
+ * @param {string | null} header
+ */
+export const warningOf = (header) => (header ?? "").replace(/299 - /g, "").replaceAll('"', "");
+
+/**
  * Asks for a token, which only a service in development mode gives.
  * @param {string} patient
  * @returns {Promise<string | null>}  null where a token has to be brought

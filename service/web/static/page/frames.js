@@ -1,4 +1,5 @@
-// Frames of a stack: fetched, decoded, kept within a bound, and fetched ahead in both directions.
+// Frames of a stack: fetched, decoded, kept within a bound, and fetched ahead in both directions. Where the network is slow,
+// small lossy pictures are fetched ahead first, so that one can scroll before the frames are there.
 
 import { multipartContent } from "./multipart.js";
 import { extremes, NotShown, readSamples } from "./pixels.js";
@@ -16,12 +17,18 @@ import { text } from "./text.js";
  * @property {ImageBitmap | null} picture  what the service rendered, where there are no samples
  * @property {string} refusal  why there is neither
  * @property {number} size  bytes that it holds
+ * @property {boolean} [isPreview]  whether the picture is smaller than the frame, and only stands for it
  */
 
 const STORED = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1';
 const MAX_BYTES = 112 << 20;
 const AT_ONCE = 4;
 const AHEAD = 150;
+/** Milliseconds that one frame may take before previews are worth their while. */
+const SLOW_MS = 150;
+const PREVIEWS_AT_ONCE = 6;
+const MAX_PREVIEWS = 2000;
+const PREVIEW = "viewport=256,256&quality=70";
 
 export class Frames {
   /** @type {Map<Slice, Frame>} the one used last stands last */
@@ -32,6 +39,14 @@ export class Frames {
   #wanted = [];
   #bytes = 0;
   #ahead = 0;
+  #isSlow = false;
+  /** @type {Map<Slice, Blob | null>} null while it comes, and where it cannot be had */
+  #previews = new Map();
+  /** @type {Slice[]} */
+  #wantedPreviews = [];
+  #previewsComing = 0;
+  /** @type {string | null} the window of previews, as a query; null: there are none of it */
+  #previewWindow = "";
   #ended = new AbortController();
 
   /** @param {import("./api.js").Service} service */
@@ -78,23 +93,57 @@ export class Frames {
     const size = this.peek(slices[at])?.size || 1 << 19;
     const room = Math.min(AHEAD, Math.floor((MAX_BYTES * 0.9) / size));
     this.#wanted = [];
-    for (let distance = 1; this.#wanted.length < room && distance < slices.length; distance += 1) {
+    this.#wantedPreviews = [];
+    for (let distance = 1; distance <= AHEAD && distance < slices.length; distance += 1) {
       for (const next of [at + distance * direction, at - distance * direction]) {
-        if (slices[next] && !this.#kept.has(slices[next])) this.#wanted.push(slices[next]);
+        const slice = slices[next];
+        if (!slice || this.#kept.has(slice)) continue;
+        if (this.#wanted.length < room) this.#wanted.push(slice);
+        if (!this.#previews.has(slice)) this.#wantedPreviews.push(slice);
       }
     }
     this.#fetchWanted();
+  }
+
+  /**
+   * Returns a small picture that stands for a frame until it comes, if there is one.
+   * @param {Slice} slice
+   * @returns {Promise<Frame | null>}
+   */
+  async preview(slice) {
+    const blob = this.#previews.get(slice);
+    if (!blob) return null;
+    const picture = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+    return { ...blank(""), picture, isPreview: true };
+  }
+
+  /**
+   * Has previews of another window from now on.
+   * @param {string | null} query  of the window; null: no preview can show it
+   */
+  usePreviews(query) {
+    if (query === this.#previewWindow) return;
+    this.#previewWindow = query;
+    this.#previews.clear();
+    this.#wantedPreviews = [];
   }
 
   /** Stops fetching, and lets go of everything. */
   end() {
     this.#ended.abort();
     this.#wanted = [];
+    this.#wantedPreviews = [];
+    this.#previews.clear();
     for (const frame of this.#kept.values()) frame.picture?.close();
     this.#kept.clear();
   }
 
   #fetchWanted() {
+    if (this.#isSlow && this.#previewWindow !== null) {
+      while (this.#previewsComing < PREVIEWS_AT_ONCE && this.#wantedPreviews.length) this.#fetchPreview();
+      // A frame is as large as dozens of previews: it would take the network from them.
+      if (this.#previewsComing) return;
+    }
     while (this.#ahead < AT_ONCE && this.#wanted.length) {
       const slice = /** @type {Slice} */ (this.#wanted.shift());
       if (this.#kept.has(slice) || this.#coming.has(slice)) continue;
@@ -106,16 +155,38 @@ export class Frames {
     }
   }
 
+  async #fetchPreview() {
+    const slice = /** @type {Slice} */ (this.#wantedPreviews.shift());
+    if (this.#previews.has(slice) || this.#kept.has(slice) || !slice.place) return;
+    const window_ = this.#previewWindow;
+    this.#previews.set(slice, null);
+    this.#previewsComing += 1;
+    try {
+      const address = `${slice.pictureAddress()}?${PREVIEW}${window_}`;
+      const answer = await this.service.ask(address, { accept: "image/jpeg", signal: this.#ended.signal });
+      const blob = await answer.blob();
+      if (window_ === this.#previewWindow) this.#previews.set(slice, blob);
+      if (this.#previews.size > MAX_PREVIEWS) this.#previews.delete(/** @type {Slice} */ (this.#previews.keys().next().value));
+    } catch {
+      // There is none of it: its frame says why.
+    }
+    this.#previewsComing -= 1;
+    if (!this.#ended.signal.aborted) this.#fetchWanted();
+  }
+
   /**
    * @param {Slice} slice
    * @returns {Promise<Frame>}
    */
   async #fetch(slice) {
+    const began = performance.now();
+    const isAlone = !this.#ahead && !this.#previewsComing;
     const frame = await this.#read(slice).catch((error) => {
       this.#ended.signal.throwIfAborted();
       return blank(error.message || text.notReached);
     });
     this.#ended.signal.throwIfAborted();
+    if (isAlone && performance.now() - began > SLOW_MS) this.#isSlow = true;
     this.#kept.set(slice, frame);
     this.#bytes += frame.size;
     for (const [oldest, held] of this.#kept) {

@@ -1,6 +1,7 @@
 // The keys: what each does, and the help that lists them.
 
 import { find, make } from "./dom.js";
+import { text } from "./text.js";
 import { ZOOM_STEP } from "./viewer.js";
 
 /**
@@ -12,71 +13,62 @@ import { ZOOM_STEP } from "./viewer.js";
  * @property {() => void} pin
  */
 
-/** @typedef {{keys: string[], shown: string, does: string, work: (to: Targets, key: string) => unknown}} Key */
+/** @typedef {{keys: string[], name: keyof typeof text.keys, work: (to: Targets, key: string) => unknown}} Key */
 
-/** @type {{title: string, keys: Key[]}[]} */
+/** @type {{group: keyof typeof text.keyGroups, keys: Key[]}[]} */
 const GROUPS = [
   {
-    title: "Through the images",
+    group: "through",
     keys: [
-      { keys: ["ArrowDown", "ArrowRight"], shown: "↓ →", does: "Next image", work: ({ viewer }) => viewer.step(1) },
-      { keys: ["ArrowUp", "ArrowLeft"], shown: "↑ ←", does: "Image before", work: ({ viewer }) => viewer.step(-1) },
-      { keys: ["PageDown"], shown: "Page ↓", does: "Ten images on", work: ({ viewer }) => viewer.step(10) },
-      { keys: ["PageUp"], shown: "Page ↑", does: "Ten images back", work: ({ viewer }) => viewer.step(-10) },
-      { keys: ["Home"], shown: "Home", does: "First image", work: ({ viewer }) => viewer.step(-Infinity) },
-      { keys: ["End"], shown: "End", does: "Last image", work: ({ viewer }) => viewer.step(viewer.slices.length) },
-      { keys: [" "], shown: "Space", does: "Play, or stop", work: ({ viewer }) => viewer.play(!viewer.isPlaying) },
+      { keys: ["ArrowDown", "ArrowRight"], name: "next", work: ({ viewer }) => viewer.step(1) },
+      { keys: ["ArrowUp", "ArrowLeft"], name: "previous", work: ({ viewer }) => viewer.step(-1) },
+      { keys: ["PageDown"], name: "tenOn", work: ({ viewer }) => viewer.step(10) },
+      { keys: ["PageUp"], name: "tenBack", work: ({ viewer }) => viewer.step(-10) },
+      { keys: ["Home"], name: "first", work: ({ viewer }) => viewer.step(-Infinity) },
+      { keys: ["End"], name: "last", work: ({ viewer }) => viewer.step(viewer.slices.length) },
+      { keys: [" "], name: "play", work: ({ viewer }) => viewer.play(!viewer.isPlaying) },
     ],
   },
   {
-    title: "Grey values",
+    group: "grey",
     keys: [
-      { keys: ["Shift+ArrowUp"], shown: "Shift ↑", does: "Brighter", work: ({ viewer }) => viewer.shiftWindow(-0.05, 1) },
-      { keys: ["Shift+ArrowDown"], shown: "Shift ↓", does: "Darker", work: ({ viewer }) => viewer.shiftWindow(0.05, 1) },
-      { keys: ["Shift+ArrowRight"], shown: "Shift →", does: "Wider window", work: ({ viewer }) => viewer.shiftWindow(0, 1.1) },
-      { keys: ["Shift+ArrowLeft"], shown: "Shift ←", does: "Narrower window", work: ({ viewer }) => viewer.shiftWindow(0, 1 / 1.1) },
+      { keys: ["Shift+ArrowUp"], name: "brighter", work: ({ viewer }) => viewer.shiftWindow(-0.05, 1) },
+      { keys: ["Shift+ArrowDown"], name: "darker", work: ({ viewer }) => viewer.shiftWindow(0.05, 1) },
+      { keys: ["Shift+ArrowRight"], name: "wider", work: ({ viewer }) => viewer.shiftWindow(0, 1.1) },
+      { keys: ["Shift+ArrowLeft"], name: "narrower", work: ({ viewer }) => viewer.shiftWindow(0, 1 / 1.1) },
       {
-        keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], shown: "1 … 9", does: "A window of the list",
+        keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], name: "offered",
         work: ({ viewer }, key) => viewer.useOffered(Number(key)),
       },
-      { keys: ["i"], shown: "I", does: "Invert", work: ({ viewer }) => viewer.invert() },
+      { keys: ["i"], name: "invert", work: ({ viewer }) => viewer.invert() },
     ],
   },
   {
-    title: "Size and place",
+    group: "size",
     keys: [
-      { keys: ["+", "="], shown: "+", does: "Larger", work: ({ viewer }) => viewer.zoom(ZOOM_STEP) },
-      { keys: ["-"], shown: "−", does: "Smaller", work: ({ viewer }) => viewer.zoom(1 / ZOOM_STEP) },
-      { keys: ["0"], shown: "0", does: "As large as fits", work: ({ viewer }) => viewer.fit() },
-      { keys: ["a"], shown: "A", does: "Actual size: a pixel is a pixel", work: ({ viewer }) => viewer.actualSize() },
+      { keys: ["+", "="], name: "larger", work: ({ viewer }) => viewer.zoom(ZOOM_STEP) },
+      { keys: ["-"], name: "smaller", work: ({ viewer }) => viewer.zoom(1 / ZOOM_STEP) },
+      { keys: ["0"], name: "fit", work: ({ viewer }) => viewer.fit() },
+      { keys: ["a"], name: "actual", work: ({ viewer }) => viewer.actualSize() },
       {
-        keys: ["Control+ArrowUp", "Control+ArrowDown", "Control+ArrowLeft", "Control+ArrowRight"], shown: "Ctrl + arrows",
-        does: "Move the picture", work: ({ viewer }, key) => viewer.pan(...steps(key)),
+        keys: ["Control+ArrowUp", "Control+ArrowDown", "Control+ArrowLeft", "Control+ArrowRight"], name: "move",
+        work: ({ viewer }, key) => viewer.pan(...steps(key)),
       },
-      { keys: ["r"], shown: "R", does: "As at first", work: ({ viewer }) => viewer.reset() },
-      { keys: ["f"], shown: "F", does: "Full screen", work: ({ viewer }) => viewer.fullScreen() },
-      { keys: ["o"], shown: "O", does: "Texts over the picture on or off", work: ({ viewer }) => viewer.toggleTexts() },
+      { keys: ["r"], name: "reset", work: ({ viewer }) => viewer.reset() },
+      { keys: ["f"], name: "full", work: ({ viewer }) => viewer.fullScreen() },
+      { keys: ["o"], name: "texts", work: ({ viewer }) => viewer.toggleTexts() },
     ],
   },
   {
-    title: "Elsewhere",
+    group: "elsewhere",
     keys: [
-      { keys: ["/"], shown: "/", does: "Search over files", work: ({ search }) => search() },
-      { keys: ["t"], shown: "T", does: "Search in the tags", work: ({ tags }) => tags() },
-      { keys: ["c"], shown: "C", does: "Compare the tags with another image's", work: ({ pin }) => pin() },
-      { keys: ["u"], shown: "U", does: "Upload", work: ({ upload }) => upload() },
-      { keys: ["?"], shown: "?", does: "This help", work: showHelp },
+      { keys: ["/"], name: "search", work: ({ search }) => search() },
+      { keys: ["t"], name: "tags", work: ({ tags }) => tags() },
+      { keys: ["c"], name: "compare", work: ({ pin }) => pin() },
+      { keys: ["u"], name: "upload", work: ({ upload }) => upload() },
+      { keys: ["?"], name: "help", work: showHelp },
     ],
   },
-];
-
-const MOUSE = [
-  ["Wheel", "Through the images"],
-  ["Drag", "Window: across for its width, up and down for its center"],
-  ["Shift drag, middle button", "Move"],
-  ["Ctrl wheel, right button", "Zoom"],
-  ["One finger", "Through the images"],
-  ["Two fingers", "Zoom and move"],
 ];
 
 /**
@@ -108,15 +100,15 @@ export function listenForKeys(targets) {
 export function showHelp() {
   const body = find("help-body", HTMLElement);
   if (!body.childElementCount) {
-    const groups = GROUPS.map(({ title, keys }) => makeGroup(title, keys.map(({ shown, does }) => [shown, does])));
-    body.append(...groups, makeGroup("With mouse and fingers", MOUSE));
+    const groups = GROUPS.map(({ group, keys }) => makeGroup(text.keyGroups[group], keys.map(({ name }) => text.keys[name])));
+    body.append(...groups, makeGroup(text.keyGroups.mouse, text.mouse));
   }
   find("help", HTMLDialogElement).showModal();
 }
 
 /**
  * @param {string} title
- * @param {string[][]} lines
+ * @param {readonly (readonly string[])[]} lines
  */
 function makeGroup(title, lines) {
   const list = make("dl");

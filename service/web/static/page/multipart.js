@@ -1,5 +1,7 @@
 // The one part of a multipart/related answer (RFC 2387).
 
+import { text } from "./text.js";
+
 /**
  * Returns the content of the first part of a multipart body.
  * @param {ArrayBuffer} body
@@ -12,12 +14,12 @@ export function multipartContent(body, contentType) {
   const bytes = new Uint8Array(body);
   const start = boundary ? indexOf(bytes, `--${boundary}\r\n`, 0) : -1;
   const blank = start < 0 ? -1 : indexOf(bytes, "\r\n\r\n", start);
-  if (blank < 0) throw new Error("The answer has no parts.");
+  if (blank < 0) throw new Error(text.noParts);
   const head = new TextDecoder("latin1").decode(bytes.subarray(start, blank));
   const length = /^content-length: *([0-9]+) *$/im.exec(head)?.[1];
   const from = blank + 4;
   const end = length ? from + Number(length) : indexOf(bytes, `\r\n--${boundary}`, from);
-  if (end < from || end > bytes.length) throw new Error("The answer ends within a part.");
+  if (end < from || end > bytes.length) throw new Error(text.partCut);
   return body.slice(from, end);
 }
 

@@ -1,10 +1,11 @@
 // The search over a patient's files: the field, what is wrong in it, the hits as a table, and the search to take along.
 
-import { nextOf, Refusal } from "./api.js";
+import { DISC } from "./actions.js";
+import { nextOf, Refusal, warningOf } from "./api.js";
 import { writeAddress } from "./address.js";
 import { Catalogue } from "./catalogue.js";
 import { Completion } from "./completion.js";
-import { copy, find, make, makeButton } from "./dom.js";
+import { copy, find, make, makeButton, save } from "./dom.js";
 import { rawText } from "./elements.js";
 import { OPTIONS, readQuery, writeCurl, writeMongosh, writeQuery } from "./query.js";
 import { text } from "./text.js";
@@ -17,6 +18,10 @@ import { text } from "./text.js";
 
 const OWN = new Set(["fields", "orderby", "limit", "offset"]);
 const PAGE = 100;
+/** What all hits can be downloaded as. */
+const FORMATS = { csv: "text/csv", parquet: "application/vnd.apache.parquet", disc: DISC };
+/** The columns of a table for which nobody chose any. */
+const USUAL = ["PatientID", "StudyDate", "Modality", "SeriesNumber", "InstanceNumber", "SOPInstanceUID"];
 
 export class Search {
   /** @type {Service | null} */
@@ -31,10 +36,14 @@ export class Search {
   #table = find("hits-table", HTMLTableElement);
   #completion = new Completion(this.#field, find("completions", HTMLElement), (typed, caret) => this.#complete(typed, caret));
 
-  /** @param {(address: string) => void} go */
-  constructor(go) {
+  /**
+   * @param {(address: string) => void} go
+   * @param {(sentence: string) => void} tell
+   * @param {(error: unknown) => void} tellError
+   */
+  constructor(go, tell, tellError) {
     this.go = go;
-    this.#field.placeholder = text.searchHint;
+    this.tell = tell;
     find("search-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
       this.#completion.hide();
@@ -43,7 +52,6 @@ export class Search {
     this.#field.addEventListener("input", () => this.#showConditions(readQuery(this.#field.value).filter(({ value }) => value), new Map()));
     find("more-hits", HTMLButtonElement).addEventListener("click", () => this.#showMore());
     const column = find("column", HTMLInputElement);
-    column.placeholder = text.addColumn;
     this.columns = new Completion(column, find("columns-offered", HTMLElement), async (typed) => ({
       offers: (await this.#rows(typed)).map((row) => ({ label: row.path, hint: text.filesOf(row.files), insert: row.path })),
       from: 0,
@@ -56,6 +64,10 @@ export class Search {
     for (const kind of /** @type {const} */ (["link", "curl", "mongosh"])) {
       const button = find(`copy-${kind}`, HTMLButtonElement);
       button.addEventListener("click", async () => copy(button, await this.#written(kind), text.copied));
+    }
+    for (const button of document.querySelectorAll("[data-format]")) {
+      const format = /** @type {keyof typeof FORMATS} */ (button.getAttribute("data-format"));
+      button.addEventListener("click", () => this.#download(format).catch(tellError));
     }
   }
 
@@ -262,7 +274,7 @@ export class Search {
     const body = this.#table.tBodies[0];
     for (const each of instances) body.append(this.#makeHit(each));
     const count = body.rows.length;
-    const warning = (answer.headers.get("Warning") ?? "").replace(/299 - /g, "").replaceAll('"', "");
+    const warning = warningOf(answer.headers.get("Warning"));
     find("hits-count", HTMLElement).textContent = [count ? text.hits(count, this.#next !== "") : text.noHits, warning].filter(Boolean).join(" · ");
     find("more-hits", HTMLButtonElement).hidden = !this.#next;
     this.#table.hidden = !count;
@@ -286,6 +298,23 @@ export class Search {
     const answer = await this.#service.ask(this.#next);
     this.#next = nextOf(answer) ?? "";
     this.#append((await answer.json()).instances, answer);
+  }
+
+  /**
+   * Saves all hits: what the columns say of them, or their files.
+   * @param {keyof typeof FORMATS} format
+   */
+  async #download(format) {
+    const service = this.#service;
+    find("hits-menu", HTMLDetailsElement).open = false;
+    if (!service) return;
+    const asks = format === "disc" ? new URLSearchParams(this.#conditions()) : this.#asks();
+    asks.delete("limit");
+    if (format !== "disc" && !asks.has("fields")) asks.set("fields", USUAL.join(","));
+    this.tell(text.downloading);
+    const answer = await service.ask(`${service.root}/dicom?${asks}`, { accept: FORMATS[format] });
+    save(await answer.blob(), text.hitsNames[format]);
+    this.tell(warningOf(answer.headers.get("Warning")));
   }
 
   #addColumn() {

@@ -1,26 +1,36 @@
-// Uploads: files and folders, four at a time, with what became of each.
+// Uploads: files, folders and ZIPs, four at a time, with what became of each file.
 
+import { warningOf } from "./api.js";
+import { isArchive, Members } from "./archive.js";
 import { find, make, save } from "./dom.js";
 import { personName } from "./dicomjson.js";
 import { text } from "./text.js";
 
 /** @typedef {import("./api.js").Service} Service */
 
+/** @typedef {"waiting" | "sending" | "stored" | "there" | "refused" | "cancelled" | "skipped" | "incomplete"} State */
+
 /**
- * @typedef {object} Upload
- * @property {File} file
+ * @typedef {object} Outcome  what became of a file, or of a member of a ZIP
  * @property {string} path  within the folder that was dropped
- * @property {"waiting" | "sending" | "stored" | "there" | "refused" | "cancelled"} state
- * @property {number} sent  bytes
+ * @property {number | null} bytes  null of a member
+ * @property {State} state
  * @property {string} id
  * @property {string} reason
  * @property {boolean} otherPatient
+ */
+
+/**
+ * @typedef {Outcome & {file: File, sent: number, members: Members | null}} Upload
+ *   a file that is sent, how many bytes of it are gone, and what came out of it, if it is a ZIP
  */
 
 const AT_ONCE = 4;
 const TRIES = 5;
 const MOST_ROWS = 1000;
 const NOTICE_MS = 250;
+/** What went wrong stands first. */
+const RANKS = ["refused", "incomplete", "cancelled", "there", "stored", "skipped"];
 
 export class Uploads {
   /** @type {Upload[]} */
@@ -55,7 +65,8 @@ export class Uploads {
     if (!this.#running) this.#all = [];
     this.#service = service;
     for (const each of files) {
-      this.#all.push({ ...each, state: "waiting", sent: 0, id: "", reason: "", otherPatient: false });
+      const members = isArchive(each.file) ? new Members(each.path) : null;
+      this.#all.push({ ...each, bytes: each.file.size, state: "waiting", sent: 0, id: "", reason: "", otherPatient: false, members });
     }
     this.#panel.hidden = false;
     if (this.#running) return;
@@ -70,13 +81,15 @@ export class Uploads {
     await Promise.all(Array.from({ length: AT_ONCE }, () => this.#work()));
     clearInterval(timer);
     this.#running = false;
-    await this.#lookAtPatients(service).catch(() => undefined);
+    const outcomes = outcomesOf(this.#all);
+    await this.#lookAtPatients(service, outcomes).catch(() => undefined);
     this.#showProgress();
-    this.#showResult();
-    if (this.#all.some(({ id }) => id)) await this.onDone();
+    this.#showResult(outcomes);
+    // A ZIP that was cut off may have brought files of which no line has come back.
+    if (outcomes.some(({ id }) => id) || this.#all.some(({ members, state }) => members && state !== "refused")) await this.onDone();
   }
 
-  /** Stops: what is on its way is cut off, and the rest is not sent. */
+  /** Stops: what is on its way is cut off, and the rest is not sent. What is stored by then stays. */
   cancel() {
     for (const each of this.#all) if (each.state === "waiting") each.state = "cancelled";
     for (const request of this.#requests) request.abort();
@@ -101,13 +114,19 @@ export class Uploads {
   async #send(upload) {
     for (let tried = 1; ; tried += 1) {
       const { status, body, wait, warning } = await this.#post(upload);
+      if (upload.state === "cancelled") return;
+      if (upload.members && (status === 200 || upload.members.all.length)) {
+        const { summary } = upload.members;
+        upload.state = summary?.complete ? "stored" : "incomplete";
+        upload.reason = summary?.complete ? "" : (summary?.detail ?? text.brokenOff);
+        return;
+      }
       if (status === 200 || status === 202) {
         upload.state = "stored";
         upload.id = String(body);
         upload.reason = warning;
         return;
       }
-      if (upload.state === "cancelled") return;
       if ((status === 429 || status === 503) && wait && tried < TRIES) {
         await new Promise((resolve) => setTimeout(resolve, wait * 1000));
         continue;
@@ -125,11 +144,20 @@ export class Uploads {
   #post(upload) {
     // Only this way of asking tells how many bytes have gone.
     const request = new XMLHttpRequest();
-    const form = new FormData();
-    form.append("body", new Blob([upload.file], { type: "application/dicom" }), upload.file.name);
+    const { file, members } = upload;
     request.open("POST", `${this.#service?.root}/dicom`);
-    request.responseType = "json";
     for (const [name, value] of Object.entries(this.#service?.credentials ?? {})) request.setRequestHeader(name, value);
+    /** @type {Blob | FormData} */
+    let content = new FormData();
+    if (members) {
+      content = file;
+      request.setRequestHeader("Content-Type", "application/zip");
+      const read = () => request.status === 200 && members.take(request.responseText);
+      request.addEventListener("progress", read);
+      request.addEventListener("load", read);
+    } else {
+      content.append("body", new Blob([file], { type: "application/dicom" }), file.name);
+    }
     request.upload.addEventListener("progress", ({ loaded }) => {
       upload.sent = Math.min(loaded, upload.file.size);
     });
@@ -137,18 +165,19 @@ export class Uploads {
     return new Promise((resolve) => {
       request.addEventListener("abort", () => {
         upload.state = "cancelled";
+        upload.reason = members ? text.unpackedStays : "";
       });
       request.addEventListener("loadend", () => {
         this.#requests.delete(request);
         upload.sent = request.status ? upload.file.size : 0;
         resolve({
           status: request.status,
-          body: request.response,
+          body: members && request.status === 200 ? null : jsonOf(request.responseText),
           wait: Number(request.getResponseHeader("Retry-After")),
-          warning: (request.getResponseHeader("Warning") ?? "").replace(/299 - /g, "").replaceAll('"', ""),
+          warning: warningOf(request.getResponseHeader("Warning")),
         });
       });
-      request.send(form);
+      request.send(content);
     });
   }
 
@@ -156,8 +185,9 @@ export class Uploads {
    * Finds out what was there already, and whose names stand in the files: what came since the beginning is listed with
    * the patient that it names.
    * @param {Service} service
+   * @param {Outcome[]} outcomes
    */
-  async #lookAtPatients(service) {
+  async #lookAtPatients(service, outcomes) {
     /** @type {Map<string, string>} */
     const named = new Map();
     const query = new URLSearchParams({ fields: "PatientID,PatientName" });
@@ -170,19 +200,19 @@ export class Uploads {
     }
     /** @type {Map<string, number>} */
     const counts = new Map();
-    for (const upload of this.#all.filter(({ id }) => id)) {
-      const patient = named.get(upload.id);
-      if (patient === undefined) upload.state = "there";
+    for (const outcome of outcomes.filter(({ id }) => id)) {
+      const patient = named.get(outcome.id);
+      if (patient === undefined) outcome.state = "there";
       else counts.set(patient, (counts.get(patient) ?? 0) + 1);
     }
     const [usual = ""] = [...counts].sort((one, other) => other[1] - one[1])[0] ?? [];
-    for (const upload of this.#all) {
-      const patient = named.get(upload.id);
+    for (const outcome of outcomes) {
+      const patient = named.get(outcome.id);
       if (patient === undefined || patient === usual || !patient) continue;
-      upload.otherPatient = true;
-      upload.reason = [text.otherPatient(patient), upload.reason].filter(Boolean).join(" ");
+      outcome.otherPatient = true;
+      outcome.reason = [text.otherPatient(patient), outcome.reason].filter(Boolean).join(" ");
     }
-    const others = this.#all.filter(({ otherPatient }) => otherPatient).length;
+    const others = outcomes.filter(({ otherPatient }) => otherPatient).length;
     const warning = find("upload-warning", HTMLElement);
     warning.hidden = !others;
     warning.textContent = others ? text.otherPatients(others, usual) : "";
@@ -194,28 +224,32 @@ export class Uploads {
     const done = this.#all.filter(({ state }) => state !== "waiting" && state !== "sending").length;
     this.#bar.max = Math.max(1, size);
     this.#bar.value = sent;
+    const unpacked = this.#all.reduce((sum, { members }) => sum + (members?.all.length ?? 0), 0);
     const seconds = (performance.now() - this.#began) / 1000;
     const left = sent > 0 && seconds > 1 ? ((size - sent) * seconds) / sent : 0;
     find("upload-progress", HTMLElement).textContent = [
       text.uploading(done, this.#all.length),
       text.bytesOf(sent, size),
+      unpacked ? text.unpacked(unpacked) : "",
       this.#running && left > 0 ? text.left(left) : "",
     ].filter(Boolean).join(" · ");
   }
 
-  #showResult() {
-    const counts = { stored: 0, there: 0, refused: 0, cancelled: 0 };
-    for (const { state } of this.#all) if (state in counts) counts[/** @type {"stored"} */ (state)] += 1;
+  /** @param {Outcome[]} outcomes */
+  #showResult(outcomes) {
+    /** @type {Record<string, number>} */
+    const counts = {};
+    for (const { state } of outcomes) counts[state] = (counts[state] ?? 0) + 1;
     find("upload-progress", HTMLElement).textContent = text.summary(counts);
     find("upload-cancel", HTMLButtonElement).hidden = true;
     find("upload-close", HTMLButtonElement).hidden = false;
-    // What went wrong stands first; of the rest the first thousand are shown, and all are in the file.
-    const rank = (/** @type {Upload} */ each) => ["refused", "cancelled", "there", "stored"].indexOf(each.state) - (each.reason ? 0.5 : 0);
-    const rows = [...this.#all].sort((one, other) => rank(one) - rank(other)).slice(0, MOST_ROWS).map((upload) => {
-      const row = make("tr", upload.state);
-      const name = make("th", "", upload.path);
+    // The first thousand are shown, and all are in the file.
+    const rank = (/** @type {Outcome} */ { state, reason }) => RANKS.indexOf(state) - (reason ? 0.5 : 0);
+    const rows = [...outcomes].sort((one, other) => rank(one) - rank(other)).slice(0, MOST_ROWS).map((outcome) => {
+      const row = make("tr", outcome.state);
+      const name = make("th", "", outcome.path);
       name.scope = "row";
-      row.append(name, make("td", "", outcomeOf(upload)), make("td", "", upload.reason));
+      row.append(name, make("td", "", said(outcome)), make("td", "", outcome.reason));
       return row;
     });
     find("upload-rows", HTMLElement).replaceChildren(...rows);
@@ -223,10 +257,23 @@ export class Uploads {
   }
 
   #saveTable() {
-    const rows = this.#all.map((upload) => [upload.path, upload.file.size, outcomeOf(upload), upload.reason, upload.id]);
+    const rows = outcomesOf(this.#all).map((outcome) => [outcome.path, outcome.bytes ?? "", said(outcome), outcome.reason, outcome.id]);
     const lines = [text.tableHead, ...rows].map((row) => row.map(csvCell).join(","));
     save(new Blob([`\ufeff${lines.join("\r\n")}\r\n`], { type: "text/csv" }), text.tableName);
   }
+}
+
+/**
+ * Returns what became of each file: of a ZIP, of its members, and of itself only where it is not whole or has none.
+ * @param {Upload[]} uploads
+ * @returns {Outcome[]}
+ */
+function outcomesOf(uploads) {
+  return uploads.flatMap((upload) => {
+    if (!upload.members) return [upload];
+    const isWhole = upload.state === "stored" && upload.members.all.length > 0;
+    return [...(isWhole ? [] : [upload]), ...upload.members.all];
+  });
 }
 
 /**
@@ -273,10 +320,26 @@ async function walk(entry, folder, found) {
   }
 }
 
-/** @param {Upload} upload */
-function outcomeOf({ state, reason }) {
-  if (state === "stored") return reason ? text.withWarning : text.stored;
-  return { there: text.alreadyThere, refused: text.refused, cancelled: text.cancelled, waiting: "", sending: "" }[state];
+/**
+ * Returns what is said of an outcome.
+ * @param {Outcome} outcome
+ */
+function said({ state, reason }) {
+  if (state === "stored" && reason) return text.withWarning;
+  return text.outcomes[state];
+}
+
+/**
+ * Returns what an answer says; nothing where it was not the service that answered.
+ * @param {string} answer
+ * @returns {any}
+ */
+function jsonOf(answer) {
+  try {
+    return JSON.parse(answer);
+  } catch {
+    return null;
+  }
 }
 
 /**

@@ -24,6 +24,8 @@ const FROM_FILE = Object.freeze(/** @type {Choice} */ ({ kind: "file", at: 0 }))
 const MAX_ZOOM = 64;
 export const ZOOM_STEP = 1.25;
 const PIXELS_A_SLICE = 12;
+/** Milliseconds for which one rests at a picture before more than its preview is fetched. */
+const REST_MS = 120;
 
 export class Viewer {
   /** @type {Slice[]} */
@@ -65,6 +67,10 @@ export class Viewer {
   #slider = find("slice", HTMLInputElement);
   #select = find("voi", HTMLSelectElement);
   #rate = find("rate", HTMLInputElement);
+  #renewPreviews = afterPause(300, () => {
+    this.#frames?.usePreviews(this.#previewWindow());
+    if (this.shown) this.#frames?.fetchAround(this.slices, this.at, this.#direction);
+  });
   #announce = afterPause(600, () => {
     find("announcer", HTMLElement).textContent = this.#announcement();
   });
@@ -150,6 +156,11 @@ export class Viewer {
     this.#slider.value = String(wanted + 1);
     this.#slider.setAttribute("aria-valuetext", text.sliceOf(wanted + 1, this.slices.length));
     const here = this.#frames.peek(slice);
+    if (!here && (await this.#showPreview(slice, number))) {
+      // Who scrolls on does not wait for this one.
+      await new Promise((resolve) => setTimeout(resolve, REST_MS));
+    }
+    if (number !== this.#number || !this.#frames) return;
     const waiting = here ? 0 : window.setTimeout(() => this.#say(text.loading, true), 250);
     const frame = here ?? (await this.#frames.get(slice).catch(() => null));
     clearTimeout(waiting);
@@ -157,6 +168,7 @@ export class Viewer {
     const shading = frame.samples ? await slice.shading().catch(() => null) : null;
     if (number !== this.#number) return;
     const isFirst = this.shown === null;
+    if (this.shown?.frame.isPreview) this.shown.frame.picture?.close();
     this.shown = { slice, frame, shading, voi: null };
     this.#painted = "";
     this.#say(frame.refusal);
@@ -167,6 +179,26 @@ export class Viewer {
     this.#frames.fetchAround(this.slices, wanted, this.#direction);
     this.onShow(slice);
     this.#announce();
+  }
+
+  /**
+   * Shows what stands for a frame that is not here yet, if there is something.
+   * @param {Slice} slice
+   * @param {number} number  of the going
+   */
+  async #showPreview(slice, number) {
+    const frame = await this.#frames?.preview(slice).catch(() => null);
+    if (!frame) return false;
+    const shading = await slice.shading().catch(() => null);
+    if (number !== this.#number) return false;
+    if (this.shown?.frame.isPreview) this.shown.frame.picture?.close();
+    this.shown = { slice, frame, shading, voi: null };
+    this.#painted = "";
+    this.#say("");
+    this.#draw();
+    this.#frames?.fetchAround(this.slices, this.at, this.#direction);
+    this.onShow(slice);
+    return true;
   }
 
   /**
@@ -291,6 +323,7 @@ export class Viewer {
     this.#painted = "";
     this.#showChoice();
     this.#draw();
+    this.#renewPreviews();
   }
 
   /** Shows or hides the texts over the picture. */
@@ -342,6 +375,15 @@ export class Viewer {
     this.#painted = "";
     this.#draw();
     this.#announce();
+    this.#renewPreviews();
+  }
+
+  /** Returns the query that renders a preview in the window of the choice; null where none does. */
+  #previewWindow() {
+    if (this.#choice.kind === "file" && this.#choice.at === 0) return "";
+    const voi = this.#choice.kind === "window" || this.#choice.kind === "file" ? this.#currentWindow() : null;
+    if (!voi || voi.lut) return null;
+    return `&window=${voi.center},${voi.width},${voi.function.toLowerCase().replace("_", "-")}`;
   }
 
   #currentWindow() {
@@ -402,8 +444,9 @@ export class Viewer {
    * Writes beside the canvas what it shows.
    * @param {Shown} shown
    */
-  #tellCanvas({ slice, voi }) {
-    this.#canvas.dataset.shown = `${slice.place?.instance ?? slice.file}/${slice.frame}`;
+  #tellCanvas({ slice, frame, voi }) {
+    if (frame.isPreview) delete this.#canvas.dataset.shown;
+    else this.#canvas.dataset.shown = `${slice.place?.instance ?? slice.file}/${slice.frame}`;
     this.#canvas.dataset.at = String(this.at + 1);
     this.#canvas.dataset.window = voi && !voi.lut ? `${voi.center},${voi.width}` : "";
   }
@@ -419,6 +462,8 @@ export class Viewer {
       this.#bitmap.width = frame.picture.width;
       this.#bitmap.height = frame.picture.height;
       context.drawImage(frame.picture, 0, 0);
+      const hasWindow = this.#choice.kind === "window" || shading?.vois.length;
+      if (frame.isPreview && shading && hasWindow) shown.voi = chosenWindow(this.#choice, frame, shading);
     } else if (frame.samples && shading) {
       const { width, height } = this.#size(shown);
       if (this.#bitmap.width !== width || this.#bitmap.height !== height) {
@@ -435,7 +480,7 @@ export class Viewer {
 
   /** @param {Shown} shown */
   #size({ frame, slice }) {
-    if (frame.picture) return { width: frame.picture.width, height: frame.picture.height };
+    if (frame.picture && !frame.isPreview) return { width: frame.picture.width, height: frame.picture.height };
     const { Rows, Columns } = { Rows: slice.dataset["00280010"], Columns: slice.dataset["00280011"] };
     return { width: Number(Columns?.Value?.[0] ?? 0), height: Number(Rows?.Value?.[0] ?? 0) };
   }
@@ -542,12 +587,12 @@ export class Viewer {
     if (samples && shown.shading) {
       const number = toModality(samples[row * width + column], shown.shading);
       value = `${text.number(number)}${shown.shading.unit ? ` ${shown.shading.unit}` : ""}`;
-    } else if (picture) {
+    } else if (picture && !shown.frame.isPreview) {
       const context = /** @type {CanvasRenderingContext2D} */ (this.#bitmap.getContext("2d"));
       const [red, green, blue] = context.getImageData(column, row, 1, 1).data;
       value = red === green && green === blue ? `${red}` : `${red}, ${green}, ${blue}`;
     }
-    return `${column}, ${row}: ${value}`;
+    return value ? `${column}, ${row}: ${value}` : "";
   }
 
   /**
