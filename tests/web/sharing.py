@@ -19,7 +19,7 @@ class Sharing:
 
     async def ask(self, method, path="", body=None, headers=None):
         data = None if body is None else json.dumps(body).encode()
-        sent = {**(headers or self.owner()), **(JSON if data is not None else {})}
+        sent = {"Accept-Encoding": "identity", **(headers or self.owner()), **(JSON if data is not None else {})}
         return await self.service.ask(method, f"/patient/{self.patient}{path}", headers=sent, data=data)
 
     async def make(self, **wanted):
