@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import struct
 import time
 import zlib
@@ -50,6 +51,12 @@ MAX_RATIO = 200
 
 MAX_NAME = 1024
 """Characters of a member's name that are shown."""
+
+_JAPANESE = re.compile(
+    "[ -~\u2010-\u2027\u2190-\u21ff\u2460-\u25ff\u3000-\u30ff\u3200-\u33ff\u4e00-\u9fff\uff00-\uff9f]*"
+)
+"""Characters that Japanese names consist of."""
+_JAPANESE_WORD = re.compile("[\u3005\u3041-\u30ff\u4e00-\u9fff]{2}")
 
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _SIZES = {4: struct.Struct("<III"), 8: struct.Struct("<IQQ")}
@@ -467,13 +474,29 @@ def _read_extra(block: bytes) -> dict[int, bytes]:
 
 
 def _read_name(raw: bytes, flags: int, extra: dict[int, bytes]) -> str:
-    """Return a member's name: UTF-8 where it says so or can only be that, else code page 437 (APPNOTE D.1)."""
+    """Return a member's name: UTF-8 where it says so or can only be that, else code page 437 (APPNOTE D.1).
+
+    A Windows that speaks Japanese writes code page 932 instead, and nothing tells.
+    """
     path = extra.get(_UNICODE_PATH, b"")
     if len(path) > 5 and path[0] == 1 and int.from_bytes(path[1:5], "little") == zlib.crc32(raw):
         raw, flags = path[5:], flags | FLAG_UTF8
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        text = raw.decode("utf-8", "replace") if flags & FLAG_UTF8 else raw.decode("cp437")
+        text = raw.decode("utf-8", "replace") if flags & FLAG_UTF8 else _japanese(raw) or raw.decode("cp437")
     shown = "".join(each for each in text.replace("\\", "/") if each.isprintable())
     return shown if len(shown) <= MAX_NAME else f"…{shown[1 - MAX_NAME :]}"
+
+
+def _japanese(raw: bytes) -> str | None:
+    """Return bytes as code page 932 where they are a Japanese name by that; None where they may be anything else.
+
+    An accented letter and the letter behind it can be a character of that code page too. So it takes two of kana or
+    kanji that stand together, and nothing that Japanese names have not.
+    """
+    try:
+        text = raw.decode("cp932")
+    except UnicodeDecodeError:
+        return None
+    return text if _JAPANESE_WORD.search(text) and _JAPANESE.fullmatch(text) else None
