@@ -107,7 +107,7 @@ def measure(content):
     """Measure the documents of one file."""
     extraction = extract(content, Limits())
     instance = instance_of(content, extraction)
-    index = {name: extraction.index[name] for name in ("tags", "names", "vrs", "truncated")}
+    index = {name: extraction.index[name] for name in ("tags", "names", "vrs", "truncated", "exact")}
     mine = {name: instance[name] for name in ("_id", "patient_id", "received_at", "original_id")}
     series = {**mine, "study_instance_uid": "1" * 60, "series_instance_uid": "1" * 60, "dicom_id": instance["_id"]}
     files = {
