@@ -24,7 +24,12 @@ from service.usecases.tables import DICOM_ID, Rows, Told, Wanted, read_batch, re
 
 PATIENT_ID = Column("patient_id")
 MAX_NAMED = 1000
+
+LISTED = 10_000
+"""Originals that are listed at once: the local database looks at all of them for each page."""
+
 PAGE = 200
+"""Files that are read at once."""
 
 
 @dataclass
@@ -127,28 +132,42 @@ async def _iter_rows(
     tables = context.store.tables
     visible = None if patient_id is None else Visible(patient_id)
     after = None
-    while page := await tables.list_originals(visible, after, PAGE):
-        after = page[-1][0]
-        original_of = {dicom_id: original_id for original_id, dicom_id in page}
-        report.untagged += len(original_of)
-        if request.conditions:
-            batches = _read_matching(context, visible, original_of, fields, request.conditions, report)
-        else:
-            batches = _read_all(context, visible, page, fields)
-        async for told in batches:
-            rows: Rows = []
-            for dicom_id, each in told.items():
-                if not _has_won(dicom_id, each.original_id, original_of):
-                    continue
-                report.untagged -= 1
-                cells = each.cells
-                if cells is None:
-                    cells = await _read_left(context, each.patient_id, dicom_id, fields, report)
-                if cells is not None:
-                    rows.append([dicom_id, each.patient_id, *cells])
-            if rows:
+    while listed := await tables.list_originals(visible, after, LISTED):
+        after = listed[-1][0]
+        for begin in range(0, len(listed), PAGE):
+            page = listed[begin : begin + PAGE]
+            async for rows in _iter_page(context, request, fields, visible, page, report):
                 yield rows
-        report.passed += len(page)
+            report.passed += len(page)
+
+
+async def _iter_page(
+    context: Context,
+    request: TableRequest,
+    fields: Sequence[Field],
+    visible: Visible | None,
+    page: Sequence[tuple[Any, str]],
+    report: TableReport,
+) -> AsyncGenerator[Rows, None]:
+    original_of = {dicom_id: original_id for original_id, dicom_id in page}
+    report.untagged += len(original_of)
+    if request.conditions:
+        batches = _read_matching(context, visible, original_of, fields, request.conditions, report)
+    else:
+        batches = _read_all(context, visible, page, fields)
+    async for told in batches:
+        rows: Rows = []
+        for dicom_id, each in told.items():
+            if not _has_won(dicom_id, each.original_id, original_of):
+                continue
+            report.untagged -= 1
+            cells = each.cells
+            if cells is None:
+                cells = await _read_left(context, each.patient_id, dicom_id, fields, report)
+            if cells is not None:
+                rows.append([dicom_id, each.patient_id, *cells])
+        if rows:
+            yield rows
 
 
 def _has_won(dicom_id: str, original_id: Any, original_of: Mapping[str, Any]) -> bool:

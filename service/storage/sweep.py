@@ -134,7 +134,8 @@ class Leftovers:
         self, bucket: Bucket, unnamed: Unnamed, remove: RemoveSome, window: SweepWindow, horizon: ObjectId
     ) -> int:
         removed = 0
-        while (ids := await self.threads.run(partial(next_files, bucket, window, horizon))) is not None:
+        find = partial(next_files, bucket, window, horizon)
+        while (ids := await self.threads.run(find, WALK_SECONDS)) is not None:
             for file_id in await self.threads.run(partial(unnamed, self.collections, ids)):
                 while await self.threads.run(partial(remove, file_id)):
                     pass

@@ -384,4 +384,5 @@ def _window(visible: Visible | None, listing: Listing, begin: int, end: int) -> 
             span = {"$gte": dates[end - 1] - MARGIN, "$lte": dates[begin] + MARGIN}
             return _Window({**whose, "received_at": span}, end, in_order=True)
     end = min(end, begin + AT_ONCE)
-    return _Window({**whose, "_id": {"$in": listing.dicom_ids[begin:end]}}, end, in_order=False)
+    # What may be seen stands last: where it names ids itself, it is not widened.
+    return _Window({"_id": {"$in": listing.dicom_ids[begin:end]}, **whose}, end, in_order=False)
