@@ -356,6 +356,7 @@ TAG_INDEX = {
         "names": {"bsonType": "object"},
         "vrs": {"bsonType": "object"},
         "truncated": {"bsonType": "array"},
+        "exact": {"bsonType": "object"},
     },
     "additionalProperties": False,
 }

@@ -22,7 +22,7 @@ def find_changes(stored: Derived, extraction: Extraction) -> list[Change]:
     extraction : Extraction
         Of the original.
     """
-    names = ("tags", "names", "vrs", "truncated")
+    names = ("tags", "names", "vrs", "truncated", "exact")
     index: Mapping[str, Any] = stored.index or {}
     fields = [name for name in _FIELDS if not _equal(stored.instance.get(name), _field(extraction, name))]
     changes = [Change(f"(instance) {name}", "changed", None, None) for name in fields]

@@ -85,7 +85,7 @@ def compare(
     Parameters
     ----------
     old, new : tuple of Mapping
-        The dataset (None: there is none) and the tag index's ``tags``, ``names``, ``vrs``, ``truncated``.
+        The dataset (None: there is none) and the tag index's ``tags``, ``names``, ``vrs``, ``truncated``, ``exact``.
 
     Returns
     -------
@@ -136,9 +136,9 @@ def _step(level: Mapping[str, Any], key: str) -> str:
 def _indexed(index: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the index says of each path."""
     truncated = set(index.get("truncated") or ())
-    names, vrs = index.get("names") or {}, index.get("vrs") or {}
+    names, vrs, exact = (index.get(name) or {} for name in ("names", "vrs", "exact"))
     return {
-        path: [values, names.get(path), vrs.get(path), path in truncated]
+        path: [values, names.get(path), vrs.get(path), path in truncated, path in exact, exact.get(path)]
         for path, values in (index.get("tags") or {}).items()
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from schemas.database import Instance
-from service.dicom.columns import Column, Field, LeftInOriginal, read_cells
+from service.dicom.columns import Column, Field
 from service.dicom.matching.conditions import Condition
 from service.dicom.matching.on_tree import judge
 from service.dicom.paths import TagPath
@@ -20,11 +20,16 @@ from service.errors import DatabaseUnavailable, NotFound, Overloaded, ServiceErr
 from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.table_formats import WRITERS
-from service.usecases.tables import DICOM_ID, Rows, Wanted, read_left, settle_fields
+from service.usecases.tables import DICOM_ID, Rows, Told, Wanted, read_batch, read_left, settle_fields, told_by_trees
 
 PATIENT_ID = Column("patient_id")
 MAX_NAMED = 1000
+
+LISTED = 10_000
+"""Originals that are listed at once: the local database looks at all of them for each page."""
+
 PAGE = 200
+"""Files that are read at once."""
 
 
 @dataclass
@@ -124,61 +129,103 @@ async def export_table(
 async def _iter_rows(
     context: Context, request: TableRequest, fields: Sequence[Field], patient_id: str | None, report: TableReport
 ) -> AsyncGenerator[Rows, None]:
-    wanted = Wanted.of(fields, request.conditions)
     tables = context.store.tables
     visible = None if patient_id is None else Visible(patient_id)
     after = None
-    while page := await tables.list_originals(visible, after, PAGE):
-        after = page[-1][0]
-        original_of = {dicom_id: original_id for original_id, dicom_id in page}
-        ids = list(original_of)
-        report.untagged += len(ids)
-        begin = 0
-        while begin < len(ids):
-            trees = await tables.read(visible, ids[begin:], wanted.keys, wanted.further, large=wanted.large)
-            begin += trees.passed
-            # An original that lost a race is swept one day; its instance comes with the original that won.
-            instances = [each for each in trees.instances if original_of[each["_id"]] == each["original_id"]]
-            report.untagged -= len(instances)
-            rows, unread, unknown = await asyncio.to_thread(_rows_of, instances, request.conditions, fields)
-            report.unknown += unknown
-            for each in unread:
-                cells = await _read_left(context, each, fields, report)
-                if cells is not None:
-                    rows.append([each["_id"], each["patient_id"], *cells])
-            if rows:
+    while listed := await tables.list_originals(visible, after, LISTED):
+        after = listed[-1][0]
+        for begin in range(0, len(listed), PAGE):
+            page = listed[begin : begin + PAGE]
+            async for rows in _iter_page(context, request, fields, visible, page, report):
                 yield rows
-        report.passed += len(page)
+            report.passed += len(page)
 
 
-def _rows_of(
-    instances: Sequence[Instance], conditions: Sequence[Condition], fields: Sequence[Field]
-) -> tuple[Rows, list[Instance], int]:
-    """Return the rows of those that match, those that only their originals can tell, and how many nobody can judge."""
-    rows: Rows = []
-    unread: list[Instance] = []
-    unknown = 0
-    for instance in instances:
-        tree = instance.get("dataset") or {}
-        verdict = judge(tree, conditions)
-        unknown += verdict is None
-        if verdict:
-            try:
-                rows.append([instance["_id"], instance["patient_id"], *read_cells(tree, fields)])
-            except LeftInOriginal:
-                unread.append(instance)
-    return rows, unread, unknown
+async def _iter_page(
+    context: Context,
+    request: TableRequest,
+    fields: Sequence[Field],
+    visible: Visible | None,
+    page: Sequence[tuple[Any, str]],
+    report: TableReport,
+) -> AsyncGenerator[Rows, None]:
+    original_of = {dicom_id: original_id for original_id, dicom_id in page}
+    report.untagged += len(original_of)
+    if request.conditions:
+        batches = _read_matching(context, visible, original_of, fields, request.conditions, report)
+    else:
+        batches = _read_all(context, visible, page, fields)
+    async for told in batches:
+        rows: Rows = []
+        for dicom_id, each in told.items():
+            if not _has_won(dicom_id, each.original_id, original_of):
+                continue
+            report.untagged -= 1
+            cells = each.cells
+            if cells is None:
+                cells = await _read_left(context, each.patient_id, dicom_id, fields, report)
+            if cells is not None:
+                rows.append([dicom_id, each.patient_id, *cells])
+        if rows:
+            yield rows
+
+
+def _has_won(dicom_id: str, original_id: Any, original_of: Mapping[str, Any]) -> bool:
+    """Return whether an instance is that of the original which is looked at; one that lost a race is swept one day."""
+    return bool(original_of[dicom_id] == original_id)
+
+
+async def _read_all(
+    context: Context, visible: Visible | None, page: Sequence[tuple[Any, str]], fields: Sequence[Field]
+) -> AsyncGenerator[Mapping[str, Told], None]:
+    """Return what all files of a page say."""
+    listing = await context.store.tables.settle(page)
+    begin = 0
+    while begin < len(page):
+        batch = await read_batch(context, visible, listing, begin, len(page), fields)
+        begin = batch.end
+        yield batch.told
+
+
+async def _read_matching(
+    context: Context,
+    visible: Visible | None,
+    original_of: Mapping[str, Any],
+    fields: Sequence[Field],
+    conditions: Sequence[Condition],
+    report: TableReport,
+) -> AsyncGenerator[Mapping[str, Told], None]:
+    """Return what those files of a page say whose trees meet conditions, and count those that nobody can judge."""
+    wanted = Wanted.of(fields, conditions)
+    left = list(original_of)
+    while left:
+        trees = await context.store.tables.read(visible, left, wanted.keys, wanted.further, large=wanted.large)
+        left = left[trees.passed :]
+        instances = [each for each in trees.instances if _has_won(each["_id"], each["original_id"], original_of)]
+        told, left_out, unknown = await asyncio.to_thread(_told_where, instances, fields, conditions)
+        report.untagged -= left_out
+        report.unknown += unknown
+        yield told
+
+
+def _told_where(
+    instances: Sequence[Instance], fields: Sequence[Field], conditions: Sequence[Condition]
+) -> tuple[dict[str, Told], int, int]:
+    """Return what those say that match, how many do not, and of how many of these nobody can say it."""
+    verdicts = [judge(each.get("dataset") or {}, conditions) for each in instances]
+    matching = [each for each, verdict in zip(instances, verdicts, strict=True) if verdict]
+    return told_by_trees(matching, fields), len(instances) - len(matching), verdicts.count(None)
 
 
 async def _read_left(
-    context: Context, instance: Instance, fields: Sequence[Field], report: TableReport
+    context: Context, patient_id: str, dicom_id: str, fields: Sequence[Field], report: TableReport
 ) -> list[Any] | None:
     try:
-        return await read_left(context, Visible(instance["patient_id"]), instance["_id"], fields)
+        return await read_left(context, Visible(patient_id), dicom_id, fields)
     except (DatabaseUnavailable, Overloaded):
         raise
     except NotFound:
         return None
     except ServiceError as error:
-        report.fail(instance["_id"], str(error) or type(error).__name__)
+        report.fail(dicom_id, str(error) or type(error).__name__)
         return None

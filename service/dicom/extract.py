@@ -24,7 +24,7 @@ from service.errors import LimitExceeded
 
 __all__ = ["EXTRACTOR_VERSION", "Extraction", "begins_like_dicom", "extract", "extract_packed", "read_tree", "unpack"]
 
-EXTRACTOR_VERSION = 2
+EXTRACTOR_VERSION = 3
 """Goes up when the same bytes give another tree or index, so that what is stored can be made again."""
 
 _SMALLEST_ELEMENT = 26  # bytes of BSON: a key of eight digits, a VR
@@ -39,7 +39,7 @@ class Extraction:
     dataset : Mapping
         The tree, with what would pass MongoDB's limits left in the original.
     index : Mapping
-        ``tags``, ``names``, ``vrs``, ``truncated``, from the whole tree.
+        ``tags``, ``names``, ``vrs``, ``truncated``, ``exact``, from the whole tree.
     series : Mapping or None
         The study- and series-level elements; None without the three UIDs.
     identifiers : Mapping

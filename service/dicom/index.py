@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -63,6 +63,8 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
         ``vrs``: path to VR where the dictionary does not say the same.
         ``truncated``: the paths of which something was left out: bytes, text over 256 characters, values past the
         bounds; ``*`` when whole paths were.
+        ``exact``: for elements outside sequences whose values the tree has in another form than ``tags``, those values;
+        None where only the tree itself tells. So ``tags``, ``vrs`` and ``exact`` say of all others what their trees do.
     """
     tags: dict[str, dict[Any, None]] = {}
     whole: dict[str, list[Any]] = {}
@@ -71,6 +73,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
     cut: dict[str, None] = {}
     wide: set[str] = set()
     ready: dict[str, list[Any]] = {}
+    outer: list[tuple[str, Mapping[str, Any]]] = []
     kinds = _KINDS
 
     def open_slot(level: Mapping[str, Any], prefix: str, key: str, vr: str, slots: dict[str, _Slot]) -> _Slot:
@@ -107,6 +110,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
                 path = entry.path
                 tags[path] = {}
                 ready[path] = entry.values
+                outer.append((path, element))
                 if entry.vr is not None:
                     vrs[path] = entry.vr
                 if entry.words is not None:
@@ -127,6 +131,8 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
         for key, element in elements.items():
             vr = element["vr"]
             slot = slots.get(key) or open_slot(level, prefix, key, vr, slots)
+            if not prefix:
+                outer.append((slot[1], element))
             found = slot[0]
             values = element.get("Value")
             if not values:
@@ -239,6 +245,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
         "names": {path: list(found) for path, found in names.items()},
         "vrs": vrs,
         "truncated": list(cut),
+        "exact": _exact_values(outer, {**ready, **whole}, cut),
     }
     for path in wide:
         index["tags"][path] = [_storable(value) for value in index["tags"][path]]
@@ -252,6 +259,54 @@ def _creator_key(key: str) -> str | None:
         return None
     tag = int(key, 16)
     return creator_key(tag) if is_private_data(tag) else None
+MAX_EXACT = 16
+"""Values of an element that the index keeps in the form of the tree."""
+
+MAX_EXACT_VALUES = 500
+"""The same of all elements of a file together."""
+
+
+def _exact_values(
+    outer: Sequence[tuple[str, Mapping[str, Any]]], whole: Mapping[str, list[Any]], cut: Container[str]
+) -> dict[str, list[Any] | None]:
+    """Return what ``exact`` has of the elements outside sequences, each given with its path."""
+    exact: dict[str, list[Any] | None] = {}
+    seen: set[str] = set()
+    kept = 0
+    for path, element in outer:
+        if path in seen:  # a creator with two blocks
+            exact[path] = None
+        elif path not in cut:
+            values = element.get("Value")
+            if not values:
+                if element.get("raw"):
+                    exact[path] = None
+            elif element["vr"] != "SQ" and not _says_the_same(whole[path], values):
+                kept += len(values)
+                small = len(values) <= MAX_EXACT and kept <= MAX_EXACT_VALUES
+                exact[path] = [_plain(value) for value in values] if small and all(map(_is_short, values)) else None
+        seen.add(path)
+    return exact
+
+
+def _says_the_same(listed: Sequence[Any], values: Sequence[Any]) -> bool:
+    """Return whether a list of the index tells the values of an element; a name, where it has one group alone."""
+    if len(listed) != len(values) or None in listed:
+        return False
+    return all(
+        one == other if not isinstance(other, Mapping) else len(other) == 1 and other.get("Alphabetic") == one
+        for one, other in zip(listed, values, strict=True)
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it is, and a name as a dictionary, however it came from the database."""
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _is_short(value: Any) -> bool:
+    texts = value.values() if isinstance(value, Mapping) else (value,)
+    return all(len(text) <= MAX_TEXT for text in texts if isinstance(text, str))
 
 
 def _without_only_empty(values: list[Any]) -> list[Any]:

@@ -37,8 +37,8 @@ def keep_within_bounds(index: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     index : dict
-        ``tags``, ``names``, ``vrs`` and ``truncated`` as `index_entries` makes them, of which no list of values has
-        more than `MAX_VALUES_PER_PATH`. It is changed.
+        ``tags``, ``names``, ``vrs``, ``truncated`` and ``exact`` as `index_entries` makes them, of which no list of
+        values has more than `MAX_VALUES_PER_PATH`. It is changed.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def keep_within_bounds(index: dict[str, Any]) -> dict[str, Any]:
     """
     tags, names = index["tags"], index["names"]
     count = sum(map(len, tags.values())) + sum(map(len, names.values()))
-    most = count * _MAX_VALUE_BYTES + sum(map(len, tags)) * 4 + len(tags) * _PATH_OVERHEAD
+    most = count * _MAX_VALUE_BYTES + sum(map(len, tags)) * 5 + len(tags) * _PATH_OVERHEAD
     if most <= MAX_BYTES or (count <= MAX_VALUES and len(bson.encode(index)) <= MAX_BYTES):
         return index
     truncated = dict.fromkeys(index["truncated"])
@@ -63,6 +63,8 @@ def keep_within_bounds(index: dict[str, Any]) -> dict[str, Any]:
             truncated[path] = None
         index[field][path] = values[:longest]
     index["vrs"] = {path: vr for path, vr in index["vrs"].items() if path in index["tags"]}
+    # Without the values, as there is no room: the tree has them.
+    index["exact"] = {path: None for path in index["exact"] if path in index["tags"] and path not in truncated}
     index["truncated"] = [path for path in truncated if path in index["tags"] or path == OTHER_PATHS]
     return index
 
@@ -71,7 +73,7 @@ def _priced_lists(index: dict[str, Any]) -> list[_List]:
     lists = []
     for field in ("tags", "names"):
         for path, values in index[field].items():
-            # a path can stand in tags or names, in vrs and in truncated
+            # a path can stand in tags or names, in vrs, and in truncated or exact
             base = 3 * len(path) + _PATH_OVERHEAD
             sizes = (len(value.encode()) if isinstance(value, str) else 0 for value in values)
             costs = accumulate((size + _VALUE_OVERHEAD for size in sizes), initial=base)

@@ -34,7 +34,7 @@ class Extracted(Protocol):
 
     @property
     def index(self) -> Mapping[str, Any]:
-        """``tags``, ``names``, ``vrs`` and ``truncated`` of the tag index."""
+        """``tags``, ``names``, ``vrs``, ``truncated`` and ``exact`` of the tag index."""
 
     @property
     def series(self) -> Mapping[str, Any] | None:

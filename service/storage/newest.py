@@ -16,7 +16,7 @@ from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.visible import Visible
 
 # The local database leaves the very end of a range out where an index is descending.
-_MARGIN = timedelta(milliseconds=1)
+MARGIN = timedelta(milliseconds=1)
 _CANDIDATES = 32
 _MAX_SERIES = 200
 
@@ -38,7 +38,7 @@ def newest_of_series(collections: Collections, instance: Instance | Document) ->
     files = collections.originals.files.find(
         {
             "metadata.patient_id": instance["patient_id"],
-            "uploadDate": {"$lte": instance["received_at"] + _MARGIN},
+            "uploadDate": {"$lte": instance["received_at"] + MARGIN},
         },
         {"metadata.dicom_id": 1},
         sort=[("uploadDate", -1)],
@@ -57,7 +57,7 @@ def newest_of_series(collections: Collections, instance: Instance | Document) ->
 def date_of_file(collections: Collections, visible: Visible, number: int) -> datetime | None:
     """Return the date of the newest original but `number` - 1; None when there are fewer."""
     for since in _dates_of_series(collections, visible):
-        near = {**visible.files(), "uploadDate": {"$gte": since - _MARGIN}}
+        near = {**visible.files(), "uploadDate": {"$gte": since - MARGIN}}
         if (date := _date_among(collections, near, number)) is not None:
             return date
     return _date_among(collections, visible.files(), number)
@@ -92,7 +92,7 @@ def page_since(visible: Visible, since: datetime | None, limit: int, offset: int
     """Return the pipeline for a page of instances, newest first, that came at this date or later."""
     window = visible.derived()
     if since is not None:
-        window["received_at"] = {"$gte": since - _MARGIN}
+        window["received_at"] = {"$gte": since - MARGIN}
     return [
         # Apart, or the local database would not use the index for the dates; others make them one again.
         {"$match": window},

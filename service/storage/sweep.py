@@ -25,6 +25,7 @@ from pymongo.collection import Collection
 
 from service.storage import renditions
 from service.storage.collections import Collections, Document
+from service.storage.connection import look_first
 from service.storage.gridfs_documents import Bucket, remove_some
 from service.storage.series import retire_from_series
 from service.storage.threads import Threads
@@ -40,6 +41,9 @@ BEFORE_THE_FIRST = timedelta(days=1)
 
 PAUSE_SECONDS = 0.01
 """Between two steps."""
+
+WALK_SECONDS = 120.0
+"""What one step along a collection may take: the local database reads all of it before it answers the first."""
 
 Unnamed = Callable[[Collections, list[ObjectId]], list[ObjectId]]
 RemoveSome = Callable[[ObjectId], bool]
@@ -130,7 +134,8 @@ class Leftovers:
         self, bucket: Bucket, unnamed: Unnamed, remove: RemoveSome, window: SweepWindow, horizon: ObjectId
     ) -> int:
         removed = 0
-        while (ids := await self.threads.run(partial(next_files, bucket, window, horizon))) is not None:
+        find = partial(next_files, bucket, window, horizon)
+        while (ids := await self.threads.run(find, WALK_SECONDS)) is not None:
             for file_id in await self.threads.run(partial(unnamed, self.collections, ids)):
                 while await self.threads.run(partial(remove, file_id)):
                     pass
@@ -202,6 +207,7 @@ def unnamed_renditions(collections: Collections, ids: list[ObjectId]) -> list[Ob
 def walk(collection: Collection[Any], *names: str) -> Iterator[list[Document]]:
     """Walk a collection in the order of `_id`, with some fields, a batch a step."""
     batch: list[Document] = []
+    look_first(collection)
     # Without further fields the hint has MongoDB answer from the index alone.
     cursor = collection.find({}, dict.fromkeys(("_id", *names), 1), batch_size=BATCH).hint([("_id", 1)])
     for document in cursor:
@@ -247,6 +253,6 @@ def _find_instances(collections: Collections, ids: list[str]) -> set[str]:
 
 async def _steps(threads: Threads, begin: Callable[[], Iterator[list[Document]]]) -> AsyncIterator[list[Document]]:
     steps = begin()
-    while (batch := await threads.run(partial(next, steps, None))) is not None:
+    while (batch := await threads.run(partial(next, steps, None), WALK_SECONDS)) is not None:
         yield batch
         await asyncio.sleep(PAUSE_SECONDS)

@@ -1,23 +1,35 @@
 """The use case: what files say, as a table with one row for each.
 
-Which files there are is settled before the first row, so that the answer can begin with what may be missing. Then the
-trees are read in batches, and no more than one batch is held.
+Which files there are is settled before the first row, so that the answer can begin with what may be missing. Then they
+are read in batches, of which no more than two are held: one is read while the other is sent. What stands outside
+sequences is read from the index, whose documents are smaller than the trees; the trees tell the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from schemas.database import Instance
 from service.dicom.catalogue import MAX_PATHS, Catalogue
-from service.dicom.columns import Column, Field, Kind, LeftInOriginal, Seen, is_settled, read_cells, settle
+from service.dicom.columns import (
+    Column,
+    Field,
+    Kind,
+    LeftInOriginal,
+    Seen,
+    is_settled,
+    read_cells,
+    read_columns,
+    settle,
+)
 from service.dicom.dictionary import may_be_large
 from service.dicom.extract import read_tree
 from service.dicom.limits import Limits, Readable
@@ -26,6 +38,8 @@ from service.dicom.matching.index_filter import index_filter
 from service.dicom.paths import TagPath, first_keys, further_keys, index_key, parse_search_path, tag_path_text
 from service.dicom.source import open_source
 from service.errors import LimitExceeded, NotFound
+from service.storage.tables import Listing
+from service.storage.threads import outlast
 from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.matching import find_candidates, passed, try_trees
@@ -36,7 +50,7 @@ T = TypeVar("T")
 MAX_TRIED = 20_000
 """Trees that are tried for one table, where the index alone cannot say whether all conditions hold."""
 
-BATCH = 200
+BATCH = 500
 FIRST_BATCH = 25
 """Rows that are read at once; few at first, so that a caller soon sees the beginning."""
 
@@ -55,7 +69,7 @@ class Table:
         What the caller may see.
     fields : tuple of Field
         What is shown of each.
-    dicom_ids : list of str
+    listing : Listing
         Of which files, in order.
     unknown : bool
         Whether there are files of which nobody can say whether they belong into it.
@@ -63,7 +77,7 @@ class Table:
 
     visible: Visible
     fields: tuple[Field, ...]
-    dicom_ids: list[str]
+    listing: Listing
     unknown: bool
 
     @property
@@ -110,6 +124,8 @@ async def open_table(
         order=None if order is None else f"tags.{index_key(order)}",
         descending=descending,
     )
+    if not conditions and order is None:
+        return Table(visible, settled, await context.store.tables.list_all(visible), unknown=False)
     candidates = await find_candidates(context, visible, conditions)
     if candidates.hits is None and not candidates.left_out and not candidates.check:
         return Table(visible, settled, await list_ids(index_filter(conditions)), unknown=False)
@@ -121,8 +137,7 @@ async def open_table(
         raise LimitExceeded("The search has too many candidates to check them all. Make it narrower.")
     verdicts = await try_trees(context, visible, tried, conditions)
     among = (hits - tried) | passed(verdicts, hits)
-    ids = [each for each in await list_ids({}) if each in among]
-    return Table(visible, settled, ids, unknown=None in verdicts.values())
+    return Table(visible, settled, (await list_ids({})).among(among), unknown=None in verdicts.values())
 
 
 async def settle_fields(
@@ -157,25 +172,120 @@ async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]
     LimitExceeded
         A file cannot be read again.
     """
-    position = 0
-    while position < len(table.dicom_ids):
-        some = table.dicom_ids[position : position + (BATCH if position else FIRST_BATCH)]
-        async with context.whole_trees:  # what is shown may be as large as a tree
-            instances, position = await _read(context, table, some, position)
-            rows, unread = await asyncio.to_thread(make_rows, instances, table.fields)
-            del instances
-        for number, dicom_id in unread.items():
-            try:
-                rows[number] = [dicom_id, *await read_left(context, table.visible, dicom_id, table.fields)]
-            except NotFound:
-                rows[number] = []
-        yield await asyncio.to_thread(encode, [row for row in rows if row] if unread else rows)
+    visible, listing = table.visible, table.listing
+    begin = 0
+    following: asyncio.Task[Batch] | None = None
+    try:
+        while begin < len(listing.dicom_ids):
+            end = min(begin + (BATCH if begin else FIRST_BATCH), len(listing.dicom_ids))
+            batch = await (following or read_batch(context, visible, listing, begin, end, table.fields))
+            begin = batch.end
+            following = None
+            if begin < len(listing.dicom_ids):
+                end = min(begin + BATCH, len(listing.dicom_ids))
+                following = asyncio.create_task(read_batch(context, visible, listing, begin, end, table.fields))
+            rows: Rows = []
+            for dicom_id, told in batch.told.items():
+                cells = told.cells
+                if cells is None:
+                    with contextlib.suppress(NotFound):
+                        cells = await read_left(context, table.visible, dicom_id, table.fields)
+                if cells is not None:
+                    rows.append([dicom_id, *cells])
+            yield await asyncio.to_thread(encode, rows)
+    finally:
+        if following is not None:
+            following.cancel()
+            await outlast(following)
 
 
-async def _read(context: Context, table: Table, some: Sequence[str], position: int) -> tuple[list[Instance], int]:
-    wanted = Wanted.of(table.fields)
-    trees = await context.store.tables.read(table.visible, some, wanted.keys, wanted.further, large=wanted.large)
-    return trees.instances, position + trees.passed
+class Told(NamedTuple):
+    """What one file says.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose it is.
+    original_id : ObjectId
+        The original that says it.
+    cells : sequence or None
+        What it says in the columns; None where only the original has it.
+    """
+
+    patient_id: str
+    original_id: Any
+    cells: Sequence[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What some files of a listing say.
+
+    Parameters
+    ----------
+    told : dict of str to Told
+        By their ids, in the order of the listing; without those that are gone or have no tree.
+    end : int
+        The place behind the last of them.
+    """
+
+    told: dict[str, Told]
+    end: int
+
+
+async def read_batch(
+    context: Context, visible: Visible | None, listing: Listing, begin: int, end: int, fields: Sequence[Field]
+) -> Batch:
+    """Return what the files of a listing from one place up to another say, or as many of them as are small.
+
+    Parameters
+    ----------
+    visible : Visible or None
+        What the caller may see; None: anybody's files, which is for commands alone.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database is away.
+    """
+    tables = context.store.tables
+    entries = [field.entry for field in fields if field.entry is not None]
+    told: dict[str, Told] = {}
+    async with context.whole_trees:  # what is shown may be as large as a tree
+        if len(entries) == len(fields) and not listing.unsettled.issuperset(listing.dicom_ids[begin:end]):
+            found = await tables.read_entries(visible, listing, begin, end, entries)
+            end = begin + found.passed
+            told = await asyncio.to_thread(_told_by_entries, found.documents, fields)
+        left = [each for each in listing.dicom_ids[begin:end] if each not in told]
+        if left:
+            wanted = Wanted.of(fields)
+            trees = await tables.read(visible, left, wanted.keys, wanted.further, large=wanted.large)
+            if trees.passed < len(left):
+                end = listing.dicom_ids.index(left[trees.passed], begin)
+            told |= await asyncio.to_thread(told_by_trees, trees.instances, fields)
+    return Batch({each: told[each] for each in listing.dicom_ids[begin:end] if each in told}, end)
+
+
+def _told_by_entries(documents: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -> dict[str, Told]:
+    columns, unsaid = read_columns(documents, fields)
+    return {
+        each["_id"]: Told(each["patient_id"], each["original_id"], cells)
+        for place, (each, cells) in enumerate(zip(documents, zip(*columns, strict=True), strict=True))
+        if place not in unsaid
+    }
+
+
+def told_by_trees(instances: Sequence[Instance], fields: Sequence[Field]) -> dict[str, Told]:
+    """Return what instances say, by their ids."""
+    told: dict[str, Told] = {}
+    for each in instances:
+        cells: list[Any] | None
+        try:
+            cells = read_cells(each.get("dataset") or {}, fields)
+        except LeftInOriginal:
+            cells = None
+        told[each["_id"]] = Told(each["patient_id"], each["original_id"], cells)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,19 +316,6 @@ class Wanted:
             lambda tree, read: further_keys(tree, steps, read),
             any(may_be_large(step.tag) for step in steps),
         )
-
-
-def make_rows(instances: Sequence[Instance], fields: Sequence[Field]) -> tuple[Rows, dict[int, str]]:
-    """Return the rows of instances, and the ids of those that only their originals can tell, by their places."""
-    rows: Rows = []
-    unread: dict[int, str] = {}
-    for instance in instances:
-        try:
-            rows.append([instance["_id"], *read_cells(instance.get("dataset") or {}, fields)])
-        except LeftInOriginal:
-            unread[len(rows)] = instance["_id"]
-            rows.append([])
-    return rows, unread
 
 
 # --- the catalogue ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import struct
 import time
 import zlib
@@ -26,9 +27,6 @@ SPANNING = (DESCRIPTOR, b"PK00")
 """What may stand before the first member of an archive that was to be split."""
 
 STORED, DEFLATED = 0, 8
-METHODS = frozenset({*range(20), 93, 94, 95, 96, 97, 98, 99})
-"""Numbers that a compression method has; a header with another is none."""
-
 FLAG_ENCRYPTED, FLAG_DESCRIPTOR, FLAG_UTF8 = 0x0001, 0x0008, 0x0800
 FLAGS_UNREADABLE = 0x2060
 """Patched data, strong encryption, masked headers."""
@@ -51,7 +49,24 @@ MAX_RATIO = 200
 MAX_NAME = 1024
 """Characters of a member's name that are shown."""
 
+_JAPANESE = re.compile(
+    "[ -~\u2010-\u2027\u2190-\u21ff\u2460-\u25ff\u3000-\u30ff\u3200-\u33ff\u4e00-\u9fff\uff00-\uff9f]*"
+)
+"""Characters that Japanese names consist of."""
+_JAPANESE_WORD = re.compile("[\u3005\u3041-\u30ff\u4e00-\u9fff]{2}")
+
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_HEADER = re.compile(
+    rb"PK(?:\x01\x02|\x05\x06|\x06\x06|\x06\x08|"
+    rb"\x03\x04[\x00-\x3f].{3}[\x00-\x13\x5d-\x63]\x00.{16}(?:[\x01-\xff]\x00|.[\x01-\x0f]|\x00\x10)..)",
+    re.DOTALL,
+)
+"""What looks like the directory, or like the header of a member (APPNOTE 4.3.7).
+
+Its version is at most 6.3, its method has a number, and its name has at most 4,096 bytes.
+"""
+_LONGEST_DESCRIPTOR = 28
+"""Bytes of a data descriptor of Zip64, its signature and the one behind it included."""
 _SIZES = {4: struct.Struct("<III"), 8: struct.Struct("<IQQ")}
 _UNKNOWN = 0xFFFFFFFF
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
@@ -290,48 +305,58 @@ class ZipReader:
     async def _until_descriptor(self, entry: _Entry, *, by_checksum: bool) -> AsyncIterator[bytes]:
         """Return the raw bytes up to the data descriptor that fits them, which is read too."""
         while True:
-            found = self._held.find(DESCRIPTOR, self._at)
-            if found == self._at:
-                await self._fill(28)
-                if (width := self._descriptor_width(entry, 4, by_checksum=by_checksum)) is not None:
-                    self._at += 4 + _SIZES[width].size
-                    entry.is_over = True
-                    return
-                ready = 1
-            elif found < 0:
-                # A signature may have begun at the end of what is held: that much is kept back.
-                ready = len(self._held) - self._at - 3
-                if ready <= 0:
-                    if not await self._fill(len(self._held) - self._at + 1):
-                        raise BadZip("The ZIP is truncated: it ends within this member.")
-                    continue
-            else:
-                ready = found - self._at
-            piece = self._take(min(ready, IN_PIECE))
-            entry.taken += len(piece)
-            entry.made += len(piece)
-            entry.sum = zlib.crc32(piece, entry.sum) if by_checksum else 0
-            yield piece
+            is_last = not await self._fill(_LONGEST_DESCRIPTOR)
+            content, descriptor = self._scan(entry, is_last=is_last, by_checksum=by_checksum)
+            if content:
+                piece = self._take(content)
+                entry.taken += content
+                entry.made += content
+                entry.sum = zlib.crc32(piece, entry.sum) if by_checksum else 0
+                yield piece
+            if descriptor:
+                self._at += descriptor
+                entry.is_over = True
+                return
+            if not content:
+                raise BadZip("The ZIP is truncated: it ends within this member.")
+            await asyncio.sleep(0)  # a body of nothing but signatures takes long to look at
 
-    def _descriptor_width(self, entry: _Entry, skip: int, *, by_checksum: bool) -> int | None:
+    def _scan(self, entry: _Entry, *, is_last: bool, by_checksum: bool) -> tuple[int, int]:
+        """Return how many of the next bytes are content, and the length of the descriptor behind them, if it is there.
+
+        A signature is looked at in full only where the length behind it fits: content may consist of signatures.
+        """
+        held, begin, checksum = self._held, self._at, entry.sum
+        stop = min(begin + IN_PIECE, len(held) if is_last else len(held) - _LONGEST_DESCRIPTOR + 1)
+        at = summed = begin
+        while (at := held.find(DESCRIPTOR, at, stop + len(DESCRIPTOR) - 1)) >= 0:
+            length = entry.taken + at - begin
+            if held[at + 8 : at + 12] == (length & _UNKNOWN).to_bytes(4, "little"):
+                if by_checksum:
+                    checksum, summed = zlib.crc32(held[summed:at], checksum), at
+                width = self._descriptor_width(at + 4, length, checksum if by_checksum else None)
+                if width is not None:
+                    return at - begin, 4 + _SIZES[width].size
+            at += 1
+        return stop - begin, 0
+
+    def _descriptor_width(self, begin: int, length: int, checksum: int | None) -> int | None:
         """Return how wide the sizes of a descriptor are that fits; None where none does."""
         for width, sizes in _SIZES.items():
-            begin = self._at + skip
             if len(self._held) - begin < sizes.size:
                 continue
             crc, packed, _size = sizes.unpack_from(self._held, begin)
             behind = self._held[begin + sizes.size : begin + sizes.size + 4]
-            mask = (1 << 8 * width) - 1
-            fits = packed == entry.taken & mask and (not by_checksum or crc == entry.sum)
+            fits = packed == length & (1 << 8 * width) - 1 and checksum in (None, crc)
             if fits and (behind in {b"", LOCAL_HEADER} or behind in DIRECTORY):  # nothing: the body ends there
                 return width
         return None
 
     async def _read_descriptor(self, entry: _Entry) -> None:
         """Read the data descriptor behind a member whose end is known, and compare it."""
-        await self._fill(28)
+        await self._fill(_LONGEST_DESCRIPTOR)
         skip = 4 if self._peek(4) == DESCRIPTOR else 0
-        width = self._descriptor_width(entry, skip, by_checksum=True)
+        width = self._descriptor_width(self._at + skip, entry.taken, entry.sum)
         if width is None:
             entry.is_over = self._is_lost = True
             raise _damaged()
@@ -359,28 +384,22 @@ class ZipReader:
     async def _find_header(self) -> None:
         """Go on to what looks like the header of a member, or like the directory."""
         while True:
-            found = self._held.find(b"PK", self._at)
-            if found < 0:
-                self._at = max(self._at, len(self._held) - 1)
-            else:
-                self._at = found
-                await self._fill(_LOCAL.size)
-                if self._looks_like_header():
-                    self._is_lost = False
-                    return
-                self._at += 2
+            found = _HEADER.search(self._held, self._at, self._at + IN_PIECE)
+            if found is not None:
+                self._at = found.start()
+                self._is_lost = False
+                return
+            # A header may have begun at the end of what was looked at.
+            self._at = max(self._at, min(self._at + IN_PIECE, len(self._held)) - _LOCAL.size + 1)
             self._check_time()
-            if not await self._fill(4):
-                raise BadZip("The ZIP is truncated, or damaged beyond this member.")
-
-    def _looks_like_header(self) -> bool:
-        head = self._peek(_LOCAL.size)
-        if head[:4] in DIRECTORY:
-            return True
-        if head[:4] != LOCAL_HEADER or len(head) < _LOCAL.size:
-            return False
-        _, version, _, method, *_, name_bytes, _ = _LOCAL.unpack(head)
-        return version & 0xFF <= 63 and method in METHODS and 0 < name_bytes <= 4096
+            if not await self._fill(_LOCAL.size):
+                found = _HEADER.search(self._held, self._at)  # the directory's end is shorter than a header
+                if found is None:
+                    raise BadZip("The ZIP is truncated, or damaged beyond this member.")
+                self._at = found.start()
+                self._is_lost = False
+                return
+            await asyncio.sleep(0)
 
     async def _drain(self) -> None:
         """Pass over the directory."""
@@ -467,13 +486,29 @@ def _read_extra(block: bytes) -> dict[int, bytes]:
 
 
 def _read_name(raw: bytes, flags: int, extra: dict[int, bytes]) -> str:
-    """Return a member's name: UTF-8 where it says so or can only be that, else code page 437 (APPNOTE D.1)."""
+    """Return a member's name: UTF-8 where it says so or can only be that, else code page 437 (APPNOTE D.1).
+
+    A Windows that speaks Japanese writes code page 932 instead, and nothing tells.
+    """
     path = extra.get(_UNICODE_PATH, b"")
     if len(path) > 5 and path[0] == 1 and int.from_bytes(path[1:5], "little") == zlib.crc32(raw):
         raw, flags = path[5:], flags | FLAG_UTF8
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        text = raw.decode("utf-8", "replace") if flags & FLAG_UTF8 else raw.decode("cp437")
+        text = raw.decode("utf-8", "replace") if flags & FLAG_UTF8 else _japanese(raw) or raw.decode("cp437")
     shown = "".join(each for each in text.replace("\\", "/") if each.isprintable())
     return shown if len(shown) <= MAX_NAME else f"…{shown[1 - MAX_NAME :]}"
+
+
+def _japanese(raw: bytes) -> str | None:
+    """Return bytes as code page 932 where they are a Japanese name by that; None where they may be anything else.
+
+    An accented letter and the letter behind it can be a character of that code page too. So it takes two of kana or
+    kanji that stand together, and nothing that Japanese names have not.
+    """
+    try:
+        text = raw.decode("cp932")
+    except UnicodeDecodeError:
+        return None
+    return text if _JAPANESE_WORD.search(text) and _JAPANESE.fullmatch(text) else None

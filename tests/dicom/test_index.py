@@ -58,6 +58,7 @@ def test_the_index_of_a_small_file_is_the_one_of_the_documentation():
         "names": {"PatientName": ["compressedsamples", "ct1"]},
         "vrs": {"00090010": "LO", "GEMS_IDEN_01:0009xx01": "LO"},
         "truncated": [],
+        "exact": {},
     }
 
 

@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from service.dicom.columns import Column, Kind
+from service.storage.tables import Tables
 from service.usecases.table_formats import iter_parquet
 from service.web.app_keys import ADMISSIONS
 from tests.web.service import MAX_UPLOAD_BYTES
@@ -183,6 +184,81 @@ async def test_every_cell_equals_what_pydicom_reads(wheel, rows):
             compared += 1
             assert row[name] == wanted, (row["dicom_id"], name, row[name], wanted)
     assert compared > 0.95 * len(rows) * len(FIELDS)
+
+
+@contextlib.contextmanager
+def swept(service):
+    """Let the last sweep have looked at all that is there; gives the ids whose trees were read meanwhile."""
+    meta = service.store.instances.collections.meta
+    before = meta.find_one({"_id": "store"}).get("swept_until")
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    meta.update_one({"_id": "store"}, {"$set": {"swept_until": later}})
+    read_trees, by_trees = Tables.read, []
+
+    async def read(self, visible, dicom_ids, *arguments, **options):
+        by_trees.extend(dicom_ids)
+        return await read_trees(self, visible, dicom_ids, *arguments, **options)
+
+    Tables.read = read
+    try:
+        yield by_trees
+    finally:
+        Tables.read = read_trees
+        change = {"$unset": {"swept_until": ""}} if before is None else {"$set": {"swept_until": before}}
+        meta.update_one({"_id": "store"}, change)
+
+
+async def test_the_index_of_what_was_swept_says_the_same_as_the_trees(service, wheel, rows):
+    patient, found = wheel
+    query = f"fields={','.join(FIELDS)}"
+    with swept(service) as by_trees:
+        assert lines_of(await ask(service, patient, query, NDJSON)) == rows
+        assert len(by_trees) < 0.2 * len(found)
+        for more in ("Modality=CT", "orderby=-InstanceNumber", "Modality=CT&orderby=SliceThickness", "PatientName=*^*"):
+            by_trees.clear()
+            quick = lines_of(await ask(service, patient, f"{query}&{more}", NDJSON))
+            assert len(by_trees) < 0.2 * len(found)
+            meta = service.store.instances.collections.meta
+            meta.update_one({"_id": "store"}, {"$unset": {"swept_until": ""}})
+            assert quick == lines_of(await ask(service, patient, f"{query}&{more}", NDJSON))
+            assert len(by_trees) >= len(quick) > 0
+            later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+            meta.update_one({"_id": "store"}, {"$set": {"swept_until": later}})
+
+
+async def test_an_index_without_an_instance_has_no_row(service, patient):
+    ids = [(await service.upload(patient, written(make(InstanceNumber=number)))).json() for number in range(5)]
+    collections = service.store.instances.collections
+    collections.instances.update_one({"_id": ids[1]}, {"$set": {"extraction.state": "deleting"}})
+    collections.instances.update_one({"_id": ids[2]}, {"$set": {"extraction.state": "failed"}})
+    with swept(service):
+        table = lines_of(await ask(service, patient, "fields=InstanceNumber", NDJSON))
+        assert [row["InstanceNumber"] for row in table] == [4, 3, 0]
+        table = lines_of(await ask(service, patient, "fields=InstanceNumber&orderby=InstanceNumber", NDJSON))
+        assert [row["InstanceNumber"] for row in table] == [0, 3, 4]
+    collections.instances.delete_one({"_id": ids[3]})  # as if the service had been killed before it wrote it
+    table = lines_of(await ask(service, patient, "fields=InstanceNumber", NDJSON))
+    assert [row["InstanceNumber"] for row in table] == [4, 0]
+
+
+async def test_files_that_came_at_the_same_time_each_have_one_row(service, patient, monkeypatch):
+    monkeypatch.setattr("service.usecases.tables.BATCH", 3)
+    monkeypatch.setattr("service.usecases.tables.FIRST_BATCH", 2)
+    ids = [(await service.upload(patient, written(make(InstanceNumber=number)))).json() for number in range(20)]
+    collections = service.store.instances.collections
+    for number, each in enumerate(ids):
+        at = datetime.datetime(2026, 1, 1, second=0 if number < 13 else number, tzinfo=datetime.UTC)
+        collections.instances.update_one({"_id": each}, {"$set": {"received_at": at}})
+        collections.tag_index.update_one({"_id": each}, {"$set": {"received_at": at}})
+        collections.originals.files.update_one({"metadata.dicom_id": each}, {"$set": {"uploadDate": at}})
+    wanted = [*reversed(ids[13:]), *sorted(ids[:13])]
+    with swept(service) as by_trees:
+        table = lines_of(await ask(service, patient, "fields=InstanceNumber", NDJSON))
+        assert [row["dicom_id"] for row in table] == wanted
+        assert by_trees == []
+        monkeypatch.setattr("service.storage.tables.MAX_PAGE_BYTES", 10)
+        assert lines_of(await ask(service, patient, "fields=InstanceNumber", NDJSON)) == table
+        assert by_trees == []
 
 
 async def test_the_three_formats_say_the_same(service, wheel, rows, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import struct
+import time
 from typing import Any
 
 import aiohttp
@@ -213,6 +215,39 @@ async def test_a_bomb_that_is_no_file_ends_by_its_ratio(monkeypatch):
             pass
     assert await reader.next_member() is None
     assert reader.unpacked < 2 << 20
+
+
+STORED = member(b"a", b"", method=0, flags=8)[:31]
+LOST = member(b"a", b"x", crc=1, flags=8)
+FITTING = b"".join(struct.pack("<4sIII", b"PK\x07\x08", 0, 16 * number, 16 * number) for number in range(1 << 16))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        STORED + b"PK\x07\x08" * (1 << 18),
+        STORED + FITTING,
+        member(b"a", b"", method=0, flags=9)[:31] + b"PK\x07\x08" * (1 << 18),
+        LOST + b"PK" * (1 << 19),
+        LOST + b"PK\x03\x04" * (1 << 18),
+    ],
+    ids=["descriptors", "descriptors that fit", "descriptors in a locked member", "beginnings", "headers"],
+)
+async def test_a_body_of_nothing_but_signatures_holds_nobody_up(content):
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    ticking = asyncio.create_task(tick())
+    found = [each async for each in _read(content, len(content))]
+    ticking.cancel()
+    assert found
+    assert longest < 0.1  # of the thread's own time, whatever else the machine does
 
 
 async def test_a_zip_that_takes_too_long_is_given_up():

@@ -95,6 +95,19 @@ def member(
     return local + raw + tail
 
 
+def unicode_path(name: str, plain: bytes, content: bytes) -> bytes:
+    """One member whose name in Unicode stands in an extra field (APPNOTE 4.6.9)."""
+    path = struct.pack("<BI", 1, zlib.crc32(plain)) + name.encode()
+    extra = struct.pack("<HH", 0x7075, len(path)) + path
+    sizes = (zlib.crc32(content), len(content), len(content), len(plain), len(extra))
+    return struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", 20, 0, 0, 0, 33, *sizes) + plain + extra + content
+
+
+def packed_twice(name: str, *contents: bytes) -> bytes:
+    """A ZIP in which a name stands more than once, as programs leave it that replace a member by appending."""
+    return b"".join(member(name.encode(), content) for content in contents) + END
+
+
 END = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -139,9 +152,15 @@ def cases() -> dict[str, Case]:
         ),
         "Japanese names in UTF-8": Case(packed((japanese, one)), [(japanese, "new")]),
         "Japanese names in UTF-8 that no flag tells": Case(member(japanese.encode(), one) + END, [(japanese, "new")]),
-        "German names in code page 437": Case(
-            member("Schädel.dcm".encode("cp437"), one) + END, [("Schädel.dcm", "new")]
+        "Japanese names in Shift-JIS, as Windows writes them": Case(
+            member(japanese.encode("cp932"), one) + member("表示/ﾃﾞｰﾀ能.dcm".encode("cp932"), two) + END,
+            [(japanese, "new"), ("表示/ﾃﾞｰﾀ能.dcm", "new")],
         ),
+        "German and French names in code page 437": Case(
+            member("Schädel/Größe.dcm".encode("cp437"), one) + member("été/tête.dcm".encode("cp437"), two) + END,
+            [("Schädel/Größe.dcm", "new"), ("été/tête.dcm", "new")],
+        ),
+        "a name in a Unicode Path field": Case(unicode_path("検査.dcm", b"____.dcm", one) + END, [("検査.dcm", "new")]),
         "Zip64": Case(zip64(("a.dcm", one), ("b.dcm", two)), both),
         "data descriptors": Case(piped(("a.dcm", one), ("b.dcm", two)), both),
         "data descriptors of Zip64": Case(piped(("a.dcm", one), ("b.dcm", two), wide=True), both),
@@ -169,6 +188,11 @@ def cases() -> dict[str, Case]:
             packed(("../../etc/a.dcm", one), ("/etc/b.dcm", two), ("C:\\x\\c.dcm", three)),
             [("../../etc/a.dcm", "new"), ("/etc/b.dcm", "new"), ("C:/x/c.dcm", "new")],
         ),
+        "names that would act on whoever reads them": Case(
+            member(b"\x1b[2J\r\na\x00.dcm", one) + member(b"", two) + member(b"n" * 3000 + b".dcm", three) + END,
+            [("[2Ja.dcm", "new"), ("", "new"), ("…" + "n" * 1019 + ".dcm", "new")],
+        ),
+        "one name for two members": Case(packed_twice("a.dcm", one, two), [("a.dcm", "new"), ("a.dcm", "new")]),
         "cut within a member": Case(cut[:20_000], [("a.dcm", "new"), ("b.dcm", "broken-off")], complete=False),
         "cut between two members": Case(member(b"a.dcm", one), [("a.dcm", "new")], complete=False),
         "a bomb": Case(bomb + member(b"b.dcm", two) + END, [("bomb.dcm", "too-large"), ("b.dcm", "new")]),
@@ -183,6 +207,14 @@ def cases() -> dict[str, Case]:
         "a member compressed in another way": Case(
             packed(("a.dcm", one), method=zipfile.ZIP_LZMA),
             [("a.dcm", "unsupported-compression")],
+        ),
+        "members compressed in ways that nobody knows": Case(
+            member(b"a.dcm", one, method=9) + member(b"b.dcm", one, method=1234) + member(b"c.dcm", three) + END,
+            [("a.dcm", "unsupported-compression"), ("b.dcm", "unsupported-compression"), ("c.dcm", "new")],
+        ),
+        "a member locked by AES": Case(
+            member(b"locked.dcm", one, flags=1, method=99) + member(b"b.dcm", two) + END,
+            [("locked.dcm", "encrypted"), ("b.dcm", "new")],
         ),
         "a ZIP in a ZIP": Case(
             packed(("inner.zip", packed(("a.dcm", one))), ("b.dcm", two)),
