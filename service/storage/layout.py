@@ -124,6 +124,8 @@ INDEXES = (
     # Where an instance lies, without its tree: whether a part of a patient's data has it.
     Index("originals.files", "of_instance", (("metadata.dicom_id", 1),), {}),
     Index("rendered.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
+    # A picture by its name, in one query.
+    Index("rendered.chunks", "of_picture", (("picture", 1), ("n", 1)), {}),
     Index("rendered.files", "of_instance", (("metadata.dicom_id", 1),), {}),
 )
 

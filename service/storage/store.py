@@ -75,7 +75,7 @@ class Store:
         self.index = TagIndex(collections, threads, self._walks)
         self.tables = Tables(collections, threads, self._walks)
         self.usage = Usage(collections, threads, max_patient_bytes)
-        self.originals = Originals(database, collections, threads)
+        self.originals = Originals(collections, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
         together = gather_small(collections, threads, self.usage, queue)
         self.uploads = Uploads(collections, threads, self.originals, self.usage, together)
