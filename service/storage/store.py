@@ -79,7 +79,7 @@ class Store:
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
         together = gather_small(collections, threads, self.usage, queue)
         self.uploads = Uploads(collections, threads, self.originals, self.usage, together)
-        self.deletion = Deletion(collections, threads)
+        self.deletion = Deletion(collections, threads, self.usage)
         self.leases = Leases(collections, threads)
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)
         self.namespaces = Namespaces(collections, threads, self.instances)
