@@ -6,6 +6,7 @@ import struct
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -17,6 +18,9 @@ from service.dicom.values import number_in
 
 MAX_INLINE = 1024
 """Bytes that stand in the JSON as base64; what is longer is asked for by its BulkDataURI."""
+
+REMEMBERED_KEYS = 64
+"""How many elements an item has at most whose order is remembered: the items of a sequence mostly have the same."""
 
 MAX_EXACT_INTEGER = 2**53
 """The largest integer up to which readers of JSON that know doubles only are right."""
@@ -86,21 +90,32 @@ def bulk_data(element: Mapping[str, Any]) -> bytes | None:
 
 
 def _object(dataset: Mapping[str, Any], prefix: str, bulk_data_uri: Callable[[str], str]) -> dict[str, Any]:
-    elements = sorted((_HEX.get(key) or key, key) for key in dataset)
-    return {
-        tag: _UTF_8 if tag == "00080005" else _element(tag, dataset[key], prefix + key, bulk_data_uri)
-        for tag, key in elements
-        # besides group lengths and file meta: delimiters astray are no attributes (PS3.5 7.5)
-        if not (tag.endswith("0000") or tag.startswith(("0002", "FFFE")))
-    }
+    written: dict[str, Any] = {}
+    keys = tuple(dataset)
+    for tag, key in _in_order_again(keys) if len(keys) <= REMEMBERED_KEYS else _in_order(keys):
+        element = dataset[key]
+        vr = element["vr"]
+        if vr in _AS_THEY_ARE and tag != "00080005" and (values := element.get("Value")):  # nearly all of them
+            written[tag] = {"vr": vr, "Value": values}
+        else:
+            written[tag] = _UTF_8 if tag == "00080005" else _element(tag, element, prefix + key, bulk_data_uri)
+    return written
+
+
+def _in_order(keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the keys that are attributes by ascending tag, each behind its tag in hex."""
+    # Besides group lengths and file meta: delimiters astray are no attributes (PS3.5 7.5).
+    elements = sorted((_HEX.get(key) or key, key) for key in keys)
+    return [each for each in elements if not (each[0].endswith("0000") or each[0].startswith(("0002", "FFFE")))]
+
+
+_in_order_again = lru_cache(1024)(_in_order)
 
 
 def _element(tag: str, element: Mapping[str, Any], path: str, bulk_data_uri: Callable[[str], str]) -> dict[str, Any]:
     vr = element["vr"]
     values = element.get("Value")
     if values:
-        if vr in _AS_THEY_ARE:
-            return {"vr": vr, "Value": values}
         if vr == "SQ":
             items = [_object(item, f"{path}[{number}].", bulk_data_uri) for number, item in enumerate(values)]
             return {"vr": vr, "Value": items}
@@ -138,7 +153,9 @@ def _inline(vr: str, value: bytes) -> dict[str, Any]:
 
 def _decimals(values: Sequence[Any], raw: Any) -> list[Any]:
     """Return DS or IS as numbers, and as text where the text has another value than its number."""
-    texts: list[Any] = raw.split("\\") if isinstance(raw, str) else [None] * len(values)
+    if not isinstance(raw, str):
+        return [value if _says_the_same(None, value) else repr(value) for value in values]
+    texts = raw.split("\\")
     if len(texts) != len(values):
         return list(values)
     return [

@@ -15,7 +15,7 @@ from service.storage.collections import SMALL_FIELDS, Collections, Document, sam
 from service.storage.renditions import remove_matching
 from service.storage.series import retire_from_series
 from service.storage.threads import Threads, one_hop
-from service.storage.usage import remove_original
+from service.storage.usage import Usage, remove_original
 from service.storage.visible import Visible
 
 
@@ -25,6 +25,7 @@ class Deletion:
 
     collections: Collections
     threads: Threads
+    usage: Usage
 
     async def delete(self, patient_id: str, dicom_id: str) -> Instance | None:
         """Delete an instance with everything that belongs to it, and return what it was. None when there is none.
@@ -65,6 +66,7 @@ class Deletion:
         """Finish the delete of an instance that is marked as being deleted."""
         while await self.threads.run(partial(next_step, self.collections, instance)):
             pass
+        self.usage.changed(instance["patient_id"])
 
 
 def _of_study(patient_id: str, study: str, series: str | None) -> Document:

@@ -132,6 +132,8 @@ INDEXES = (
         optional=True,
     ),
     Index("rendered.chunks", "files_id_1_n_1", (("files_id", 1), ("n", 1)), {"unique": True}),
+    # A picture by its name, in one query.
+    Index("rendered.chunks", "of_picture", (("picture", 1), ("n", 1)), {}),
     Index("rendered.files", "of_instance", (("metadata.dicom_id", 1),), {}),
 )
 

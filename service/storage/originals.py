@@ -8,14 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from bson import ObjectId
 
 from schemas.database import Instance
 from service.errors import NoSuchInstance, ServiceError, Unavailable
 from service.storage.collections import Collections, Document
-from service.storage.connection import Database, answering
 from service.storage.gridfs_documents import (
     CHUNK_BYTES,
     STEP_CHUNKS,
@@ -48,13 +47,14 @@ class StoredOriginal:
     length : int
         Bytes.
     chunk_bytes : int
-        Bytes of every chunk but the last.
+        Bytes of every chunk but the last, as far as is known: of an original of one new chunk nobody has looked.
     """
 
     original_id: ObjectId
     length: int
     chunk_bytes: int
-    _chunks: Any
+    _bucket: Bucket
+    _threads: Threads
 
     async def iter_range(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         """Read the bytes from `start` up to `stop` (exclusive; None: the end), a chunk at a time.
@@ -70,25 +70,22 @@ class StoredOriginal:
         """
         stop = self.length if stop is None else min(stop, self.length)
         start = max(start, 0)
+        chunk_bytes = self.chunk_bytes
         while start < stop:
-            number, offset = divmod(start, self.chunk_bytes)
-            with answering():
-                chunk = await self._chunks.find_one({"files_id": self.original_id, "n": number}, {"data": 1})
-            data: bytes = b"" if chunk is None else chunk["data"]
-            if len(data) < min(self.chunk_bytes, self.length - number * self.chunk_bytes):
-                if chunk is None and await self._is_deleted():
+            number, offset = divmod(start, chunk_bytes)
+            data = await self._threads.run(partial(_read_chunk, self._bucket, self.original_id, number))
+            if len(data) < min(chunk_bytes, self.length - number * chunk_bytes):
+                # A removal takes the document first.
+                file = await self._threads.run(partial(_find_file, self._bucket, {"_id": self.original_id}))
+                if file is None:
                     raise NoSuchInstance
-                raise ServiceError("A part of the stored original is missing.")
-            end = min(stop - number * self.chunk_bytes, self.chunk_bytes)
+                if file["chunkSize"] >= chunk_bytes:
+                    raise ServiceError("A part of the stored original is missing.")
+                chunk_bytes = file["chunkSize"]
+                continue
+            end = min(stop - number * chunk_bytes, chunk_bytes)
             yield data if offset == 0 and end == len(data) else data[offset:end]
-            start = number * self.chunk_bytes + end
-
-    async def _is_deleted(self) -> bool:
-        """Return whether the original was removed while it was read; its document goes before its chunks."""
-        with answering():
-            return (
-                await self._chunks.database["originals.files"].find_one({"_id": self.original_id}, {"_id": 1}) is None
-            )
+            start = number * chunk_bytes + end
 
     async def read_range(self, start: int = 0, stop: int | None = None) -> bytes:
         """Read the bytes from `start` up to `stop` into memory."""
@@ -101,27 +98,34 @@ class Originals:
 
     Parameters
     ----------
-    database : motor database
-        From which they are read.
     collections : Collections
-        Into which they are written.
+        Where they are.
     threads : Threads
-        Where commands run that write.
+        Where commands run.
     """
 
-    database: Database
     collections: Collections
     threads: Threads
 
     async def open(self, visible: Visible, original_id: ObjectId) -> StoredOriginal | None:
         """Find an original, to be read by ranges; None when the caller may see none of this id."""
-        with answering():
-            file = await self.database["originals.files"].find_one(
-                {"_id": original_id, **visible.files()}, {"length": 1, "chunkSize": 1}
-            )
+        wanted = {"_id": original_id, **visible.files()}
+        file = await self.threads.run(partial(_find_file, self.collections.originals, wanted))
         if file is None:
             return None
-        return StoredOriginal(original_id, file["length"], file["chunkSize"], self.database["originals.chunks"])
+        return self._stored(original_id, file["length"], file["chunkSize"])
+
+    async def open_of(self, visible: Visible, instance: Instance) -> StoredOriginal | None:
+        """Find the original of an instance that was found for the caller just now; nobody is asked for a small one.
+
+        Its one chunk says whether it is there when it is read.
+        """
+        if instance["size"] <= CHUNK_BYTES:
+            return self._stored(instance["original_id"], instance["size"], CHUNK_BYTES)
+        return await self.open(visible, instance["original_id"])
+
+    def _stored(self, original_id: ObjectId, length: int, chunk_bytes: int) -> StoredOriginal:
+        return StoredOriginal(original_id, length, chunk_bytes, self.collections.originals, self.threads)
 
     async def write(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> None:
         """Write an original under the instance's `original_id`. When it fails, what was written is removed.
@@ -200,6 +204,16 @@ def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
     """Write a whole original that is held in memory; synchronous."""
     insert_chunks(bucket, instance["original_id"], content)
     _put_file(bucket, instance, len(content))
+
+
+def _find_file(bucket: Bucket, wanted: Document) -> Document | None:
+    return bucket.files.find_one(wanted, {"length": 1, "chunkSize": 1})
+
+
+def _read_chunk(bucket: Bucket, original_id: ObjectId, number: int) -> bytes:
+    """Read one chunk; nothing where there is none."""
+    chunk = bucket.chunks.find_one({"files_id": original_id, "n": number}, {"_id": 0, "data": 1})
+    return b"" if chunk is None else chunk["data"]
 
 
 def _find_present(bucket: Bucket, original_ids: list[ObjectId]) -> set[ObjectId]:

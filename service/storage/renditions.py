@@ -1,5 +1,9 @@
 """Cached pictures in the bucket `rendered`. It can be dropped whole at any time. The functions are synchronous.
 
+The chunks of a picture carry its name, which anybody can make who knows instance, frame and renderer; and the first of
+them says how long the picture is, and what was said about it. So a picture is read by one query. The `files` documents
+are for what looks at many pictures: the bound, deletes, sweeps. Chunks from before they had names are not found.
+
 How many bytes they are is counted in `meta` as they come and go, so that nobody has to look at all of them; every
 sweep sets it right by what is there. Whoever puts one in beyond the bound removes the oldest. Of several who remove
 the same picture, the one who took its `files` document away counts it.
@@ -7,6 +11,7 @@ the same picture, the one who took its `files` document away counts it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +22,7 @@ from pymongo import ReturnDocument
 
 from schemas.database import Instance
 from service.storage.collections import PLACE_FIELDS, SMALL_FIELDS, Collections, Document, place_of
-from service.storage.gridfs_documents import insert_chunks, insert_file, remove_some
+from service.storage.gridfs_documents import STEP_CHUNKS, chunk_documents, insert_file, remove_some
 from service.storage.threads import Threads, one_hop
 from service.storage.visible import Visible
 
@@ -26,6 +31,8 @@ MAX_RENDITION_BYTES = 16 * 1024 * 1024
 
 OLDEST = 50
 """How many of the oldest are looked up, and removed where that is needed, in one step."""
+
+_OF_PICTURE = {"_id": 0, "files_id": 1, "data": 1, "length": 1, "about": 1}
 
 SLACK = 20
 """A step goes on until a twentieth of the bound is free again, so that not every picture that comes needs one."""
@@ -37,6 +44,10 @@ class RenditionKey:
 
     frame: int
     renderer: int
+
+    def name_for(self, dicom_id: str) -> str:
+        """Return the name of an instance's picture; an instance's id stands for its patient and its bytes."""
+        return f"{dicom_id}/{self.frame}/{self.renderer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,7 @@ class Renditions:
             when it is not there, or not whole.
         """
         instance = self.collections.instances.find_one(visible.instance(dicom_id), SMALL_FIELDS)
-        return instance, None if instance is None else _find(self.collections, visible, dicom_id, key)
+        return instance, None if instance is None else _find(self.collections, key.name_for(dicom_id))
 
     @one_hop
     def put(self, patient_id: str, dicom_id: str, key: RenditionKey, rendition: StoredRendition) -> bool:
@@ -103,7 +114,7 @@ class Renditions:
         }
         remove_matching(self.collections, others)
         file_id = ObjectId()
-        insert_chunks(self.collections.rendered, file_id, rendition.data)
+        _insert_chunks(self.collections, file_id, key.name_for(dicom_id), rendition)
         metadata = {
             **place_of(instance),
             "patient_id": patient_id,
@@ -123,21 +134,24 @@ class Renditions:
         return True
 
 
-def _find(collections: Collections, visible: Visible, dicom_id: str, key: RenditionKey) -> StoredRendition | None:
-    file = collections.rendered.files.find_one(
-        {
-            **visible.files([dicom_id]),
-            "metadata.frame": key.frame,
-            "metadata.renderer": key.renderer,
-        }
-    )
-    if file is None:
-        return None
-    chunks = collections.rendered.chunks.find({"files_id": file["_id"]}, {"data": 1}, sort=[("n", 1)])
-    data = b"".join([chunk["data"] for chunk in chunks])
-    if len(data) != file["length"]:
-        return None
-    return StoredRendition(data, file["metadata"]["about"])
+def _insert_chunks(collections: Collections, file_id: ObjectId, name: str, rendition: StoredRendition) -> None:
+    chunks = list(chunk_documents(file_id, rendition.data))
+    for chunk in chunks:
+        chunk["picture"] = name
+    chunks[0] |= {"length": len(rendition.data), "about": dict(rendition.metadata)}
+    for first in range(0, len(chunks), STEP_CHUNKS):
+        collections.rendered.chunks.insert_many(chunks[first : first + STEP_CHUNKS])
+
+
+def _find(collections: Collections, name: str) -> StoredRendition | None:
+    made: defaultdict[ObjectId, list[Document]] = defaultdict(list)  # two processes may have made the same picture
+    for chunk in collections.rendered.chunks.find({"picture": name}, _OF_PICTURE, sort=[("n", 1)]):
+        made[chunk["files_id"]].append(chunk)
+    for chunks in made.values():
+        data = b"".join([chunk["data"] for chunk in chunks])
+        if len(data) == chunks[0].get("length"):
+            return StoredRendition(data, chunks[0]["about"])
+    return None
 
 
 def remove_matching(collections: Collections, wanted: Document) -> None:

@@ -8,8 +8,9 @@ what a crash or a lost answer leaves is a counter that is too high, never one th
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bson import ObjectId
@@ -22,6 +23,12 @@ from service.storage.gridfs_documents import remove_chunks
 from service.storage.threads import Threads, one_hop
 
 ATTEMPTS = 5
+
+LATELY_SECONDS = 3.0
+"""How old a number may be that a list tells; what this process changes is told at once."""
+
+REMEMBERED = 10_000
+"""Patients whose numbers are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,23 @@ class Usage:
     collections: Collections
     threads: Threads
     max_bytes: int
+    _lately: dict[str, tuple[float, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    async def read_lately(self, patient_id: str) -> int:
+        """Return what :meth:`read` returned within the last seconds, or returns now."""
+        moment = time.monotonic()
+        known = self._lately.get(patient_id)
+        if known is not None and moment - known[0] < LATELY_SECONDS:
+            return known[1]
+        held = await self.read(patient_id)
+        if len(self._lately) >= REMEMBERED:
+            self._lately.clear()
+        self._lately[patient_id] = moment, held
+        return held
+
+    def changed(self, patient_id: str) -> None:
+        """Note that a patient's originals take more or less than before."""
+        self._lately.pop(patient_id, None)
 
     @one_hop
     def read(self, patient_id: str) -> int:
@@ -62,6 +86,7 @@ class Usage:
             room["bytes"] = {"$lte": self.max_bytes - size}
         for _ in range(ATTEMPTS):
             if self.collections.usage.update_one(room, _change(size)).matched_count:
+                self.changed(patient_id)
                 return
             counter = self.collections.usage.find_one({"_id": patient_id})
             if counter is None:

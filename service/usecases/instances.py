@@ -155,7 +155,7 @@ async def open_original(context: Context, visible: Visible, instance: Instance) 
     original_id = instance["original_id"]
     content: StoredOriginal | NearOriginal | None = await context.near.open(original_id)
     if content is None:
-        content = await context.store.originals.open(visible, original_id)
+        content = await context.store.originals.open_of(visible, instance)
     if content is None:
         raise NoSuchInstance
     return Original(context, visible, instance, content)

@@ -129,9 +129,10 @@ async def iter_entries(context: Context, visible: Visible, wanted: Sequence[Want
             try:
                 original = await open_original(context, visible, instance)
                 await original.look()  # others were sent since it was found
+                entry = await _entry(contents, instance, original)
             except NoSuchInstance:
                 continue
-            yield await _entry(contents, instance, original)
+            yield entry
     for number, series in enumerate(contents.series.values()):
         if number < MAX_PREVIEWS:
             picture = await _preview(context, visible, series.dicom_id)

@@ -20,7 +20,7 @@ from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
 from service.dicom.limits import Limits, Readable
 from service.dicom.paths import BelowSpilled, Located, Step, candidate_keys, locate, lookup_keys, parse_tag_path
-from service.dicom.simplified import simplify_dataset, simplify_element
+from service.dicom.simplified import simplified_json, simplify_element
 from service.dicom.source import open_source
 from service.dicom.spill import has_gap
 from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NoSuchInstance, NotFound
@@ -211,11 +211,6 @@ async def read_original(context: Context, visible: Visible, dicom_id: str, funct
             refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
         )
     return answer
-
-
-def simplified_json(dataset: Mapping[str, Any]) -> bytes:
-    """Encode a tree as the JSON list of its simplified elements."""
-    return orjson.dumps(simplify_dataset(dataset))
 
 
 def model_json(dataset: Mapping[str, Any], bulk_data_root: str) -> bytes:

@@ -191,6 +191,12 @@ def choose(accept: str | None, offers: Sequence[Offer]) -> Offer:
     return found[0]
 
 
+def takes_gzip(request: web.Request) -> bool:
+    """Return whether the caller asks for gzip (RFC 9110, 12.5.3)."""
+    codings = dict(parse_list(", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))))
+    return any(quality_of(codings[name]) for name in ("gzip", "x-gzip") if name in codings)
+
+
 def choose_representation(accept: str | None, content_type: str | None) -> str:
     """Return the media type of an instance: the original, its picture, or what the store knows of it.
 

@@ -155,7 +155,7 @@ async def _storage(request: web.Request) -> dict[str, int | None] | None:
     if request[CALLER].visible.is_part:
         return None
     context = request.app[CONTEXT]
-    used = await context.store.usage.read(request[CALLER].patient_id)
+    used = await context.store.usage.read_lately(request[CALLER].patient_id)
     return {"used_bytes": max(used, 0), "allowed_bytes": context.settings.max_patient_bytes or None}
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import bson
 import orjson
+import pydicom
 import pytest
 from bson.decimal128 import Decimal128
 from bson.raw_bson import RawBSONDocument
 
-from service.dicom.simplified import simplify_dataset, simplify_element
+from service.dicom.extract import read_tree
+from service.dicom.limits import Limits
+from service.dicom.simplified import simplified_json, simplify_dataset, simplify_element
+from service.dicom.source import open_source
+
+WHEEL = sorted(Path(pydicom.__file__).parent.joinpath("data", "test_files").rglob("*.dcm"))
 
 
 def told(vr: str, **rest: Any) -> dict[str, Any]:
@@ -20,6 +28,11 @@ def told(vr: str, **rest: Any) -> dict[str, Any]:
     for known in ("tag", "group_id", "element_id", "keyword", "name"):
         del described[known]
     return described
+
+
+def in_order(text: bytes) -> Any:
+    """What JSON says, the order of its names included."""
+    return json.loads(text, object_pairs_hook=list)
 
 
 def test_a_sequence_is_a_list_of_items_each_a_list_of_tags():
@@ -150,3 +163,43 @@ def test_a_tree_that_comes_from_the_database_is_described_the_same():
     }
     from_database = simplify_dataset(RawBSONDocument(bson.encode(dataset)))
     assert orjson.dumps(from_database) == orjson.dumps(simplify_dataset(dataset))
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        {"vr": "DS", "Value": [1.5, -0.0, 1e-7, 1e22, None], "raw": "1.50\\-0\\1e-7\\1e22\\"},
+        {"vr": "DS", "Value": [1.0], "raw": b"1,0"},
+        {"vr": "FD", "Value": [math.nan]},
+        {"vr": "FL", "Value": [1.0, math.inf, None, -math.inf]},
+        {"vr": "SV", "Value": [-(2**63), 2**63 - 1]},
+        {"vr": "UV", "Value": [Decimal128("18446744073709551615"), 5]},
+        {"vr": "IS", "Value": [2**40], "raw": "1099511627776", "problem": "it is long"},
+        {"vr": "LO", "Value": ['\\"\n\x1f\x7fé\u2028😀', None, ""]},
+        {"vr": "PN", "Value": [{"Alphabetic": "A", "Phonetic": "B"}, None]},
+        {"vr": "OB", "InlineBinary": b"\0\1"},
+        {"vr": "OW", "length": 9, "offset": 12},
+        {"vr": "SQ", "Value": [{"00090010": {"vr": "LO", "Value": ["ACME"]}, "00091001": {"vr": "UN"}}, {}]},
+        {"vr": "SQ", "Value": [{"EchoTime": {"vr": "DS", "Value": [1.0], "raw": "1.00"}}], "problem": "no end"},
+        {"vr": "SQ", "items": 3, "spilled": True},
+        {"vr": "SQ"},
+        {"vr": "UI", "Value": []},
+    ],
+)
+@pytest.mark.parametrize("key", ["MREchoSequence", "00091001", "00090010", "00180000", "PatientID"])
+def test_the_json_of_a_whole_tree_is_that_of_its_elements(key, element):
+    level = {key: element, "Modality": {"vr": "CS", "Value": ["CT"]}}
+    for dataset in (level, {"MREchoSequence": {"vr": "SQ", "Value": [level, level]}}, dict(reversed(level.items()))):
+        from_database = bson.decode(bson.encode(dataset))
+        assert in_order(simplified_json(from_database)) == in_order(orjson.dumps(simplify_dataset(from_database)))
+
+
+@pytest.mark.parametrize("path", WHEEL, ids=lambda path: path.name)
+def test_the_json_of_every_file_is_that_of_its_elements(path):
+    dataset = bson.decode(bson.encode(read_tree(open_source(path.read_bytes()), Limits()).dataset))
+    assert in_order(simplified_json(dataset)) == in_order(orjson.dumps(simplify_dataset(dataset)))
+
+
+def test_an_item_of_very_many_elements_is_described_the_same():
+    dataset = {f"0009{number:04X}": {"vr": "LO", "Value": [str(number)]} for number in range(0x1000, 0x1100)}
+    assert in_order(simplified_json(dataset)) == in_order(orjson.dumps(simplify_dataset(dataset)))

@@ -52,6 +52,26 @@ async def test_a_picture_that_lost_a_chunk_is_not_there(store: Store, clock: Clo
     assert await find(store, "p-1", dicom_id, RenditionKey(0, 1)) is None
 
 
+async def test_of_two_that_were_made_at_the_same_time_a_whole_one_is_given(store: Store, clock: Clock) -> None:
+    dicom_id = await store_one(store, clock)
+    kept = StoredRendition(make_bytes(2_000_000), {"media_type": "image/png"})
+    for _ in range(2):
+        assert await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), kept)
+    assert await find(store, "p-1", dicom_id, RenditionKey(0, 1)) == kept
+    await store._database["rendered.chunks"].delete_one({"n": 1})
+    assert await find(store, "p-1", dicom_id, RenditionKey(0, 1)) == kept
+
+
+async def test_a_picture_from_before_there_were_names_is_made_again(store: Store, clock: Clock) -> None:
+    dicom_id = await store_one(store, clock)
+    await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(b"png", {}))
+    await store._database["rendered.chunks"].update_many({}, {"$unset": {"picture": "", "length": "", "about": ""}})
+    assert await find(store, "p-1", dicom_id, RenditionKey(0, 1)) is None
+    again = StoredRendition(b"png", {"media_type": "image/png"})
+    assert await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), again)
+    assert await find(store, "p-1", dicom_id, RenditionKey(0, 1)) == again
+
+
 async def test_a_picture_of_an_instance_that_is_being_deleted_is_not_seen(store: Store, clock: Clock) -> None:
     dicom_id = await store_one(store, clock)
     await store.renditions.put("p-1", dicom_id, RenditionKey(0, 1), StoredRendition(b"png", {}))

@@ -17,7 +17,7 @@ from bson.raw_bson import RawBSONDocument
 from mongomock_motor import enabled_gridfs_integration
 
 from service.errors import NotFound, ServiceError
-from service.storage import uploads
+from service.storage import gridfs_documents, uploads
 from service.storage.connection import Database
 from service.storage.gridfs_documents import CHUNK_BYTES, STEP_CHUNKS
 from service.storage.store import Store
@@ -168,6 +168,36 @@ async def test_an_original_has_as_many_chunks_as_it_needs(
         assert await original.read_range() == content
         chunks = await store._database["originals.chunks"].count_documents({"files_id": made["original_id"]})
         assert chunks == -(-size // CHUNK_BYTES)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, 4096, 4 << 20])
+async def test_a_small_original_with_chunks_of_another_size_is_read_as_well(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    content = make_bytes(4096)
+    made = make_instance(store, clock, content)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(gridfs_documents, "CHUNK_BYTES", chunk_bytes)
+        await store.originals.write(made, content)
+    original = await store.originals.open_of(Visible("p-1"), made)
+    assert original is not None
+    assert await original.read_range() == content
+    assert await original.read_range(999, 3001) == content[999:3001]
+
+
+async def test_a_small_original_that_lost_its_chunk_is_said_to_be_damaged_and_one_that_is_gone_is_not_there(
+    store: Store, clock: Clock
+) -> None:
+    made = make_instance(store, clock, b"bytes")
+    await store.originals.write(made, b"bytes")
+    original = await store.originals.open_of(Visible("p-1"), made)
+    assert original is not None
+    await store._database["originals.chunks"].delete_many({})
+    with pytest.raises(ServiceError, match="missing"):
+        await original.read_range()
+    await store.originals.remove(made["original_id"])
+    with pytest.raises(NotFound):
+        await original.read_range()
 
 
 async def test_any_range_of_an_original_can_be_read(store: Store, clock: Clock) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.errors import StorageFull
+from service.storage import usage
 from service.storage.store import Store
 from tests.storage.samples import Clock, counts, extraction, in_parts, make_bytes, make_instance, pending
 
@@ -44,6 +45,30 @@ async def test_bytes_are_counted_as_they_come_and_given_back_as_they_go(store: S
     assert await store.usage.read("p-1") == 500
     assert await store.usage.read("p-2") == 700
     assert await store.usage.read("nobody") == 0
+
+
+async def test_a_number_of_lately_knows_what_this_process_did_at_once_and_others_soon(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = bounded(store, clock, 0)
+    first = await put(store, clock, make_bytes(3000))
+    assert [await each.usage.read_lately("p-1") for each in (store, other)] == [3000, 3000]
+    await put(store, clock, make_bytes(500, seed=1))
+    assert [await each.usage.read_lately("p-1") for each in (store, other)] == [3500, 3000]
+    await store.deletion.delete("p-1", first["_id"])
+    assert [await each.usage.read_lately("p-1") for each in (store, other)] == [500, 3000]
+    monkeypatch.setattr(usage, "LATELY_SECONDS", 0.0)
+    assert await other.usage.read_lately("p-1") == 500
+
+
+async def test_of_so_many_patients_at_most_a_number_is_remembered(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "REMEMBERED", 2)
+    for number in range(5):
+        await put(store, clock, make_bytes(number + 1), patient=f"p-{number}")
+        assert await store.usage.read_lately(f"p-{number}") == number + 1
+        assert len(store.usage._lately) <= 2
 
 
 @pytest.mark.parametrize("way", ["small", "large", "async"])

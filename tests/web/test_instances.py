@@ -1,5 +1,6 @@
 """GET, HEAD and DELETE of an instance: the original, its picture, what the store knows; its tags and long values."""
 
+import gzip
 import hashlib
 import io
 import uuid
@@ -284,6 +285,21 @@ async def test_all_tags_simplified(get, path):
     assert Tag(many=True).validate(found) == {}
     assert [each["tag"] for each in found] == sorted(each["tag"] for each in found)
     assert {"00020010", "00080060", "7FE00010"} <= {each["tag"] for each in found}
+
+
+@pytest.mark.parametrize("form", ["application/json", "application/dicom+json"])
+async def test_large_lists_of_tags_are_compressed_for_who_takes_that(get, path, monkeypatch, form):
+    plain = await get(f"{path}/tags", accept=form, accept_encoding="identity")
+    small = await get(f"{path}/tags", accept=form, accept_encoding="gzip")
+    monkeypatch.setattr("service.web.tags.GZIP_BYTES", len(plain.body))
+    packed = await get(f"{path}/tags", accept=form, accept_encoding="br, gzip;q=0.5")
+    refused = await get(f"{path}/tags", accept=form, accept_encoding="gzip;q=0")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert int(packed.headers["Content-Length"]) < len(plain.body) // 2
+    for answer in (plain, small, refused):
+        assert "Content-Encoding" not in answer.headers
+        assert "Accept-Encoding" in answer.headers["Vary"]
+    assert gzip.decompress(packed.body) == plain.body == small.body == refused.body
 
 
 async def test_all_tags_as_dicom_json_whose_bulk_data_can_be_fetched(get, path, ct, service):

@@ -22,9 +22,9 @@ from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import send_pixel_data
 from service.web.dicomweb.media_types import OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
-from service.web.dicomweb.requests import HEADERS, answers, headers_of, read_parameters, root_url, scope_of, takes_gzip
+from service.web.dicomweb.requests import HEADERS, answers, headers_of, read_parameters, root_url, scope_of
 from service.web.instance_json import validators_of
-from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
+from service.web.negotiation import DICOM_JSON, JSON, Offer, choose, takes_gzip
 from service.web.path import path_segment
 from service.web.streams import send_file, stream
 

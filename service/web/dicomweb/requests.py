@@ -21,7 +21,6 @@ from service.errors import (
 )
 from service.usecases.dicomweb.scope import Scope
 from service.web.app_keys import CALLER
-from service.web.field_values import parse_list, quality_of
 from service.web.links import root_of
 from service.web.path import path_segment
 
@@ -74,9 +73,3 @@ def read_parameters(request: web.Request, schema: Parameters) -> dict[str, objec
 def root_url(request: web.Request) -> str:
     """Return the URL of the patient's DICOMweb root, without a slash at its end."""
     return f"{root_of(request)}{'/'.join(request.rel_url.raw_path.split('/')[:4])}"
-
-
-def takes_gzip(request: web.Request) -> bool:
-    """Return whether the caller asks for gzip (RFC 9110, 12.5.3)."""
-    codings = dict(parse_list(", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))))
-    return any(quality_of(codings[name]) for name in ("gzip", "x-gzip") if name in codings)

@@ -238,10 +238,11 @@ GET_TAGS = Operation(
         200: Response(
             "A list of elements, or a list of one dataset in the DICOM JSON Model (PS3.18 Annex F).",
             {"application/json": TAG_LIST, "application/dicom+json": DICOM_JSON},
+            ("Content-Encoding",),
         )
     },
     frozenset({404, 406}),
-    parameters=("Accept",),
+    parameters=("Accept", "AcceptEncoding"),
 )
 
 GET_BULK_DATA = Operation(
