@@ -83,12 +83,12 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
     await fill(tab, "#share-passcode", PASSCODE)
     await fill(tab, "#share-label", "for Dr Example")
     assert "They need the passcode." in await tab.evaluate(meaning)
-    await shoot(tab, "share")
+    await looking.check_everywhere(tab, shoot, "share", "#share")
     await tab.click("#share-make")
     await tab.wait_for("document.querySelector('#share-qr').naturalWidth > 100")
     link = await tab.evaluate("document.querySelector('#share-link').value")
     assert link.startswith(f"{stored.url}/s#")
-    await shoot(tab, "share-made")
+    await looking.check_everywhere(tab, shoot, "share-made", "#share")
     await tab.click("#share-done")
     # It is shown this once.
     assert await tab.evaluate("document.querySelector('#share-link').value") == ""
@@ -97,7 +97,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
     async with guest_at(other_browser, link) as guest:
         await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
         assert await guest.evaluate("location.href") == f"{stored.url}/s"
-        await shoot(guest, "guest-passcode")
+        await looking.check_everywhere(guest, shoot, "guest-passcode")
         await guest.write("green-whale")
         await guest.press("Enter")
         await guest.wait_for("document.querySelector('#door-error').innerText.includes('not the passcode')")
@@ -107,7 +107,8 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await guest.wait_for(f"document.querySelector('#slice').max === '{COUNT}'")
         await guest.wait_for("document.querySelector('#tree .tag')")
         await guest.wait_for("document.querySelectorAll('.series').length === 1")
-        await shoot(guest, "guest")
+        await looking.check(guest)
+        await looking.check_everywhere(guest, shoot, "guest", "header")
         for hidden in ("#sign-in", "#upload-menu", "#shares-button", "#share-menu", "#more-menu", "#copy-curl"):
             assert not await is_visible(guest, hidden), hidden
         assert "but not download them" in await looking.text_of(guest, "#guest-bar")
@@ -127,7 +128,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         assert "for Dr Example" in said
         assert "Opened once" in said
         assert "1 wrong passcode" in said
-        await shoot(tab, "shares")
+        await looking.check_everywhere(tab, shoot, "shares", "#shares")
         await tab.click(".share .danger")
         await tab.wait_for("document.querySelector('#sure').open")
         await shoot(tab, "shares-revoke")
@@ -149,7 +150,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await guest.open("about:blank")
         await guest.open(link)
         await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
-        await shoot(guest, "guest-refused")
+        await looking.check_everywhere(guest, shoot, "guest-refused")
 
 
 async def test_a_visit_that_ends_goes_on_by_the_same_link_and_its_passcode(stored, other_browser):

@@ -150,6 +150,7 @@ export class Sharing {
     this.#link.value = link;
     this.#link.focus();
     this.#link.select();
+    this.#link.scrollLeft = 0;
   }
 
   /** Lets go of the link and the passcode, which are shown this once. */
