@@ -246,7 +246,7 @@ export class Shares {
       groups.set(key, [...(groups.get(key) ?? []), file]);
     }
     if (files.length > 1) box.append(answerAll);
-    for (const group of groups.values()) box.append(this.#makeGroup(box, share, group));
+    for (const group of groups.values()) box.append(this.#makeLot(box, share, group));
   }
 
   /**
@@ -255,14 +255,14 @@ export class Shares {
    * @param {Share} share
    * @param {Waiting[]} files
    */
-  #makeGroup(box, share, files) {
+  #makeLot(box, share, files) {
     const [first] = files;
     const { shares: words } = text;
     const name = make("span", "what", first.file_name);
-    const details = make("details", "group");
+    const details = make("details", "lot");
     details.open = files.length <= 5;
     details.append(make("summary", "", name, make("span", "facts", text.filesOf(files.length))));
-    this.#nameGroup(name, first.inbox_id);
+    this.#nameLot(name, first.inbox_id);
     const ids = files.map(({ inbox_id: id }) => id);
     if (files.length > 1) {
       details.append(make(
@@ -282,7 +282,7 @@ export class Shares {
    * @param {HTMLElement} name
    * @param {string} id
    */
-  async #nameGroup(name, id) {
+  async #nameLot(name, id) {
     const service = this.#service;
     if (!service) return;
     const said = await Promise.all(["PatientName", "Modality", "StudyDescription", "SeriesDescription"].map(async (keyword) => {

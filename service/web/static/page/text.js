@@ -281,7 +281,7 @@ export const text = Object.freeze({
     use: (/** @type {{action: string, outcome: string, by: string, instances: number}} */ { action, outcome, by, instances }, /** @type {number} */ count) =>
       [
         ACTIONS[action] ?? action.replaceAll("_", " "),
-        action === "upload" || action.endsWith("_files") ? `(${counted(instances, "file")})` : "",
+        instances && (action === "upload" || action.endsWith("_files")) ? `(${counted(instances, "file")})` : "",
         outcome === "denied" && action !== "try_passcode" ? "– refused" : outcome === "failed" ? "– failed" : "",
         by === "operator" ? "– by an operator" : by === "token" ? "– by you, or with your token" : "",
         count > 1 ? `– ${times(count)}` : "",

@@ -90,6 +90,7 @@ export class Uploads {
     if (isInbox) {
       for (const outcome of outcomes) if (outcome.state === "stored") outcome.state = "sent";
       this.#before.push(...outcomes);
+      this.#showProgress();
       this.#showResult(this.#before);
       return;
     }
