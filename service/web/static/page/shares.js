@@ -267,8 +267,8 @@ export class Shares {
     if (files.length > 1) {
       details.append(make(
         "div", "answers",
-        makeButton("small", words.accept, () => this.#telling(() => this.#answer(box, share, ids, false))),
-        makeButton("danger quiet small", words.decline, () => this.#telling(() => this.#answer(box, share, ids, true))),
+        makeButton("small", words.acceptThese(ids.length), () => this.#telling(() => this.#answer(box, share, ids, false))),
+        makeButton("danger quiet small", words.declineThese(ids.length), () => this.#telling(() => this.#answer(box, share, ids, true))),
       ));
     }
     const list = make("ul", "plain");

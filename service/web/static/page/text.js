@@ -295,6 +295,8 @@ export const text = Object.freeze({
       ].filter(Boolean).join(", "),
     accept: "Accept",
     decline: "Decline",
+    acceptThese: (/** @type {number} */ count) => `Accept these ${wholes.format(count)}`,
+    declineThese: (/** @type {number} */ count) => `Decline these ${wholes.format(count)}`,
     acceptAll: "Accept all",
     declineAll: "Decline all",
     lookAt: (/** @type {string} */ name) => `Look at ${name}`,
