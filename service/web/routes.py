@@ -36,6 +36,7 @@ def all_routes(settings: Settings) -> list[Route]:
     """Return the routes of a service with these settings."""
     routes = [
         Route("GET", "/", serve_file("index.html", "text/html"), PUBLIC, UNAUDITED, api.GET_PAGE),
+        Route("GET", "/s", serve_file("index.html", "text/html"), PUBLIC, UNAUDITED, api.GET_LINK_PAGE),
         *(Route("GET", f"/static/{name}", serve_file(name, kind), *OPEN_FILE) for name, kind in FILES.items()),
         Route("GET", "/docs", serve_file("docs.html", "text/html"), PUBLIC, UNAUDITED, api.GET_DOCS),
         Route("GET", "/openapi.json", get_openapi, PUBLIC, UNAUDITED, api.GET_OPENAPI),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -25,17 +26,28 @@ def service(tmp_path_factory):
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser(tmp_path_factory):
+@asynccontextmanager
+async def browser_of(profile):
+    """A browser with a profile of its own."""
     if find_program() is None:
         reason = "there is no Chromium: Debian has it as `chromium`"
         if os.environ.get("REQUIRE_CHROMIUM"):
             pytest.fail(reason)
         pytest.skip(reason)
-    async with (
-        aiohttp.ClientSession() as session,
-        running_browser(session, tmp_path_factory.mktemp("profile")) as running,
-    ):
+    async with aiohttp.ClientSession() as session, running_browser(session, profile) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(tmp_path_factory):
+    async with browser_of(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def other_browser(tmp_path_factory):
+    """Somebody else's."""
+    async with browser_of(tmp_path_factory.mktemp("other-profile")) as running:
         yield running
 
 

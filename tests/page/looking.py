@@ -2,11 +2,15 @@
 
 import base64
 import io
+import json
 
 import numpy as np
 from PIL import Image
 
+from tests.page.modules import find_module
+
 SHOWN = "document.querySelector('#canvas').dataset.shown"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 TWO_PAINTS = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 
 
@@ -59,3 +63,33 @@ async def downloaded(tab):
     await tab.wait_for("saved.length === 1", 30)
     content = await tab.evaluate("saved[0][1].bytes().then((bytes) => bytes.toBase64())")
     return await tab.evaluate("saved.pop()[0]"), base64.b64decode(content)
+
+
+async def check(tab, within="html"):
+    """Ask axe-core, of the whole page or only of what is new in it."""
+    if not await tab.evaluate("!!window.axe"):
+        await tab.evaluate((find_module("axe-core") / "axe.min.js").read_text() + ";true")
+    found = await tab.evaluate(
+        f"axe.run({json.dumps(within)}, {{ resultTypes: ['violations'] }}).then(({{ violations }}) =>"
+        "JSON.stringify(violations.map(({ id, nodes }) =>"
+        "[id, ...nodes.slice(0, 3).map((node) => node.html.slice(0, 160) +"
+        "node.any.map((e) => e.message).join())])))"
+    )
+    assert json.loads(found) == []
+    assert await tab.evaluate(OVERFLOW) == 0
+
+
+async def check_everywhere(tab, shoot, name, within="html"):
+    """Ask axe-core in light and in dark, and in dark on a phone; and leave a picture of each."""
+    await check(tab, within)
+    await shoot(tab, name)
+    await tab.prefer("dark")
+    await check(tab, within)
+    await shoot(tab, f"{name}-dark")
+    await tab.resize(360, 760, phone=True)
+    await tab.evaluate(TWO_PAINTS)
+    await check(tab, within)
+    await shoot(tab, f"{name}-phone")
+    await tab.prefer("light")
+    await tab.resize(1400, 900)
+    await tab.evaluate(TWO_PAINTS)

@@ -1,18 +1,14 @@
 """axe-core finds nothing to say, in each of the page's states; and nothing is wider than a phone."""
 
-import json
-
 import pytest
 
 from tests.page import looking
 from tests.page.made import ROOT_UID, content_of, ct_slices, placed, read, written
-from tests.page.modules import find_module
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATIENT = "p-axe"
 SERIES = f"#{PATIENT}/{ROOT_UID}.9/{ROOT_UID}.9.900"
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +24,6 @@ def stored(service):
     return service
 
 
-async def check(tab, within="html"):
-    """Ask axe-core, of the whole page or only of what is new in it."""
-    if not await tab.evaluate("!!window.axe"):
-        await tab.evaluate((find_module("axe-core") / "axe.min.js").read_text() + ";true")
-    found = await tab.evaluate(
-        f"axe.run({json.dumps(within)}, {{ resultTypes: ['violations'] }}).then(({{ violations }}) =>"
-        "JSON.stringify(violations.map(({ id, nodes }) =>"
-        "[id, ...nodes.slice(0, 3).map((node) => node.html.slice(0, 160) +"
-        "node.any.map((e) => e.message).join())])))"
-    )
-    assert json.loads(found) == []
-    assert await tab.evaluate(OVERFLOW) == 0
-
-
 async def see_series(tab, service):
     await looking.open_at(tab, service, SERIES)
     await looking.see(tab)
@@ -53,58 +35,58 @@ async def test_list_viewer_tags_and_search(stored, tab, shoot, scheme):
     await tab.prefer(scheme)
     await tab.open(stored.url)
     await tab.wait_for("document.activeElement.id === 'patient'")
-    await check(tab)
+    await looking.check(tab)
     await looking.open_at(tab, stored, f"#{PATIENT}")
     await tab.wait_for("document.querySelectorAll('.series').length >= 3 && document.querySelector('#files a')")
     await tab.wait_for("document.querySelector('.thumbnail img')?.naturalWidth > 0")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, f"list-{scheme}")
     await see_series(tab, stored)
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, f"viewer-{scheme}")
     await tab.click("#tree .more")
     await tab.press("c")
     await tab.press("Home")
     await tab.wait_for("document.querySelector('.differences')")
-    await check(tab, "#tags")
+    await looking.check(tab, "#tags")
     await shoot(tab, f"compare-{scheme}")
     await looking.open_at(
         tab, stored, f"#{PATIENT}?Modality=CT&SliceThickness=..2&fields=PatientName,ImagePositionPatient"
     )
     await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length >= 3")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, f"search-{scheme}")
     await tab.click("#hits-menu summary")
-    await check(tab, "#hits")
+    await looking.check(tab, "#hits")
 
 
 @pytest.mark.long
 async def test_menus_dialogs_completions_and_mistakes(stored, tab, shoot):
     await see_series(tab, stored)
     await tab.click("#toolbar .menu summary")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "menu")
     await tab.click("[data-does=delete][data-level=study]")
     await tab.wait_for("document.querySelector('#sure').open")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "delete")
     await tab.press("Escape")
     await tab.wait_for("!document.querySelector('#sure').open")
     await tab.evaluate("document.querySelector('#stage').focus()")
     await tab.press("?")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "help")
     await tab.press("Escape")
     await tab.press("/")
     await tab.write("Slice")
     await tab.wait_for("document.querySelectorAll('#completions li').length > 2")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "completion")
     await tab.write("Thickness=..2 Modalit=CT")
     await tab.press("Escape")
     await tab.press("Enter")
     await tab.wait_for("document.querySelector('#conditions .wrong')")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "search-wrong")
 
 
@@ -118,7 +100,7 @@ async def test_an_upload_with_errors(stored, tab, shoot, tmp_path):
         (tmp_path / name).write_bytes(content)
     await tab.choose("#choose-files", sorted(tmp_path.iterdir()))
     await tab.wait_for("!document.querySelector('#upload-result').hidden", 60)
-    await check(tab, "#uploads")
+    await looking.check(tab, "#uploads")
     await shoot(tab, "upload")
 
 
@@ -126,7 +108,7 @@ async def test_a_phone(stored, tab, shoot):
     await tab.resize(360, 760, phone=True)
     await looking.open_at(tab, stored, f"#{PATIENT}")
     await tab.wait_for("document.querySelectorAll('.series').length >= 3")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "phone-list")
     await see_series(tab, stored)
     picture, library = [
@@ -134,15 +116,15 @@ async def test_a_phone(stored, tab, shoot):
         for each in ("#stage", "#library")
     ]
     assert picture < library
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "phone-viewer")
     await looking.open_at(tab, stored, f"#{PATIENT}?Modality=CT&SliceThickness=..2")
     await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length >= 3")
-    await check(tab)
+    await looking.check(tab)
     await shoot(tab, "phone-search")
     await tab.click("#hits-menu summary")
     assert await tab.evaluate("document.querySelector('#hits-menu .menu-body').getBoundingClientRect().left") >= 0
-    await check(tab, "#hits")
+    await looking.check(tab, "#hits")
 
 
 async def test_the_keyboard_reaches_everything(stored, tab):

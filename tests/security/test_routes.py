@@ -339,7 +339,7 @@ async def test_every_answer_tells_browsers_and_caches_to_keep_their_hands_off(se
     for method, template, _ in routes_of(service):
         if method not in {"GET", "HEAD"}:
             continue
-        page = template in {"/", "/docs", "/openapi.json"} or template.startswith("/static/")
+        page = template in {"/", "/s", "/docs", "/openapi.json"} or template.startswith("/static/")
         for answer in (
             await service.ask(method, fill(template, theirs), headers=with_every_scope(service, THEIRS)),
             await service.ask(

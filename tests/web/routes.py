@@ -6,6 +6,7 @@ from service.web.static_files import FILES
 
 PUBLIC = {
     ("GET", "/"),
+    ("GET", "/s"),
     *(("GET", f"/static/{name}") for name in FILES),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),

@@ -69,6 +69,16 @@ GET_PAGE = Operation(
     parameters=("IfNoneMatch",),
 )
 
+GET_LINK_PAGE = Operation(
+    "getLinkPage",
+    "Service",
+    "Web page that opens the link of a share",
+    {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
+    description="The secret stands behind the `#` of a link, which a browser does not send. The page takes it out of the "
+    "address, and opens a session by it.",
+    parameters=("IfNoneMatch",),
+)
+
 GET_DOCS = Operation(
     "getDocs",
     "Service",

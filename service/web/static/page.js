@@ -3,11 +3,15 @@
 import { Refusal, Service, askForToken } from "./page/api.js";
 import { download, remove } from "./page/actions.js";
 import { NOWHERE, readAddress, writeAddress } from "./page/address.js";
+import { textOf } from "./page/dicomjson.js";
 import { afterPause, find } from "./page/dom.js";
+import { Guest } from "./page/guest.js";
 import { listenForKeys } from "./page/keys.js";
 import { Library } from "./page/library.js";
 import { listenForMenus } from "./page/menus.js";
 import { Search } from "./page/search.js";
+import { Shares } from "./page/shares.js";
+import { Sharing } from "./page/sharing.js";
 import { readFile, readInstance, readSeries } from "./page/stack.js";
 import { Tags } from "./page/tags.js";
 import { text } from "./page/text.js";
@@ -20,8 +24,12 @@ import { putWords } from "./page/words.js";
  * @typedef {import("./page/stack.js").Slice} Slice
  */
 
+/** Whether somebody came by a link, and has no token of the patient's. */
+const isGuest = location.pathname === "/s";
 /** @type {Service | null} */
 let service = null;
+/** @type {Service | null} where files go that are dropped: the patient's own, or an inbox */
+let sink = null;
 /** @type {Place} */
 let place = { ...NOWHERE };
 /** The list of the patient's studies, which a picture need not wait for. */
@@ -41,6 +49,9 @@ const tags = new Tags();
 const library = new Library(tellError);
 const search = new Search(go, tell, tellError);
 const uploads = new Uploads(refresh);
+const sharing = new Sharing(() => shares.renew());
+const shares = new Shares(library, go, refresh);
+const guest = new Guest(openSession, closeSession, tellError);
 
 // --- saying -------------------------------------------------------------------------------------------------------
 
@@ -58,6 +69,7 @@ function tell(sentence, bad = false) {
 /** @param {unknown} error */
 function tellError(error) {
   if (error instanceof DOMException && error.name === "AbortError") return;
+  if (isGuest && error instanceof Refusal && error.status === 401) return; // the guest is told how to go on
   const isOurs = error instanceof Refusal;
   if (!isOurs) console.error(error);
   tell(isOurs ? error.message : text.notReached, true);
@@ -88,7 +100,19 @@ async function signIn(patient, given, isNeeded) {
     find("token", HTMLInputElement).focus();
     throw new Refusal(text.pasteToken, 401);
   }
-  const next = new Service(patient, token);
+  await openPatient(new Service(patient, token), isNeeded);
+  find("patient", HTMLInputElement).value = patient;
+  find("upload-button", HTMLElement).hidden = false;
+  find("shares-button", HTMLElement).hidden = false;
+  sink = service;
+}
+
+/**
+ * Opens what a token lets see.
+ * @param {Service} next
+ * @param {boolean} isNeeded  whether the list has to be there first
+ */
+async function openPatient(next, isNeeded) {
   closePicture();
   const isQuiet = isNeeded ? Promise.resolve() : new Promise((resolve) => {
     release = () => resolve(undefined);
@@ -99,10 +123,42 @@ async function signIn(patient, given, isNeeded) {
   service = next;
   search.open(next);
   tell("");
-  find("patient", HTMLInputElement).value = patient;
   find("welcome", HTMLElement).hidden = true;
   find("workplace", HTMLElement).hidden = false;
-  find("upload-button", HTMLElement).hidden = false;
+}
+
+/**
+ * Shows what the session of a link lets see, or takes files where it lets send some.
+ * @param {import("./page/session.js").Session} session
+ */
+async function openSession({ token, patient, ends, download: mayDownload, inbox }) {
+  const next = new Service(patient, token, () => guest.end());
+  document.body.classList.toggle("look-only", !mayDownload);
+  if (inbox) {
+    sink = next;
+    find("inbox-bounds", HTMLElement).textContent = text.guest.sends(inbox.max_files, inbox.max_bytes);
+    find("inbox", HTMLElement).hidden = false;
+    return;
+  }
+  const bar = find("guest-bar", HTMLElement);
+  bar.textContent = text.guest.sees(mayDownload, text.hour(ends));
+  bar.hidden = false;
+  const names = readAddress(location.hash);
+  const isNamed = names.patient && (names.study || names.file || names.query !== null);
+  await openPatient(next, !names.series && !names.file);
+  if (!isNamed) replacePlace({ ...NOWHERE, patient, ...(await library.first()) });
+  await follow();
+}
+
+/** Puts away what the session of a link showed. */
+function closeSession() {
+  closePicture();
+  uploads.cancel();
+  service = null;
+  sink = null;
+  tell("");
+  for (const id of ["workplace", "inbox", "guest-bar"]) find(id, HTMLElement).hidden = true;
+  history.replaceState(null, "", location.pathname);
 }
 
 // --- what the address names ---------------------------------------------------------------------------------------
@@ -117,8 +173,12 @@ function go(wanted) {
 async function follow() {
   address = location.hash;
   const wanted = readAddress(address);
-  if (!wanted.patient) {
+  if (!wanted.patient && !isGuest) {
     find("patient", HTMLInputElement).focus();
+    return;
+  }
+  if (isGuest && service?.patient !== wanted.patient) {
+    await guest.enter();
     return;
   }
   if (service?.patient !== wanted.patient) {
@@ -225,6 +285,19 @@ function indexOf(slices, { instance, frame }) {
   return slices.findIndex((slice) => slice.place?.instance === instance && slice.frame === Math.max(1, frame));
 }
 
+/**
+ * Returns what is to be shared of what is shown.
+ * @param {Slice} slice
+ * @param {string} level
+ * @returns {import("./page/sharing.js").Subject}
+ */
+function subjectOf({ place: uids, file, dataset }, level) {
+  if (!uids) return { level: "file", name: "", id: file };
+  if (level === "study") return { level, name: textOf(dataset, "StudyDescription"), id: uids.study };
+  const name = textOf(dataset, "SeriesDescription");
+  return level === "series" ? { level, name, id: uids.series } : { level: "image", name, id: uids.instance };
+}
+
 /** @param {boolean} isSeries */
 function forSeries(isSeries) {
   for (const element of document.querySelectorAll("[data-level=series], [data-level=study]")) {
@@ -304,6 +377,15 @@ for (const button of document.querySelectorAll("[data-does]")) {
   }));
 }
 
+for (const button of document.querySelectorAll("[data-shares]")) {
+  button.addEventListener("click", () => {
+    find("share-menu", HTMLDetailsElement).open = false;
+    if (service && current) sharing.open(service, subjectOf(current, button.getAttribute("data-shares") ?? ""));
+  });
+}
+find("shares-button", HTMLButtonElement).addEventListener("click", () => service && shares.open(service));
+find("ask-images", HTMLButtonElement).addEventListener("click", () => service && sharing.open(service, null));
+
 for (const [id, work] of /** @type {[string, () => unknown][]} */ ([
   ["fit", () => viewer.fit()],
   ["actual", () => viewer.actualSize()],
@@ -321,16 +403,16 @@ for (const [id, work] of /** @type {[string, () => unknown][]} */ ([
 
 /** @param {{file: File, path: string}[]} files */
 async function upload(files) {
-  if (!service) return;
+  if (!sink) return;
   if (!files.length) {
     tell(text.nothingToUpload, true);
     return;
   }
   tell("");
-  await uploads.send(service, files);
+  await uploads.send(sink, files, isGuest);
 }
 
-for (const id of ["choose-files", "choose-folder"]) {
+for (const id of ["choose-files", "choose-folder", "inbox-files", "inbox-folder"]) {
   const field = find(id, HTMLInputElement);
   field.addEventListener("change", telling(async () => {
     const files = chosenFiles(field.files ?? []);
@@ -342,7 +424,7 @@ for (const id of ["choose-files", "choose-folder"]) {
 
 const drop = find("drop", HTMLElement);
 addEventListener("dragover", (event) => {
-  if (!service || !event.dataTransfer?.types.includes("Files")) return;
+  if (!sink || !event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
   drop.hidden = false;
 });
@@ -350,7 +432,7 @@ addEventListener("dragleave", (event) => {
   if (event.relatedTarget === null) drop.hidden = true;
 });
 addEventListener("drop", telling(async (event) => {
-  if (!service || !event.dataTransfer?.types.includes("Files")) return;
+  if (!sink || !event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
   drop.hidden = true;
   await upload(await droppedFiles(event.dataTransfer));
@@ -360,7 +442,7 @@ listenForKeys({
   viewer,
   search: () => search.focus(),
   tags: () => tags.focus(),
-  upload: () => {
+  upload: isGuest ? null : () => {
     if (!service) return;
     find("upload-menu", HTMLDetailsElement).open = true;
     find("choose-files", HTMLInputElement).focus();
@@ -369,5 +451,7 @@ listenForKeys({
 });
 listenForMenus();
 
-if (location.hash.length > 1) telling(follow)();
+document.body.classList.toggle("guest", isGuest);
+if (isGuest) telling(() => guest.enter())();
+else if (location.hash.length > 1) telling(follow)();
 else find("patient", HTMLInputElement).focus();

@@ -48,7 +48,7 @@ export async function download(service, target, level, asDisc) {
 export async function remove(service, target, level, tell) {
   const ids = await idsOf(service, target, level);
   const what = level === "series" ? text.thisSeries : level === "study" ? text.thisStudy : target.file ? text.thisFile : text.thisImage;
-  if (!(await isSure(text.deleteTitle(what), text.deleteMeaning(ids.length)))) return false;
+  if (!(await isSure(text.deleteTitle(what), text.deleteMeaning(ids.length), text.deleteForGood))) return false;
   let done = 0;
   const left = [...ids];
   const work = async () => {
@@ -85,12 +85,14 @@ async function idsOf(service, { study, series, instance, file }, level) {
  * Asks for a yes.
  * @param {string} title
  * @param {string} meaning
+ * @param {string} yes  what the answer is called
  * @returns {Promise<boolean>}
  */
-function isSure(title, meaning) {
+export function isSure(title, meaning, yes) {
   const dialog = find("sure", HTMLDialogElement);
   find("sure-title", HTMLElement).textContent = title;
   find("sure-meaning", HTMLElement).textContent = meaning;
+  find("sure-yes", HTMLButtonElement).textContent = yes;
   dialog.returnValue = "";
   dialog.showModal();
   find("sure-no", HTMLButtonElement).focus();

@@ -1,4 +1,4 @@
-// The service, asked as one patient's token allows. The token is kept here, in memory, and nowhere else.
+// The service, asked as one patient's token allows. A patient's own token is kept here, in memory, and nowhere else.
 
 import { text } from "./text.js";
 
@@ -7,10 +7,12 @@ export class Refusal extends Error {
   /**
    * @param {string} sentence
    * @param {number} status
+   * @param {string} [code]  what is wrong, in a word
    */
-  constructor(sentence, status) {
+  constructor(sentence, status, code = "") {
     super(sentence);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -18,6 +20,8 @@ export class Refusal extends Error {
  * @typedef {object} Asked
  * @property {string} [accept]
  * @property {string} [method]
+ * @property {unknown} [body]  sent as JSON
+ * @property {Record<string, string>} [headers]
  * @property {AbortSignal} [signal]
  */
 
@@ -47,9 +51,11 @@ export class Service {
   /**
    * @param {string} patient
    * @param {string} token
+   * @param {() => void} [onEnd]  called when the service takes the token no longer
    */
-  constructor(patient, token) {
+  constructor(patient, token, onEnd = () => undefined) {
     this.patient = patient;
+    this.onEnd = onEnd;
     this.#token = token;
     this.root = `/patient/${encodeURIComponent(patient)}`;
     this.dicomweb = `${this.root}/dicomweb`;
@@ -61,22 +67,17 @@ export class Service {
   }
 
   /**
-   * Asks, and waits and asks again where the service says that it is busy.
+   * Asks as the token allows.
    * @param {string} path
    * @param {Asked} [options]
    * @throws {Refusal}
    */
-  async ask(path, { accept, method = "GET", signal } = {}) {
-    /** @type {Record<string, string>} */
-    const headers = { ...this.credentials };
-    if (accept) headers.Accept = accept;
-    for (let tried = 1; ; tried += 1) {
-      const answer = await fetch(path, { method, headers, signal, credentials: "omit", cache: "no-cache" });
-      if (answer.ok) return answer;
-      const wait = Number(answer.headers.get("Retry-After"));
-      if ((answer.status !== 429 && answer.status !== 503) || !wait || tried === TRIES) throw await refusalOf(answer);
-      await new Promise((resolve) => setTimeout(resolve, Math.min(wait, 10) * 1000));
-      signal?.throwIfAborted();
+  async ask(path, options = {}) {
+    try {
+      return await ask(path, { ...options, headers: this.credentials });
+    } catch (error) {
+      if (error instanceof Refusal && error.status === 401) this.onEnd();
+      throw error;
     }
   }
 
@@ -166,6 +167,27 @@ export class Service {
 }
 
 /**
+ * Asks, and waits and asks again where the service says that it is busy.
+ * @param {string} path
+ * @param {Asked} [options]
+ * @throws {Refusal}
+ */
+export async function ask(path, { accept, method = "GET", body, headers = {}, signal } = {}) {
+  const sent = { ...headers };
+  if (accept) sent.Accept = accept;
+  if (body !== undefined) sent["Content-Type"] = "application/json";
+  const content = body === undefined ? undefined : JSON.stringify(body);
+  for (let tried = 1; ; tried += 1) {
+    const answer = await fetch(path, { method, headers: sent, body: content, signal, credentials: "omit", cache: "no-cache" });
+    if (answer.ok) return answer;
+    const wait = Number(answer.headers.get("Retry-After"));
+    if ((answer.status !== 429 && answer.status !== 503) || !wait || tried === TRIES) throw await refusalOf(answer);
+    await new Promise((resolve) => setTimeout(resolve, Math.min(wait, 10) * 1000));
+    signal?.throwIfAborted();
+  }
+}
+
+/**
  * Returns the path of the next page, where there is one.
  * @param {Response} answer
  */
@@ -197,11 +219,11 @@ export async function askForToken(patient) {
  * @param {Response} answer
  */
 async function refusalOf(answer) {
-  let sentence = "";
+  let said = { detail: "", code: "" };
   try {
-    sentence = (await answer.json()).detail;
+    said = await answer.json();
   } catch {
     // It was not the service that answered.
   }
-  return new Refusal(sentence || text.answered(answer.status), answer.status);
+  return new Refusal(said.detail || text.answered(answer.status), answer.status, said.code);
 }

@@ -24,9 +24,8 @@ const STORED = 'multipart/related; type="application/octet-stream"; transfer-syn
 const MAX_BYTES = 112 << 20;
 const AT_ONCE = 4;
 const AHEAD = 150;
-/** Milliseconds that one frame may take before previews are worth their while. */
-const SLOW_MS = 150;
-const PREVIEWS_AT_ONCE = 6;
+/** A browser has six connections: one is left for what is looked at. */
+const PREVIEWS_AT_ONCE = 5;
 const MAX_PREVIEWS = 2000;
 const PREVIEW = "viewport=256,256&quality=70";
 
@@ -39,8 +38,9 @@ export class Frames {
   #wanted = [];
   #bytes = 0;
   #ahead = 0;
-  #isSlow = false;
-  /** @type {Map<Slice, Blob | null>} null while it comes, and where it cannot be had */
+  /** Whether somebody has waited for a frame, so that previews are worth their while. */
+  isSlow = false;
+  /** @type {Map<Slice, Promise<Blob | null>>} null where it cannot be had */
   #previews = new Map();
   /** @type {Slice[]} */
   #wantedPreviews = [];
@@ -106,12 +106,12 @@ export class Frames {
   }
 
   /**
-   * Returns a small picture that stands for a frame until it comes, if there is one.
+   * Returns a small picture that stands for a frame until it comes, if there can be one.
    * @param {Slice} slice
    * @returns {Promise<Frame | null>}
    */
   async preview(slice) {
-    const blob = this.#previews.get(slice);
+    const blob = this.#previewWindow === null || !slice.place ? null : await this.#previewOf(slice);
     if (!blob) return null;
     const picture = await createImageBitmap(blob, { colorSpaceConversion: "none" });
     return { ...blank(""), picture, isPreview: true };
@@ -139,8 +139,11 @@ export class Frames {
   }
 
   #fetchWanted() {
-    if (this.#isSlow && this.#previewWindow !== null) {
-      while (this.#previewsComing < PREVIEWS_AT_ONCE && this.#wantedPreviews.length) this.#fetchPreview();
+    if (this.isSlow && this.#previewWindow !== null) {
+      while (this.#previewsComing < PREVIEWS_AT_ONCE && this.#wantedPreviews.length) {
+        const slice = /** @type {Slice} */ (this.#wantedPreviews.shift());
+        if (!this.#previews.has(slice) && !this.#kept.has(slice) && slice.place) this.#previewOf(slice);
+      }
       // A frame is as large as dozens of previews: it would take the network from them.
       if (this.#previewsComing) return;
     }
@@ -155,23 +158,30 @@ export class Frames {
     }
   }
 
-  async #fetchPreview() {
-    const slice = /** @type {Slice} */ (this.#wantedPreviews.shift());
-    if (this.#previews.has(slice) || this.#kept.has(slice) || !slice.place) return;
-    const window_ = this.#previewWindow;
-    this.#previews.set(slice, null);
+  /** @param {Slice} slice */
+  #previewOf(slice) {
+    let coming = this.#previews.get(slice);
+    if (!coming) {
+      coming = this.#fetchPreview(slice);
+      this.#previews.set(slice, coming);
+      if (this.#previews.size > MAX_PREVIEWS) this.#previews.delete(/** @type {Slice} */ (this.#previews.keys().next().value));
+    }
+    return coming;
+  }
+
+  /** @param {Slice} slice */
+  async #fetchPreview(slice) {
     this.#previewsComing += 1;
     try {
-      const address = `${slice.pictureAddress()}?${PREVIEW}${window_}`;
+      const address = `${slice.pictureAddress()}?${PREVIEW}${this.#previewWindow}`;
       const answer = await this.service.ask(address, { accept: "image/jpeg", signal: this.#ended.signal });
-      const blob = await answer.blob();
-      if (window_ === this.#previewWindow) this.#previews.set(slice, blob);
-      if (this.#previews.size > MAX_PREVIEWS) this.#previews.delete(/** @type {Slice} */ (this.#previews.keys().next().value));
+      return await answer.blob();
     } catch {
-      // There is none of it: its frame says why.
+      return null; // there is none of it: its frame says why
+    } finally {
+      this.#previewsComing -= 1;
+      if (!this.#ended.signal.aborted) this.#fetchWanted();
     }
-    this.#previewsComing -= 1;
-    if (!this.#ended.signal.aborted) this.#fetchWanted();
   }
 
   /**
@@ -179,14 +189,11 @@ export class Frames {
    * @returns {Promise<Frame>}
    */
   async #fetch(slice) {
-    const began = performance.now();
-    const isAlone = !this.#ahead && !this.#previewsComing;
     const frame = await this.#read(slice).catch((error) => {
       this.#ended.signal.throwIfAborted();
       return blank(error.message || text.notReached);
     });
     this.#ended.signal.throwIfAborted();
-    if (isAlone && performance.now() - began > SLOW_MS) this.#isSlow = true;
     this.#kept.set(slice, frame);
     this.#bytes += frame.size;
     for (const [oldest, held] of this.#kept) {

@@ -9,7 +9,7 @@ import { ZOOM_STEP } from "./viewer.js";
  * @property {import("./viewer.js").Viewer} viewer
  * @property {() => void} search
  * @property {() => void} tags
- * @property {() => void} upload
+ * @property {(() => void) | null} upload  null where nothing can be uploaded
  * @property {() => void} pin
  */
 
@@ -65,8 +65,8 @@ const GROUPS = [
       { keys: ["/"], name: "search", work: ({ search }) => search() },
       { keys: ["t"], name: "tags", work: ({ tags }) => tags() },
       { keys: ["c"], name: "compare", work: ({ pin }) => pin() },
-      { keys: ["u"], name: "upload", work: ({ upload }) => upload() },
-      { keys: ["?"], name: "help", work: showHelp },
+      { keys: ["u"], name: "upload", work: ({ upload }) => upload?.() },
+      { keys: ["?"], name: "help", work: (to) => showHelp(to) },
     ],
   },
 ];
@@ -93,14 +93,18 @@ export function listenForKeys(targets) {
     event.preventDefault();
     work(targets, key);
   });
-  find("help-button", HTMLButtonElement).addEventListener("click", showHelp);
+  find("help-button", HTMLButtonElement).addEventListener("click", () => showHelp(targets));
 }
 
-/** Shows what the keys do. */
-export function showHelp() {
+/**
+ * Shows what the keys do.
+ * @param {Targets} targets
+ */
+function showHelp({ upload }) {
   const body = find("help-body", HTMLElement);
   if (!body.childElementCount) {
-    const groups = GROUPS.map(({ group, keys }) => makeGroup(text.keyGroups[group], keys.map(({ name }) => text.keys[name])));
+    const does = (/** @type {Key} */ { name }) => name !== "upload" || upload;
+    const groups = GROUPS.map(({ group, keys }) => makeGroup(text.keyGroups[group], keys.filter(does).map(({ name }) => text.keys[name])));
     body.append(...groups, makeGroup(text.keyGroups.mouse, text.mouse));
   }
   find("help", HTMLDialogElement).showModal();

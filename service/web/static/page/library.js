@@ -27,6 +27,8 @@ export class Library {
   #list = find("studies", HTMLElement);
   #thumbnails = new Thumbnails();
   #round = 0;
+  /** @type {Promise<void>} */
+  #filesListed = Promise.resolve();
 
   /** @param {(error: unknown) => void} tell */
   constructor(tell) {
@@ -53,7 +55,7 @@ export class Library {
     this.studies = studiesOf(series);
     this.#list.replaceChildren(...this.studies.map((study, at) => this.#makeStudy(study, at < OPEN_STUDIES)));
     // Those without a place are looked for while the rest is there to be used already.
-    quiet.then(() => this.#openFiles(round)).catch(this.tell);
+    this.#filesListed = quiet.then(() => this.#openFiles(round)).catch(this.tell);
   }
 
   /**
@@ -83,6 +85,36 @@ export class Library {
   firstSeries(uid) {
     const study = this.studies.find((each) => each.uid === uid);
     return study ? textOf(study.series[0], "SeriesInstanceUID") : "";
+  }
+
+  /**
+   * Returns what a study is called; nothing where it is not listed.
+   * @param {string} uid
+   */
+  nameOfStudy(uid) {
+    const study = this.studies.find((each) => each.uid === uid);
+    return study ? textOf(study.series[0], "StudyDescription") || text.date(study.date) : "";
+  }
+
+  /**
+   * Returns what a series is called; nothing where it is not listed.
+   * @param {string} uid
+   */
+  nameOfSeries(uid) {
+    const series = this.studies.flatMap((study) => study.series).find((each) => textOf(each, "SeriesInstanceUID") === uid);
+    return series ? textOf(series, "SeriesDescription") || text.untitled(textOf(series, "SeriesNumber")) : "";
+  }
+
+  /**
+   * Returns the place to begin with: the first series, else the first of the files without a place.
+   * @returns {Promise<Partial<Place>>}
+   */
+  async first() {
+    const [study] = this.studies;
+    if (study) return { study: study.uid, series: textOf(study.series[0], "SeriesInstanceUID") };
+    await this.#filesListed;
+    const link = document.querySelector("#files [data-instance]");
+    return link instanceof HTMLElement ? { file: link.dataset.instance } : {};
   }
 
   /**

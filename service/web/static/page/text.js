@@ -4,6 +4,7 @@ const LANGUAGE = document.documentElement.lang || "en";
 const wholes = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 0 });
 const decimals = new Intl.NumberFormat(LANGUAGE, { maximumSignificantDigits: 6 });
 const days = new Intl.DateTimeFormat(LANGUAGE, { dateStyle: "medium", timeZone: "UTC" });
+const hours = new Intl.DateTimeFormat(LANGUAGE, { timeStyle: "short" });
 const moments = new Intl.DateTimeFormat(LANGUAGE, { dateStyle: "medium", timeStyle: "short" });
 
 /**
@@ -49,11 +50,40 @@ function duration(seconds) {
   return counted(Math.round(seconds / 3600), "hour");
 }
 
+/** @param {number} count */
+const times = (count) => (count === 1 ? "once" : count === 2 ? "twice" : `${wholes.format(count)} times`);
+
+/**
+ * Names what is shared by its names, or by how many there are.
+ * @param {string} one
+ * @param {string} many
+ * @param {string[]} names  empty where a name is not known
+ */
+function listOf(one, many, names) {
+  if (names.length === 1) return names[0] ? `${one}: ${names[0]}` : one;
+  return `${wholes.format(names.length)} ${many}${names.every(Boolean) ? `: ${names.join(", ")}` : ""}`;
+}
+
+const LEVELS = Object.freeze({ study: "the study", series: "the series", image: "one image of the series", file: "the file" });
+
+/**
+ * What an action of the audit is called.
+ * @type {Readonly<Record<string, string>>}
+ */
+const ACTIONS = Object.freeze({
+  share: "Made", revoke_share: "Revoked", close_share: "Closed after ten wrong passcodes", open_share: "Opened",
+  try_passcode: "Wrong passcode", upload: "Files sent", accept_files: "Accepted", decline_files: "Declined",
+  search: "Looked at the list", read_catalogue: "Looked at the list", read_document: "Looked at the list",
+  read_instance: "Looked at the list", read_picture: "Looked at pictures", read_frames: "Looked at pictures",
+  read_tags: "Looked at tags", read_tag: "Looked at tags", read_bulk_data: "Looked at data", read_original: "Downloaded files",
+});
+
 export const text = Object.freeze({
   bytes,
   date,
   time,
   counted,
+  hour: (/** @type {number} */ milliseconds) => hours.format(new Date(milliseconds)),
   moment: (/** @type {string} */ iso) => moments.format(new Date(iso)),
   number: (/** @type {number} */ value) => decimals.format(value),
   images: (/** @type {number} */ count) => counted(count, "image"),
@@ -151,19 +181,21 @@ export const text = Object.freeze({
   unpacked: (/** @type {number} */ count) => `${counted(count, "file")} unpacked`,
   outcomes: Object.freeze({
     stored: "Stored", there: "Already there", refused: "Refused", cancelled: "Not sent", skipped: "Left out",
-    incomplete: "Not complete", waiting: "", sending: "",
+    incomplete: "Not complete", sent: "Sent", waiting: "", sending: "",
   }),
   isDirectory: "The directory of a disc. It is made anew for each download as a disc.",
   isNotDicom: "It is no DICOM file.",
   unpackedStays: "What was unpacked by then stays.",
   brokenOff: "The connection broke off. Send the ZIP again: what is there already stays as it is.",
   withWarning: "Stored, with a warning",
+  sentWithWarning: "Sent, with a warning",
   otherPatient: (/** @type {string} */ name) => `Names another patient than the rest: ${name}`,
   otherPatients: (/** @type {number} */ count, /** @type {string} */ name) =>
     `${counted(count, "file")} ${count === 1 ? "names" : "name"} another patient than the rest, who is ${name}. Look before you keep them.`,
   summary: (/** @type {Record<string, number>} */ counts) =>
     [
       counts.stored && `${wholes.format(counts.stored)} stored`,
+      counts.sent && `${wholes.format(counts.sent)} sent`,
       counts.there && `${wholes.format(counts.there)} already there`,
       counts.refused && `${wholes.format(counts.refused)} refused`,
       counts.incomplete && `${counted(counts.incomplete, "ZIP")} not complete`,
@@ -188,6 +220,105 @@ export const text = Object.freeze({
   zipNames: Object.freeze({ series: "series.zip", study: "study.zip" }),
   discName: "disc.zip",
   hitsNames: Object.freeze({ csv: "hits.csv", parquet: "hits.parquet", disc: "disc.zip" }),
+
+  deleteForGood: "Delete for good",
+
+  // making a link
+  sharing: Object.freeze({
+    titles: Object.freeze({ study: "Share this study", series: "Share this series", image: "Share this image", file: "Share this file" }),
+    askTitle: "Ask for images",
+    meaning: (/** @type {{level: keyof typeof LEVELS, name: string, until: string, passcode: boolean, download: boolean, opens: number}} */ {
+      level, name, until, passcode, download, opens,
+    }) =>
+      [
+        `Whoever has the link sees ${LEVELS[level]}${name ? ` “${name}”` : ""} until ${until}: the pictures and all tags, the patient's name among them.`,
+        level === "study" || level === "series" ? "They see what you add to it later, too." : "",
+        download ? "They may download the files." : "They cannot download the files.",
+        passcode ? "They need the passcode." : "",
+        opens > 0 ? `The link opens ${times(opens)}.` : "",
+      ].filter(Boolean).join(" "),
+    inboxMeaning: (/** @type {{until: string, passcode: boolean, files: number, size: number}} */ { until, passcode, files, size }) =>
+      [
+        `Whoever has the link can send up to ${counted(files, "file")}, ${bytes(size)} in all, until ${until}.`,
+        "They see nothing of what is here. What they send waits until you accept it.",
+        passcode ? "They need the passcode." : "",
+      ].filter(Boolean).join(" "),
+    made: "Here is the link",
+    next: (/** @type {string} */ until, /** @type {boolean} */ passcode) =>
+      [
+        "It is shown this once. Copy it, or have the picture scanned.",
+        passcode ? "Tell the passcode another way than the link." : "",
+        `It opens until ${until}. You can end it at any time under “Shares”.`,
+      ].filter(Boolean).join(" "),
+  }),
+
+  // links that were given away
+  shares: Object.freeze({
+    studies: (/** @type {string[]} */ names) => listOf("Study", "studies", names),
+    series: (/** @type {string[]} */ names) => listOf("Series", "series", names),
+    inbox: "Images asked for",
+    states: Object.freeze({
+      open: "Open", "used-up": "Opened as often as it may be", expired: "Ended", revoked: "Revoked", closed: "Closed: ten wrong passcodes",
+    }),
+    until: (/** @type {string} */ moment) => `until ${moment}`,
+    look: "to look at",
+    download: "to look at and download",
+    passcode: "with a passcode",
+    noPasscode: "without a passcode",
+    wrong: (/** @type {number} */ count) => counted(count, "wrong passcode"),
+    came: (/** @type {number} */ files, /** @type {number} */ most, /** @type {number} */ size) =>
+      `${wholes.format(files)} of ${counted(most, "file")} came, ${bytes(size)}`,
+    opened: (/** @type {number} */ count, /** @type {number | null} */ most, /** @type {string} */ last) =>
+      `Opened ${most === null ? times(count) : `${wholes.format(count)} of ${times(most)}`}, last ${last}`,
+    neverOpened: (/** @type {number | null} */ most) => `Not opened yet${most === null ? "" : `; it opens ${times(most)}`}`,
+    made: (/** @type {string} */ moment, /** @type {string} */ by) => `Made ${moment}${by ? ` by ${by}` : ""}`,
+    revoke: "Revoke …",
+    revokeTitle: (/** @type {string} */ name) => `Revoke “${name}”?`,
+    revokeMeaning: "The link opens nothing from now on, and whoever looks at the moment sees no more. What somebody downloaded stays with them.",
+    revokeNow: "Revoke",
+    uses: "What was done",
+    unused: "Nothing was done by it yet.",
+    use: (/** @type {{action: string, outcome: string, by: string, instances: number}} */ { action, outcome, by, instances }, /** @type {number} */ count) =>
+      [
+        ACTIONS[action] ?? action.replaceAll("_", " "),
+        instances && (action === "upload" || action.endsWith("_files")) ? `(${counted(instances, "file")})` : "",
+        outcome === "denied" && action !== "try_passcode" ? "– refused" : outcome === "failed" ? "– failed" : "",
+        by === "operator" ? "– by an operator" : by === "token" ? "– by you, or with your token" : "",
+        count > 1 ? `– ${times(count)}` : "",
+      ].filter(Boolean).join(" "),
+    whatCame: "What came",
+    answered: (/** @type {number} */ waiting, /** @type {number} */ accepted, /** @type {number} */ declined) =>
+      [
+        waiting ? `${counted(waiting, "file")} ${waiting === 1 ? "waits" : "wait"} for your answer` : "Nothing waits for your answer",
+        accepted && `${wholes.format(accepted)} accepted`,
+        declined && `${wholes.format(declined)} declined`,
+      ].filter(Boolean).join(", "),
+    accept: "Accept",
+    decline: "Decline",
+    acceptThese: (/** @type {number} */ count) => `Accept these ${wholes.format(count)}`,
+    declineThese: (/** @type {number} */ count) => `Decline these ${wholes.format(count)}`,
+    acceptAll: "Accept all",
+    declineAll: "Decline all",
+    lookAt: (/** @type {string} */ name) => `Look at ${name}`,
+    declineTitle: (/** @type {number} */ count) => `Decline ${counted(count, "file")}?`,
+    declineMeaning: "They are deleted, and nobody is told.",
+  }),
+
+  // whoever comes by a link: a title, and a sentence
+  guest: Object.freeze({
+    opening: ["Opening the link …"],
+    asksPasscode: ["This link asks for a passcode", "Whoever sent you the link knows it."],
+    wrongPasscode: "That is not the passcode. After ten wrong ones the link closes for good.",
+    opensNothing: ["This link opens nothing", "It has ended, was revoked, was opened as often as it may be, or a part of it is missing. Ask whoever sent it for a new one."],
+    noLink: ["Open the link that you were sent", "Without it there is nothing to see here."],
+    ended: ["Your visit has ended", "A visit lasts an hour at most, and it ends with the link."],
+    endedWithoutLink: ["Your visit has ended", "A visit lasts an hour at most, and it ends with the link. Open the link again."],
+    notOpened: "The link could not be opened",
+    sees: (/** @type {boolean} */ download, /** @type {string} */ until) =>
+      `These images were shared with you. You can look at them${download ? " and download them" : ", but not download them"}. Your visit ends at ${until}.`,
+    sends: (/** @type {number} */ files, /** @type {number} */ size) =>
+      `Files go to whoever sent you the link, who decides whether to keep them. You see nothing of what they have. The link takes ${counted(files, "file")}, ${bytes(size)} in all.`,
+  }),
 
   // the help: what is pressed, and what it does
   keyGroups: Object.freeze({
@@ -281,6 +412,10 @@ export const words = Object.freeze({
   full: "Full screen",
   fullTitle: "Full screen (F)",
   more: "Download or delete",
+  share: "Share",
+  shareImage: "Share this image …",
+  shareSeries: "Share the series …",
+  shareStudy: "Share the study …",
   downloadImage: "Download this image",
   downloadSeries: "Download the series as a ZIP",
   downloadStudy: "Download the study as a ZIP",
@@ -327,5 +462,35 @@ export const words = Object.freeze({
   drop: "Drop files, folders or ZIPs to upload them",
   keys: "Keys and mouse",
   keep: "Keep",
-  deleteForGood: "Delete for good",
+  shares: "Shares",
+  noShares: "Nothing is shared. Open a picture and choose “Share”, or ask somebody for images.",
+  askForImages: "Ask for images …",
+  howLong: "How long it opens",
+  oneDay: "A day",
+  oneWeek: "A week",
+  oneMonth: "30 days",
+  untilDate: "Until",
+  lastDay: "Last day",
+  uploads: "How much may come",
+  whoOpens: "Who opens it",
+  askPasscode: "Ask for a passcode",
+  passcode: "Passcode",
+  passcodeHint: "6 characters or more",
+  invent: "Make one up",
+  mayDownload: "Files may be downloaded",
+  mostOpens: "How often it may be opened",
+  mostOpensHint: "any number",
+  mostFiles: "Files at most",
+  mostBytes: "In all",
+  note: "Note for yourself",
+  noteHint: "Dr Example, second opinion",
+  makeLink: "Make the link",
+  link: "Link",
+  copy: "Copy",
+  linkAsPicture: "The link as a QR code",
+  done: "Done",
+  openLink: "Open",
+  openAgain: "Open the link again",
+  sendFiles: "Send your images",
+  dropHere: "Drop files, folders or ZIPs here",
 });

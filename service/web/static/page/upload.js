@@ -8,7 +8,7 @@ import { text } from "./text.js";
 
 /** @typedef {import("./api.js").Service} Service */
 
-/** @typedef {"waiting" | "sending" | "stored" | "there" | "refused" | "cancelled" | "skipped" | "incomplete"} State */
+/** @typedef {"waiting" | "sending" | "stored" | "there" | "refused" | "cancelled" | "skipped" | "incomplete" | "sent"} State */
 
 /**
  * @typedef {object} Outcome  what became of a file, or of a member of a ZIP
@@ -30,15 +30,18 @@ const TRIES = 5;
 const MOST_ROWS = 1000;
 const NOTICE_MS = 250;
 /** What went wrong stands first. */
-const RANKS = ["refused", "incomplete", "cancelled", "there", "stored", "skipped"];
+const RANKS = ["refused", "incomplete", "cancelled", "there", "stored", "sent", "skipped"];
 
 export class Uploads {
   /** @type {Upload[]} */
   #all = [];
   /** @type {Set<XMLHttpRequest>} */
   #requests = new Set();
+  /** @type {Outcome[]} what came into an inbox before; nobody can look it up there */
+  #before = [];
   /** @type {Service | null} */
   #service = null;
+  #isInbox = false;
   #running = false;
   #began = 0;
   #serverBegan = 0;
@@ -60,10 +63,12 @@ export class Uploads {
    * Uploads files.
    * @param {Service} service
    * @param {{file: File, path: string}[]} files
+   * @param {boolean} [isInbox]  whether they go to somebody else, of whose files nothing can be read
    */
-  async send(service, files) {
+  async send(service, files, isInbox = false) {
     if (!this.#running) this.#all = [];
     this.#service = service;
+    this.#isInbox = isInbox;
     for (const each of files) {
       const members = isArchive(each.file) ? new Members(each.path) : null;
       this.#all.push({ ...each, bytes: each.file.size, state: "waiting", sent: 0, id: "", reason: "", otherPatient: false, members });
@@ -72,7 +77,7 @@ export class Uploads {
     if (this.#running) return;
     this.#running = true;
     this.#began = performance.now();
-    this.#serverBegan = await serverTime(service);
+    this.#serverBegan = isInbox ? 0 : await serverTime(service);
     find("upload-result", HTMLElement).hidden = true;
     find("upload-cancel", HTMLButtonElement).hidden = false;
     find("upload-close", HTMLButtonElement).hidden = true;
@@ -82,6 +87,13 @@ export class Uploads {
     clearInterval(timer);
     this.#running = false;
     const outcomes = outcomesOf(this.#all);
+    if (isInbox) {
+      for (const outcome of outcomes) if (outcome.state === "stored") outcome.state = "sent";
+      this.#before.push(...outcomes);
+      this.#showProgress();
+      this.#showResult(this.#before);
+      return;
+    }
     await this.#lookAtPatients(service, outcomes).catch(() => undefined);
     this.#showProgress();
     this.#showResult(outcomes);
@@ -131,6 +143,7 @@ export class Uploads {
         await new Promise((resolve) => setTimeout(resolve, wait * 1000));
         continue;
       }
+      if (status === 401) this.#service?.onEnd();
       upload.state = "refused";
       upload.reason = body?.detail || (status ? text.answered(status) : text.notReached);
       return;
@@ -257,7 +270,7 @@ export class Uploads {
   }
 
   #saveTable() {
-    const rows = outcomesOf(this.#all).map((outcome) => [outcome.path, outcome.bytes ?? "", said(outcome), outcome.reason, outcome.id]);
+    const rows = (this.#isInbox ? this.#before : outcomesOf(this.#all)).map((outcome) => [outcome.path, outcome.bytes ?? "", said(outcome), outcome.reason, outcome.id]);
     const lines = [text.tableHead, ...rows].map((row) => row.map(csvCell).join(","));
     save(new Blob([`\ufeff${lines.join("\r\n")}\r\n`], { type: "text/csv" }), text.tableName);
   }
@@ -326,6 +339,7 @@ async function walk(entry, folder, found) {
  */
 function said({ state, reason }) {
   if (state === "stored" && reason) return text.withWarning;
+  if (state === "sent" && reason) return text.sentWithWarning;
   return text.outcomes[state];
 }
 

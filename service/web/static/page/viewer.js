@@ -26,6 +26,12 @@ export const ZOOM_STEP = 1.25;
 const PIXELS_A_SLICE = 12;
 /** Milliseconds for which one rests at a picture before more than its preview is fetched. */
 const REST_MS = 120;
+/** Milliseconds for which a frame is waited for before a preview is asked for. */
+const PATIENCE_MS = 150;
+/** Milliseconds after which it is said that something is waited for. */
+const LOADING_MS = 250;
+/** Milliseconds for which nothing is drawn before the picture is drawn as finely as it can be. */
+const STILL_MS = 150;
 
 export class Viewer {
   /** @type {Slice[]} */
@@ -55,12 +61,13 @@ export class Viewer {
   /** @type {string} what the bitmap was painted of */
   #painted = "";
   #drawing = 0;
+  #isStill = true;
   #wheel = 0;
   #number = 0;
 
   #stage = find("stage", HTMLElement);
   #canvas = find("canvas", HTMLCanvasElement);
-  #context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d", { willReadFrequently: false }));
+  #context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d", { alpha: false }));
   #bitmap = document.createElement("canvas");
   /** @type {ImageData | null} */
   #image = null;
@@ -70,6 +77,10 @@ export class Viewer {
   #renewPreviews = afterPause(300, () => {
     this.#frames?.usePreviews(this.#previewWindow());
     if (this.shown) this.#frames?.fetchAround(this.slices, this.at, this.#direction);
+  });
+  #drawFinely = afterPause(STILL_MS, () => {
+    this.#isStill = true;
+    this.#drawNow();
   });
   #announce = afterPause(600, () => {
     find("announcer", HTMLElement).textContent = this.#announcement();
@@ -122,9 +133,8 @@ export class Viewer {
     this.at = at;
     find("scrubber", HTMLElement).hidden = slices.length < 2;
     this.#slider.max = String(slices.length);
-    this.#slider.value = String(at + 1);
     this.#frames?.fetchAround(slices, at, 1);
-    this.#write();
+    this.#write(this.#placement());
     if (this.shown) this.#tellCanvas(this.shown);
   }
 
@@ -153,21 +163,11 @@ export class Viewer {
     this.at = wanted;
     const number = (this.#number += 1);
     const slice = this.slices[wanted];
-    this.#slider.value = String(wanted + 1);
-    this.#slider.setAttribute("aria-valuetext", text.sliceOf(wanted + 1, this.slices.length));
-    const here = this.#frames.peek(slice);
-    if (!here && (await this.#showPreview(slice, number))) {
-      // Who scrolls on does not wait for this one.
-      await new Promise((resolve) => setTimeout(resolve, REST_MS));
-    }
-    if (number !== this.#number || !this.#frames) return;
-    const waiting = here ? 0 : window.setTimeout(() => this.#say(text.loading, true), 250);
-    const frame = here ?? (await this.#frames.get(slice).catch(() => null));
-    clearTimeout(waiting);
+    const frame = this.#frames.peek(slice) ?? (await this.#waitFor(slice, number));
     if (!frame || number !== this.#number) return;
     const shading = frame.samples ? await slice.shading().catch(() => null) : null;
     if (number !== this.#number) return;
-    const isFirst = this.shown === null;
+    const isFirst = !this.shown || this.shown.frame.isPreview;
     if (this.shown?.frame.isPreview) this.shown.frame.picture?.close();
     this.shown = { slice, frame, shading, voi: null };
     this.#painted = "";
@@ -175,10 +175,34 @@ export class Viewer {
     if (isFirst || this.#select.dataset.of !== this.#offered()) this.#offerWindows();
     this.#stage.dataset.kind = frame.samples ? "grey" : frame.picture ? "picture" : "none";
     this.#draw();
-    this.#write();
     this.#frames.fetchAround(this.slices, wanted, this.#direction);
     this.onShow(slice);
     this.#announce();
+  }
+
+  /**
+   * Returns a frame that is not here yet. Where it is waited for, something small stands for it.
+   * @param {Slice} slice
+   * @param {number} number  of the going
+   * @returns {Promise<Frame | null>}  null where somebody has gone on, or it cannot be had
+   */
+  async #waitFor(slice, number) {
+    const frames = /** @type {Frames} */ (this.#frames);
+    const waiting = window.setTimeout(() => this.#say(text.loading, true), LOADING_MS);
+    try {
+      const frame = frames.isSlow ? null : await Promise.race([frames.get(slice), pause(PATIENCE_MS)]);
+      if (frame || number !== this.#number) return frame;
+      frames.isSlow = true;
+      if (await this.#showPreview(slice, number)) {
+        clearTimeout(waiting);
+        await pause(REST_MS); // who scrolls on does not wait for this one
+      }
+      return number === this.#number ? await frames.get(slice) : null;
+    } catch {
+      return null;
+    } finally {
+      clearTimeout(waiting);
+    }
   }
 
   /**
@@ -415,10 +439,13 @@ export class Viewer {
     this.#drawNow();
   }
 
+  /** Draws at the next turn of the screen; finely once nothing moves any more, because that takes much longer. */
   #draw() {
+    this.#isStill = false;
     this.#drawing ||= requestAnimationFrame(() => {
       this.#drawing = 0;
       this.#drawNow();
+      this.#drawFinely();
     });
   }
 
@@ -428,16 +455,19 @@ export class Viewer {
     this.#context.fillRect(0, 0, width, height);
     const place = this.#placement();
     const shown = this.shown;
-    if (!place || !shown) return;
+    if (!place || !shown) {
+      this.#write(place);
+      return;
+    }
     this.#paintBitmap(shown);
     const context = this.#context;
     context.imageSmoothingEnabled = place.scale !== 1 || place.aspect !== 1;
-    context.imageSmoothingQuality = "high";
+    context.imageSmoothingQuality = this.#isStill && !shown.frame.isPreview ? "high" : "low";
     context.filter = this.#inverted && shown.frame.picture ? "invert(1)" : "none";
     context.drawImage(this.#bitmap, place.left, place.top, place.width, place.height);
     context.filter = "none";
     this.#tellCanvas(shown);
-    this.#write();
+    this.#write(place);
   }
 
   /**
@@ -445,10 +475,11 @@ export class Viewer {
    * @param {Shown} shown
    */
   #tellCanvas({ slice, frame, voi }) {
-    if (frame.isPreview) delete this.#canvas.dataset.shown;
-    else this.#canvas.dataset.shown = `${slice.place?.instance ?? slice.file}/${slice.frame}`;
-    this.#canvas.dataset.at = String(this.at + 1);
-    this.#canvas.dataset.window = voi && !voi.lut ? `${voi.center},${voi.width}` : "";
+    const { dataset } = this.#canvas;
+    if (frame.isPreview) delete dataset.shown;
+    else dataset.shown = `${slice.place?.instance ?? slice.file}/${slice.frame}`;
+    if (dataset.at !== String(this.at + 1)) dataset.at = String(this.at + 1);
+    dataset.window = voi && !voi.lut ? `${voi.center},${voi.width}` : "";
   }
 
   /** @param {Shown} shown */
@@ -508,9 +539,12 @@ export class Viewer {
 
   // --- texts ------------------------------------------------------------------------------------------------------
 
-  #write() {
+  /**
+   * Writes what stands over and beneath the picture.
+   * @param {Placement | null} place
+   */
+  #write(place) {
     const shown = this.shown;
-    const place = this.#placement();
     const slice = shown?.slice;
     const dataset = slice?.dataset ?? {};
     fill("corner-patient", [textOf(dataset, "PatientName"), textOf(dataset, "PatientID")]);
@@ -525,10 +559,12 @@ export class Viewer {
       voi ? (voi.lut ? voi.label || text.table(1) : text.window(voi.center, voi.width)) : "",
       place ? text.zoom(place.scale / devicePixelRatio) : "",
     ]);
-    find("slice-number", HTMLElement).textContent = slice ? text.ofCount(this.at + 1, this.slices.length) : "";
+    this.#slider.value = String(this.at + 1);
+    this.#slider.setAttribute("aria-valuetext", text.sliceOf(this.at + 1, this.slices.length));
+    put("slice-number", slice ? text.ofCount(this.at + 1, this.slices.length) : "");
     const letters = slice && edgeLetters(dataset, slice.frame);
     for (const side of /** @type {const} */ (["left", "right", "top", "bottom"])) {
-      find(`letter-${side}`, HTMLElement).textContent = letters ? letters[side] : "";
+      put(`letter-${side}`, letters ? letters[side] : "");
     }
     this.#measure(place);
     this.#tellValue();
@@ -551,9 +587,9 @@ export class Viewer {
     bar.hidden = !spacing;
     if (!place || !spacing) return;
     const pixelsOfMillimetre = place.scale / devicePixelRatio / spacing.across;
-    const length = barLength((this.#stage.clientWidth * 0.3) / pixelsOfMillimetre);
+    const length = barLength((this.#canvas.width / devicePixelRatio) * 0.3 / pixelsOfMillimetre);
     bar.style.width = `${length * pixelsOfMillimetre}px`;
-    bar.textContent = `${text.length(length)}${spacing.atDetector ? ` ${text.atDetector}` : ""}`;
+    put("scale-bar", `${text.length(length)}${spacing.atDetector ? ` ${text.atDetector}` : ""}`);
   }
 
   /**
@@ -566,7 +602,7 @@ export class Viewer {
   }
 
   #tellValue() {
-    find("value", HTMLElement).textContent = this.#valueAt(this.#pointer.x, this.#pointer.y);
+    put("value", this.#valueAt(this.#pointer.x, this.#pointer.y));
   }
 
   /**
@@ -710,9 +746,30 @@ export class Viewer {
 }
 
 /**
+ * @param {number} milliseconds
+ * @returns {Promise<null>}
+ */
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(() => resolve(null), milliseconds));
+
+/**
+ * Puts a text in, unless it is there: what is written anew is laid out and drawn anew.
+ * @param {string} id
+ * @param {string} written
+ */
+function put(id, written) {
+  const element = find(id, HTMLElement);
+  if (element.textContent !== written) element.textContent = written;
+}
+
+/**
+ * Puts lines in, unless they are there.
  * @param {string} id
  * @param {string[]} lines
  */
 function fill(id, lines) {
-  find(id, HTMLElement).replaceChildren(...lines.filter(Boolean).map((line) => make("span", "", line)));
+  const wanted = lines.filter(Boolean);
+  const element = find(id, HTMLElement);
+  const there = [...element.children].map((each) => each.textContent);
+  if (there.length === wanted.length && wanted.every((line, at) => line === there[at])) return;
+  element.replaceChildren(...wanted.map((line) => make("span", "", line)));
 }

@@ -10,6 +10,7 @@ const PLACES = [
   ["text", (element, word) => element.append(word)],
   ["label", (element, word) => element.setAttribute("aria-label", word)],
   ["title", (element, word) => element.setAttribute("title", word)],
+  ["picture", (element, word) => element.setAttribute("alt", word)],
   ["hint", (element, word) => element.setAttribute("placeholder", word)],
 ];
 

@@ -1,0 +1,223 @@
+"""Links: made by a patient, opened by somebody else in a browser of their own, and ended."""
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.page import looking
+from tests.page.made import ROOT_UID, ct_slices, placed, read, written
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PATIENT = "p-sharing"
+STUDY, SERIES = f"{ROOT_UID}.17", f"{ROOT_UID}.17.1700"
+COUNT = 8
+PASSCODE = "blue-whale"
+VISIBLE = "[...document.querySelectorAll({})].some(e => e.checkVisibility())"
+
+
+@pytest.fixture(scope="module")
+def stored(service):
+    for _, content in ct_slices(COUNT, 1700):
+        service.upload(content, PATIENT)
+    service.upload(written(placed(read("MR_small.dcm"), 1701, 1)), PATIENT)
+    return service
+
+
+def shares_of(service, patient=PATIENT):
+    _, _, body = service.request("GET", f"/patient/{patient}/shares", patient=patient)
+    return json.loads(body)["shares"]
+
+
+def make(service, **wanted):
+    """Make a share by the API, and give it with its link."""
+    wanted = {"series": [SERIES], "expires_in": 600, **wanted}
+    status, _, body = service.request(
+        "POST", f"/patient/{PATIENT}/shares", json.dumps(wanted).encode(), PATIENT, content_type="application/json"
+    )
+    assert status == 201, body
+    return json.loads(body)
+
+
+async def see_series(tab, service):
+    await looking.open_at(tab, service, f"#{PATIENT}/{STUDY}/{SERIES}")
+    await looking.see(tab)
+    await tab.wait_for(f"document.querySelector('#slice').max === '{COUNT}'")
+
+
+async def share(tab, level):
+    """Open the dialog for what is shown."""
+    await tab.click("#share-menu summary")
+    await tab.click(f"[data-shares={level}]")
+    await tab.wait_for("document.querySelector('#share').open")
+
+
+async def fill(tab, selector, written_text):
+    await tab.evaluate(f"document.querySelector({selector!r}).focus()")
+    await tab.write(written_text)
+
+
+async def is_visible(tab, selector):
+    return await tab.evaluate(VISIBLE.format(json.dumps(selector)))
+
+
+@asynccontextmanager
+async def guest_at(other_browser, link):
+    """Somebody else's tab at a link."""
+    async with other_browser.open_tab() as guest:
+        await guest.resize(1400, 900)
+        await guest.open(link)
+        yield guest
+        refused = ("401", "404", "status of 401", "status of 404")
+        assert [each for each in guest.complaints if not any(word in each for word in refused)] == []
+
+
+async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(stored, tab, other_browser, shoot):
+    await see_series(tab, stored)
+    await share(tab, "series")
+    meaning = "document.querySelector('#share-meaning').innerText"
+    assert "the series “Thorax thin and thick”" in await tab.evaluate(meaning)
+    assert "They cannot download the files." in await tab.evaluate(meaning)
+    await tab.click("#share-has-passcode")
+    await fill(tab, "#share-passcode", PASSCODE)
+    await fill(tab, "#share-label", "for Dr Example")
+    assert "They need the passcode." in await tab.evaluate(meaning)
+    await looking.check_everywhere(tab, shoot, "share", "#share")
+    await tab.click("#share-make")
+    await tab.wait_for("document.querySelector('#share-qr').naturalWidth > 100")
+    link = await tab.evaluate("document.querySelector('#share-link').value")
+    assert link.startswith(f"{stored.url}/s#")
+    await looking.check_everywhere(tab, shoot, "share-made", "#share")
+    await tab.click("#share-done")
+    # It is shown this once.
+    assert await tab.evaluate("document.querySelector('#share-link').value") == ""
+    assert link.split("#")[1] not in await tab.evaluate("document.documentElement.outerHTML")
+
+    async with guest_at(other_browser, link) as guest:
+        await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
+        assert await guest.evaluate("location.href") == f"{stored.url}/s"
+        await looking.check_everywhere(guest, shoot, "guest-passcode")
+        await guest.write("green-whale")
+        await guest.press("Enter")
+        await guest.wait_for("document.querySelector('#door-error').innerText.includes('not the passcode')")
+        await guest.write(PASSCODE)
+        await guest.press("Enter")
+        await looking.see(guest)
+        await guest.wait_for(f"document.querySelector('#slice').max === '{COUNT}'")
+        await guest.wait_for("document.querySelector('#tree .tag')")
+        await guest.wait_for("document.querySelectorAll('.series').length === 1")
+        await looking.check(guest)
+        await looking.check_everywhere(guest, shoot, "guest", "header")
+        for hidden in ("#sign-in", "#upload-menu", "#shares-button", "#share-menu", "#more-menu", "#copy-curl"):
+            assert not await is_visible(guest, hidden), hidden
+        assert "but not download them" in await looking.text_of(guest, "#guest-bar")
+        await guest.press("End")
+        await looking.see(guest, f"{SERIES}.1")
+        await guest.wait_for(f"location.hash.endsWith('/{SERIES}.1/1')")
+
+        assert [each["opens"] for each in shares_of(stored)] == [1]
+        await guest.call("Page.reload")
+        await guest.wait_for("document.readyState === 'complete'")
+        await looking.see(guest, f"{SERIES}.1")
+        assert [each["opens"] for each in shares_of(stored)] == [1]
+
+        await tab.click("#shares-button")
+        await tab.wait_for("document.querySelector('.share')")
+        said = await looking.text_of(tab, ".share")
+        assert "for Dr Example" in said
+        assert "Opened once" in said
+        assert "1 wrong passcode" in said
+        await looking.check_everywhere(tab, shoot, "shares", "#shares")
+        await tab.click(".share .danger")
+        await tab.wait_for("document.querySelector('#sure').open")
+        await shoot(tab, "shares-revoke")
+        await tab.click("#sure-no")
+        await tab.wait_for("!document.querySelector('#sure').open")
+        assert [each["state"] for each in shares_of(stored)] == ["open"]
+        await tab.click(".share .danger")
+        await tab.click("#sure-yes")
+        await tab.wait_for("document.querySelector('.share.revoked')")
+
+        await guest.press("t")
+        await guest.evaluate("document.querySelector('#stage').focus()")
+        await guest.evaluate(f"location.hash = {json.dumps(f'#{PATIENT}?Modality=CT')}")
+        await guest.wait_for("document.querySelector('#door').checkVisibility()")
+        assert "visit has ended" in await looking.text_of(guest, "#door")
+        assert not await is_visible(guest, "#workplace")
+        assert await guest.evaluate("sessionStorage.length") == 0
+        await shoot(guest, "guest-ended")
+        await guest.open("about:blank")
+        await guest.open(link)
+        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        await looking.check_everywhere(guest, shoot, "guest-refused")
+
+
+async def test_a_visit_that_ends_goes_on_by_the_same_link_and_its_passcode(stored, other_browser):
+    made = make(stored, passcode=PASSCODE)
+    async with guest_at(other_browser, made["link"]) as guest:
+        await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
+        await guest.write(PASSCODE)
+        await guest.press("Enter")
+        await looking.see(guest)
+        # Its token is another now, as if the hour were over.
+        await guest.evaluate(
+            "(() => { const own = fetch; window.fetch = (path, asked) => own(path, { ...asked, headers:"
+            "{ ...asked.headers, ...(asked.headers['access-token'] && !window.goesOn"
+            " ? { 'access-token': asked.headers['access-token'].slice(0, -4) + 'AAAA' } : {}) } }); })()"
+        )
+        await guest.press("End")
+        await guest.press("Home")
+        await guest.evaluate(f"location.hash = {json.dumps(f'#{PATIENT}?Modality=CT')}")
+        await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
+        assert "visit has ended" in await looking.text_of(guest, "#door")
+        await guest.evaluate("window.goesOn = true")
+        await guest.write(PASSCODE)
+        await guest.press("Enter")
+        await looking.see(guest)
+
+
+async def test_an_image_with_downloads_once_and_what_the_list_says_of_it(stored, tab, other_browser):
+    await see_series(tab, stored)
+    await share(tab, "image")
+    await tab.click("#share-download")
+    await fill(tab, "#share-opens", "1")
+    assert "one image of the series" in await looking.text_of(tab, "#share-meaning")
+    assert "The link opens once." in await looking.text_of(tab, "#share-meaning")
+    shown = await tab.evaluate("document.querySelector('#canvas').dataset.shown")
+    await tab.click("#share-make")
+    link = await tab.wait_for("document.querySelector('#share-link').value")
+    async with guest_at(other_browser, link) as guest:
+        await looking.see(guest, shown.split("/")[0])
+        await guest.wait_for("document.querySelector('.series').textContent.includes('1 image')")
+        await guest.click("#more-menu summary")
+        assert await is_visible(guest, "[data-does=download][data-level=image]")
+        assert not await is_visible(guest, "[data-does=delete]")
+        await looking.catch_downloads(guest)
+        await guest.click("[data-does=download][data-level=image]")
+        _, content = await looking.downloaded(guest)
+        assert content[128:132] == b"DICM"
+    async with guest_at(other_browser, link) as guest:
+        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+
+
+async def test_a_date_is_that_day_to_its_end_and_the_service_says_what_is_too_long(stored, tab):
+    await see_series(tab, stored)
+    await share(tab, "study")
+    await tab.evaluate(
+        "(() => { const field = document.querySelector('#share-date'); field.value = '2199-01-01';"
+        "field.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+    assert "2199" in await looking.text_of(tab, "#share-meaning")
+    before = len(shares_of(stored))
+    await tab.click("#share-make")
+    await tab.wait_for("document.querySelector('#share-error').innerText.length > 10")
+    assert len(shares_of(stored)) == before
+
+
+async def test_a_link_without_its_secret_and_one_that_never_was_say_so(stored, other_browser):
+    async with guest_at(other_browser, f"{stored.url}/s") as guest:
+        await guest.wait_for("document.querySelector('#door').innerText.includes('Open the link that you were sent')")
+        await guest.evaluate(f"location.hash = '#{'x' * 43}'")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        assert await guest.evaluate("location.href") == f"{stored.url}/s"
