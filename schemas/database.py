@@ -77,7 +77,8 @@ class Instance(TypedDict):
     spilled : bool
         Whether the tree leaves something in the original.
     series : dict or None
-        The study- and series-level elements, which the series shows while this is its newest instance.
+        The study- and series-level elements, which the series shows while this is its newest instance; while it waits
+        in an inbox, only where all instances of the series do.
     dataset : dict
         The tag tree.
     inbox : str
@@ -382,6 +383,7 @@ SERIES = {
         "dicom_id": UUID,
         "original_id": OBJECT_ID,
         "attributes": {"bsonType": "object"},
+        "inbox": NON_EMPTY,
     },
     "additionalProperties": False,
 }

@@ -30,7 +30,7 @@ from service.storage.collections import Collections, Document, Extracted, same_u
 from service.storage.connection import answering, is_passing
 from service.storage.gridfs_documents import Buffer, chunk_documents
 from service.storage.originals import original_document
-from service.storage.series import put_series, series_key, series_update
+from service.storage.series import put_series, rank, series_key, series_update
 
 T = TypeVar("T")
 
@@ -179,14 +179,14 @@ def _original_writes(collections: Collections, uploads: Sequence[SmallUpload]) -
 
 
 def _newest_of_each_series(uploads: Sequence[SmallUpload]) -> list[SmallUpload]:
-    """Return the uploads that their series show: of several of one series, the newest."""
+    """Return the uploads that their series show: of several of one series, that of the highest rank."""
     newest: dict[str, SmallUpload] = {}
     for upload in uploads:
         key = series_key(upload.instance)
         if key is None or upload.extracted.series is None:
             continue
         there = newest.get(key["_id"])
-        if there is None or there.instance["received_at"] <= upload.instance["received_at"]:
+        if there is None or rank(there.instance) <= rank(upload.instance):
             newest[key["_id"]] = upload
     return list(newest.values())
 
@@ -220,7 +220,7 @@ def _write_in_bulk(
             upload.original_begun = left[failed].collection is not collections.tag_index
             left = [each for each in left[failed + 1 :] if each.upload is not upload]
             shown = _newest_of_each_series([each for each in uploads if each not in refused])
-        else:  # it shows a newer instance, as a rule
+        else:  # it shows another instance, as a rule
             upload = shown[failed - len(left)]
             put_series(collections, upload.instance, upload.extracted.series)
             shown = shown[failed - len(left) + 1 :]

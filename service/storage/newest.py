@@ -20,13 +20,16 @@ MARGIN = timedelta(milliseconds=1)
 _CANDIDATES = 32
 _MAX_SERIES = 200
 
-_SHOWN = {"received_at": 1, "original_id": 1, "series": 1}
+_SHOWN = dict.fromkeys(
+    ("study_instance_uid", "series_instance_uid", "received_at", "original_id", "series", "inbox"), 1
+)
 
 
 def newest_of_series(collections: Collections, instance: Instance | Document) -> Instance | None:
-    """Find the newest instance of a series that is not newer than the given one; None if there is none.
+    """Find the instance that a series shows in the place of the given one, which it has shown; None if there is none.
 
-    Of the instance there is what a series document shows.
+    It is the newest that does not wait in an inbox, or where all do the newest of these. Of the instance there is what
+    a series document shows.
     """
     members = {
         "patient_id": instance["patient_id"],
@@ -46,7 +49,8 @@ def newest_of_series(collections: Collections, instance: Instance | Document) ->
     )
     # A series is uploaded in one go as a rule, so its next newest is among the patient's next newest.
     near = {"_id": {"$in": [file["metadata"]["dicom_id"] for file in files]}}
-    for among in ({**near, **members}, members):
+    accepted = {**members, "inbox": {"$exists": False}}
+    for among in ({**near, **accepted}, accepted, members):
         # In two steps, so that the server sorts dates and not trees.
         newest = collections.instances.find_one(among, {"_id": 1}, sort=newest_first)
         if newest is not None:

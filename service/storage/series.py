@@ -1,5 +1,8 @@
 """The `series` documents: one per (patient, study, series), with the attributes of its newest instance.
 
+What waits in an inbox is shown only where a series has nothing else, however new it is: whoever sends it does not
+change what the patient sees of what is there.
+
 Each carries the `original_id` of the instance that it shows. An original belongs to one upload attempt alone, so
 it is the revision that a writer compares before it sets: a delete replaces what it shows of the deleted instance
 and nothing newer, whatever runs beside it. All functions are synchronous.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError
@@ -35,6 +39,11 @@ def series_document(instance: Instance | Document) -> Document:
     return {**(series_key(instance) or {}), **_shown(instance, instance.get("series") or {})}
 
 
+def rank(instance: Instance | Document) -> tuple[bool, datetime]:
+    """Return what decides which of its instances a series shows: that one for which it is greatest."""
+    return "inbox" not in instance, instance["received_at"]
+
+
 def _shown(instance: Instance | Document, attributes: Mapping[str, Any]) -> Document:
     return {
         "study_instance_uid": instance["study_instance_uid"],
@@ -43,38 +52,47 @@ def _shown(instance: Instance | Document, attributes: Mapping[str, Any]) -> Docu
         "dicom_id": instance["_id"],
         "original_id": instance["original_id"],
         "attributes": attributes,
+        **({"inbox": instance["inbox"]} if "inbox" in instance else {}),
     }
+
+
+def _change(instance: Instance | Document, attributes: Mapping[str, Any]) -> Document:
+    """Return the change that has a series show an instance."""
+    gone = {} if "inbox" in instance else {"$unset": {"inbox": ""}}
+    return {"$set": _shown(instance, attributes), **gone}
 
 
 def series_update(instance: Instance, attributes: Mapping[str, Any] | None) -> tuple[Document, Document] | None:
     """Return filter and change, to be upserted, that show an instance's attributes for its series.
 
-    The filter leaves a series alone that shows a newer instance; the upsert then fails on its `_id`. None for an
-    instance of no series.
+    The filter leaves a series alone that shows an instance of a higher :func:`rank`; the upsert then fails on its
+    `_id`. None for an instance of no series.
     """
     key = series_key(instance)
     if attributes is None or key is None:
         return None
-    older = {**key, "received_at": {"$lte": instance["received_at"]}}
-    return older, {"$set": _shown(instance, attributes)}
+    older: Document = {"received_at": {"$lte": instance["received_at"]}}
+    waiting: Document = {"inbox": {"$exists": True}}
+    below = {**older, **waiting} if "inbox" in instance else {"$or": [older, waiting]}
+    return {**key, **below}, _change(instance, attributes)
 
 
 def put_series(collections: Collections, instance: Instance, attributes: Mapping[str, Any] | None) -> None:
-    """Show an instance's attributes for its series, unless a newer instance is shown already."""
+    """Show an instance's attributes for its series, unless an instance of a higher :func:`rank` is shown already."""
     update = series_update(instance, attributes)
     if update is None:
         return
-    older, change = update
+    below, change = update
     while True:
         try:
-            collections.series.update_one(older, change, upsert=True)
+            collections.series.update_one(below, change, upsert=True)
             return
         except DuplicateKeyError:
-            # It is there and shows a newer instance, or another upload made it just now.
-            if collections.series.update_one(older, change).matched_count:
+            # It is there and shows another instance, or another upload made it just now.
+            if collections.series.update_one(below, change).matched_count:
                 return
             if (
-                collections.series.find_one({"_id": older["_id"], "patient_id": older["patient_id"]}, {"_id": 1})
+                collections.series.find_one({"_id": below["_id"], "patient_id": below["patient_id"]}, {"_id": 1})
                 is not None
             ):
                 return
@@ -96,17 +114,8 @@ def retire_from_series(collections: Collections, instance: Instance | Document) 
         if newest is None:
             collections.series.delete_one({**key, "original_id": shown})
             return
-        done = collections.series.update_one(
-            {**key, "original_id": shown},
-            {
-                "$set": {
-                    "received_at": newest["received_at"],
-                    "dicom_id": newest["_id"],
-                    "original_id": newest["original_id"],
-                    "attributes": newest.get("series") or {},
-                }
-            },
-        )
+        change = _change(newest, newest.get("series") or {})
+        done = collections.series.update_one({**key, "original_id": shown}, change)
         if not done.matched_count:
             return
         still = {"_id": newest["_id"], "original_id": newest["original_id"], "extraction.state": "done"}

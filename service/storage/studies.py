@@ -42,6 +42,8 @@ class Member:
         Its original.
     length : int
         Bytes of the original.
+    waits : bool
+        Whether it came by an inbox and is not accepted.
     """
 
     dicom_id: str
@@ -53,6 +55,7 @@ class Member:
     received_at: datetime
     original_id: ObjectId
     length: int
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,9 @@ class Studies:
     ) -> list[Member]:
         """List the instances of a patient, of a study, of a series, or one, from their originals' documents.
 
-        Of several with the same three UIDs only the newest is given. They are in the order in which they came. No tree
-        is read. Whether an instance is being deleted is told by :meth:`service.storage.instances.Instances.find_many`.
+        Of several with the same three UIDs only the newest is given; one that waits in an inbox only where all of them
+        do. They are in the order in which they came. No tree is read. Whether an instance is being deleted is told by
+        :meth:`service.storage.instances.Instances.find_many`.
         """
         wanted = visible.files(study=study_instance_uid, series=series_instance_uid, instance=sop_instance_uid)
         newest: dict[tuple[str, str, str], Document] = {}
@@ -81,7 +85,7 @@ class Studies:
         for file in self.collections.originals.files.find(wanted):
             about = file["metadata"]
             three = (about.get("study_instance_uid"), about.get("series_instance_uid"), about.get("sop_instance_uid"))
-            if all(three) and (three not in newest or _age(newest[three]) < _age(file)):
+            if all(three) and (three not in newest or _rank(newest[three]) < _rank(file)):
                 newest[three] = file
         return [
             Member(
@@ -94,6 +98,7 @@ class Studies:
                 received_at=file["uploadDate"],
                 original_id=file["_id"],
                 length=file["length"],
+                waits="inbox" in file["metadata"],
             )
             for (study, series, sop), file in sorted(newest.items(), key=lambda pair: _age(pair[1]))
         ]
@@ -140,3 +145,8 @@ def _series_of_part(collections: Collections, visible: Visible, study: str | Non
 
 def _age(file: Document) -> tuple[datetime, str]:
     return file["uploadDate"], file["metadata"]["dicom_id"]
+
+
+def _rank(file: Document) -> tuple[bool, datetime, str]:
+    """Return what decides which file stands for its UIDs: that one for which it is greatest."""
+    return "inbox" not in file["metadata"], *_age(file)

@@ -256,6 +256,11 @@ def place_derived(collections: Collections, instance: Instance) -> None:
     collections.originals.files.update_one({"_id": instance["original_id"]}, beside)
     pictures = {"metadata.dicom_id": instance["_id"], "metadata.patient_id": instance["patient_id"]}
     collections.rendered.files.update_many(pictures, beside)
+    key = series_key(instance)
+    if key is not None:
+        waits = {name: value for name, value in place.items() if name == "inbox"}
+        change = {"$set": waits} if waits else {"$unset": {"inbox": ""}}
+        collections.series.update_one({**key, "original_id": instance["original_id"]}, change)
 
 
 def _change(fields: Document, beginning: str = "") -> Document:
@@ -400,7 +405,7 @@ def _yield_to(collections: Collections, instance: Instance, winner: Instance) ->
     collections.tag_index.update_one(same_upload(instance), {"$set": theirs, **accepted})
     key = series_key(instance)
     if key is not None:
-        collections.series.update_one({**key, "original_id": instance["original_id"]}, {"$set": theirs})
+        collections.series.update_one({**key, "original_id": instance["original_id"]}, {"$set": theirs, **accepted})
     living = {**same_upload(winner), "extraction.state": {"$ne": "deleting"}}
     looked = collections.instances.find_one(living, {"_id": 1})
     if looked is None:

@@ -46,10 +46,13 @@ class Wanted:
         Its id.
     original_id : Any
         Its original, by which it is known that it is still the same.
+    waits : bool
+        Whether it came by an inbox and is not accepted.
     """
 
     dicom_id: str
     original_id: Any
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,11 @@ async def iter_entries(context: Context, visible: Visible, wanted: Sequence[Want
     visible : Visible
         What the caller may see.
     wanted : sequence of Wanted
-        At most `MAX_FILES`.
+        At most `MAX_FILES`. What waits in an inbox comes last: the records of patients, studies and series say what the
+        first file says, and of two files with one UID the first has the record.
     """
     contents = _Contents()
+    wanted = sorted(wanted, key=lambda each: each.waits)
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         found = await context.store.instances.find_many(

@@ -126,7 +126,7 @@ async def _send_medium(request: web.Request, conditions: tuple[Condition, ...]) 
             instances, more = await search.list_newest(context, visible, MAX_LIMIT, offset)
             following = offset + MAX_LIMIT if more else None
         for each in instances:
-            wanted.setdefault(each["_id"], Wanted(each["_id"], each["original_id"]))
+            wanted.setdefault(each["_id"], Wanted(each["_id"], each["original_id"], "inbox" in each))
         check_size(len(wanted))
         offset = following
     return await send_medium(request, list(reversed(wanted.values())), [f'299 - "{text}"' for text in sorted(told)])

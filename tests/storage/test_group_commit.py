@@ -62,6 +62,21 @@ async def test_a_group_is_stored_whole_and_its_series_shows_the_newest(store: St
     assert series["original_id"] == group[-1].instance["original_id"]
 
 
+async def test_of_a_group_what_waits_in_an_inbox_is_not_shown_by_a_series_that_has_something_else(
+    store: Store, clock: Clock
+) -> None:
+    inbox = "11111111-1111-4111-8111-111111111111"
+    own = make_upload(store, clock, b"own")
+    waiting = [make_upload(store, clock, content, inbox=inbox) for content in (b"a", b"b")]
+    assert store_all(store, own, *waiting) == [True] * 3
+    alone = [make_upload(store, clock, content, series="1.2.9", inbox=inbox) for content in (b"c", b"d")]
+    assert store_all(store, *alone) == [True] * 2
+    late = make_upload(store, clock, b"e", inbox=inbox)
+    assert store_all(store, late) == [True]
+    shown = {each["series_instance_uid"]: each["original_id"] for each in store._collections.series.find()}
+    assert shown == {"1.2.2": own.instance["original_id"], "1.2.9": alone[1].instance["original_id"]}
+
+
 async def test_an_empty_file_and_one_of_many_chunks_go_together(store: Store, clock: Clock) -> None:
     group = [make_upload(store, clock, b""), make_upload(store, clock, make_bytes(2_500_000))]
     assert store_all(store, *group) == [True, True]

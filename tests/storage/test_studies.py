@@ -94,3 +94,67 @@ async def test_series_are_listed_newest_first(store: Store, clock: Clock) -> Non
         "1.2.2",
     ]
     assert [each["series_instance_uid"] for each in await store.studies.list_series(Visible("p-1"), "1.3")] == ["1.3.1"]
+
+
+# --- what waits in an inbox ----------------------------------------------------------------------------------------
+
+INBOX = "11111111-1111-4111-8111-111111111111"
+
+
+def strangers(store: Store, clock: Clock, content: bytes, **changes: Any) -> dict[str, Any]:
+    return make_instance(store, clock, content, inbox=INBOX, **changes)
+
+
+async def test_what_waits_in_an_inbox_does_not_take_the_place_of_what_has_the_same_uids(
+    store: Store, clock: Clock
+) -> None:
+    older, own = await store_one(store, clock, b"older"), await store_one(store, clock, b"own")
+    waiting = await store_one(store, clock, b"waiting", inbox=INBOX)
+    only = await store_one(store, clock, b"only", inbox=INBOX, sop_instance_uid="1.9")
+    for uids in ((), ("1.2.1", "1.2.2", "1.2.3")):
+        members = {each.sop_instance_uid: each for each in await store.studies.list_members(Visible("p-1"), *uids)}
+        assert (members["1.2.3"].dicom_id, members["1.2.3"].waits) == (own["_id"], False)
+        if not uids:
+            assert (members["1.9"].dicom_id, members["1.9"].waits) == (only["_id"], True)
+    for gone, left in ((own, older), (older, waiting)):
+        assert await store.deletion.delete("p-1", gone["_id"])
+        (member,) = await store.studies.list_members(Visible("p-1"), "1.2.1", "1.2.2", "1.2.3")
+        assert (member.dicom_id, member.waits) == (left["_id"], left is waiting)
+
+
+@pytest.mark.parametrize("small", [True, False])
+async def test_a_series_shows_what_waits_only_while_it_has_nothing_else(
+    store: Store, clock: Clock, small: bool
+) -> None:
+    async def put(made: dict[str, Any], content: bytes, description: str) -> None:
+        body = content if small else in_parts(content, 7)
+        assert await store.uploads.store(made, extraction(description), body)
+
+    async def shown() -> tuple[str, str | None]:
+        (document,) = await store.studies.list_series(Visible("p-1"))
+        (description,) = document["attributes"]["SeriesDescription"]["Value"]
+        assert (await store.instances.find(Visible("p-1"), document["dicom_id"])) is not None
+        return description, document.get("inbox")
+
+    own = [make_instance(store, clock, name, sop_instance_uid=uid) for name, uid in ((b"own 1", "1"), (b"own 2", "2"))]
+    first = strangers(store, clock, b"stranger 1", sop_instance_uid="3")
+    await put(first, b"stranger 1", "stranger 1")
+    assert await shown() == ("stranger 1", INBOX)
+    await put(own[0], b"own 1", "own 1")  # which came before, and takes its place all the same
+    assert await shown() == ("own 1", None)
+    second = strangers(store, clock, b"stranger 2", sop_instance_uid="4")
+    await put(second, b"stranger 2", "stranger 2")
+    assert await shown() == ("own 1", None)
+    await put(own[1], b"own 2", "own 2")
+    assert await shown() == ("own 2", None)
+    assert await store.uploads.replace_derived(second, extraction("stranger 2, read anew"))
+    assert await shown() == ("own 2", None)
+    for gone, left in (
+        (own[1], ("own 1", None)),
+        (own[0], ("stranger 2, read anew", INBOX)),
+        (second, ("stranger 1", INBOX)),
+    ):
+        assert await store.deletion.delete("p-1", gone["_id"])
+        assert await shown() == left
+    assert await store.deletion.delete("p-1", first["_id"])
+    assert await store.studies.list_series(Visible("p-1")) == []

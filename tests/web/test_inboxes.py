@@ -4,8 +4,10 @@ import asyncio
 import io
 import json
 import uuid
+import zipfile
 
 import aiohttp
+import pydicom
 import pytest
 import pytest_asyncio
 
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ZIP = {"Content-Type": "application/zip"}
 DICOM = {"Content-Type": "application/dicom"}
+STRANGE = "1.2.826.0.1.3680043.8.498.90"
 
 
 class Sending:
@@ -193,6 +196,68 @@ async def test_a_zip_says_of_each_file_that_it_is_new(inbox, ct):
     assert summary["summary"]["present"] == 0
     form = await inbox.send_form(packed(*members), "disc.zip", "application/zip")
     assert [json.loads(line) for line in form.body.splitlines()] == [*lines, summary]
+
+
+def stranger(content, *, series=None, sop=None):
+    """A file of the patient's own study as somebody else writes it, with a picture of nothing."""
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    dataset.PatientName = dataset.StudyDescription = dataset.SeriesDescription = "STRANGER"
+    dataset.SeriesInstanceUID = series or dataset.SeriesInstanceUID
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = sop or dataset.SOPInstanceUID
+    dataset.PixelData = bytes(len(dataset.PixelData))
+    made = io.BytesIO()
+    dataset.save_as(made)
+    return made.getvalue()
+
+
+async def test_what_waits_replaces_nothing_that_its_patient_sees_under_the_same_uids(shares, inbox, ct):
+    study, series, sop = (
+        f"/{level}/{shares.known[f'{name}_instance_uid']}"
+        for level, name in (("studies", "study"), ("series", "series"), ("instances", "sop"))
+    )
+    owner = {"access-token": shares.service.token(shares.patient)}
+
+    async def see():
+        answers = [
+            await shares.ask("GET", f"/dicomweb{path}", headers={**owner, "Accept": accept})
+            for path, accept in (
+                (f"{study}{series}{sop}/metadata", "application/dicom+json"),
+                (f"{study}{series}{sop}", "application/dicom; transfer-syntax=*"),
+                (f"{study}{series}{sop}/rendered", "image/png"),
+                (f"{study}{series}/thumbnail", "image/png"),
+                (f"{study}/thumbnail", "image/png"),
+            )
+        ]
+        for path in ("/studies", f"{study}/series", "/series"):
+            answer = await shares.ask("GET", f"/dicomweb{path}?includefield=StudyDescription", headers=owner)
+            listed = [each for each in answer.json() if STRANGE not in json.dumps(each)]
+            # How many instances there are may change.
+            answers.append([{key: value for key, value in each.items() if key[:6] != "002012"} for each in listed])
+        return [each if isinstance(each, list) else (each.status, each.body) for each in answers]
+
+    before = await see()
+    assert all(each[0] == 200 if isinstance(each, tuple) else len(each) == 1 for each in before)
+    for content in (
+        stranger(ct),
+        stranger(ct, sop="1.2.826.0.1.3680043.8.498.91"),
+        stranger(ct, series=STRANGE, sop="1.2.826.0.1.3680043.8.498.92"),
+        stranger(ct, series=STRANGE, sop=shares.known["sop_instance_uid"]),
+    ):
+        assert (await inbox.send(content)).status == 200
+    assert await see() == before
+    studies = await shares.ask("GET", "/dicomweb/studies?PatientName=STRANGER", headers=owner)
+    assert "STRANGER" not in studies.body.decode()
+    medium = await shares.ask("GET", "/dicom", headers={**owner, "Accept": "application/zip; media=dicomdir"})
+    with zipfile.ZipFile(io.BytesIO(medium.body)) as archive:
+        directory = pydicom.dcmread(io.BytesIO(archive.read("DICOMDIR")))
+        first = archive.read("DICOM/PA000001/ST000001/SE000001/IM000001")
+        kinds = {record.DirectoryRecordType: record for record in reversed(directory.DirectoryRecordSequence)}
+        assert first == ct
+        assert kinds["STUDY"].get("StudyDescription") != "STRANGER"
+        assert kinds["PATIENT"].PatientName == "CompressedSamples^CT1"
+    # Accepted, it is the patient's own, and the newest.
+    assert (await inbox.answer()).status == 200
+    assert [each == there for each, there in zip(await see(), before, strict=True)][:2] == [False, False]
 
 
 async def test_store_requests_are_refused(shares, inbox):

@@ -109,11 +109,15 @@ class QidoQuery:
 
 @dataclass(slots=True)
 class FoundSeries:
-    """One series, with its attributes, its instances that matched, and what is said of its study."""
+    """One series, with its attributes, its instances that matched, and what is said of its study.
+
+    All of its instances may wait in an inbox.
+    """
 
     attributes: Mapping[str, Any]
     dicom_id: str
     members: list[Member]
+    waits: bool = False
     count: int = 0
     of_study: Elements = field(default_factory=dict)
 

@@ -84,6 +84,8 @@ async def search(context: Context, wanted: QidoQuery, root: str) -> DatasetPage:
         for each in series:
             studies.setdefault(each.members[0].study_instance_uid, []).append(each)
         groups = list(studies.values())
+        for group in groups:  # a study is not described by what waits in an inbox, unless there is nothing else
+            group.sort(key=lambda each: each.waits)
     page = groups[wanted.offset : wanted.offset + wanted.limit]
     extra = await _extra_elements(context, wanted, [group[0].dicom_id for group in page])
     describe = describe_study if wanted.level == "study" else describe_series
@@ -104,7 +106,7 @@ async def _matching_series(context: Context, wanted: QidoQuery) -> tuple[list[Fo
     )
     found: dict[tuple[str, str], FoundSeries] = {
         (document["study_instance_uid"], document["series_instance_uid"]): FoundSeries(
-            document["attributes"], document["dicom_id"], []
+            document["attributes"], document["dicom_id"], [], waits="inbox" in document
         )
         for document in documents
     }

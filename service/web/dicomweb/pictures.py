@@ -132,7 +132,7 @@ async def _candidates(context: Context, scope: Scope, numbers: Sequence[int] | N
     """Return the frames that may stand for what a path names, the best first, and no more than are tried.
 
     A named frame stands for itself. An instance is shown by its first frame, a series or a study by the instance in the
-    middle; where that has no picture, by another one.
+    middle; where that has no picture, by another one. What waits in an inbox shows only what has nothing else.
     """
     if scope.instance is not None:
         member = await find_one(context, scope)
@@ -141,6 +141,7 @@ async def _candidates(context: Context, scope: Scope, numbers: Sequence[int] | N
         frames = await _frames_of(context, scope, [member])
         return [(member, number) for number in range(1, max(dict(frames).get(member, 1), 1) + 1)][:MAX_TRIES]
     members = await find_members(context, scope)
+    members = [member for member in members if not member.waits] or members
     middle = len(members) // 2
     found = await _frames_of(context, scope, [members[middle], *members[:middle], *members[middle + 1 :]], MAX_TRIES)
     return [(member, 1) for member, _ in found]

@@ -46,7 +46,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     context, scope = request.app[CONTEXT], scope_of(request)
     members = await find_members(context, scope)
     if scope.instance is None and wants_medium(accept_of(request)):
-        on_it = [Wanted(member.dicom_id, member.original_id) for member in members]
+        on_it = [Wanted(member.dicom_id, member.original_id, member.waits) for member in members]
         return await send_medium(request, on_it, () if scope.is_whole else (SHARED,), 200 if scope.is_whole else 206)
     offers = offers_of([member.transfer_syntax_uid for member in members], single=scope.instance is not None)
     chosen = choose(accept_of(request), list(offers))
