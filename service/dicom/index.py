@@ -259,6 +259,8 @@ def _creator_key(key: str) -> str | None:
         return None
     tag = int(key, 16)
     return creator_key(tag) if is_private_data(tag) else None
+
+
 MAX_EXACT = 16
 """Values of an element that the index keeps in the form of the tree."""
 

@@ -20,7 +20,7 @@ from service.web.dicomweb import frames, pictures, requests
 from service.web.dicomweb.media_types import accept_of
 from service.web.field_values import parse_list, parse_parameters
 from service.web.instances import content_disposition
-from service.web.negotiation import JSON, Offer, choose, choose_representation
+from service.web.negotiation import JSON, Offer, choose, choose_representation, takes_gzip
 from service.web.path import check_patient_id, decode_segment
 
 HERE = Validators('"abc"', datetime(2024, 5, 17, 12, 30, 15, tzinfo=UTC))
@@ -107,7 +107,7 @@ READERS = {
     "Accept in a query": lambda text: accept_of(
         make_mocked_request("GET", "/").clone(rel_url="/?accept=" + text[:8000])
     ),
-    "Accept-Encoding": lambda text: requests.takes_gzip(header("Accept-Encoding")(text)),
+    "Accept-Encoding": lambda text: takes_gzip(header("Accept-Encoding")(text)),
     "Prefer": lambda text: uploads.prefers_async([text]),
     "boundary": multipart.boundary_of,
     "Content-Disposition": multipart.file_name_of,

@@ -20,8 +20,8 @@ from service.usecases.dicomweb.results import QidoQuery
 from service.usecases.dicomweb.search import search
 from service.web.app_keys import CONTEXT
 from service.web.dicomweb.media_types import accept_of
-from service.web.dicomweb.requests import HEADERS, answers, root_url, scope_of, takes_gzip
-from service.web.negotiation import DICOM_JSON, JSON, Offer, choose
+from service.web.dicomweb.requests import HEADERS, answers, root_url, scope_of
+from service.web.negotiation import DICOM_JSON, JSON, Offer, choose, takes_gzip
 
 MAX_RESULTS = 1000
 """Results of one answer, asked for or not; where there are more, a Warning says so."""

@@ -74,8 +74,8 @@ GET_LINK_PAGE = Operation(
     "Service",
     "Web page that opens the link of a share",
     {200: Response("The page.", {"text/html": HTML}, ("ETag",)), 304: UNCHANGED},
-    description="The secret stands behind the `#` of a link, which a browser does not send. The page takes it out of the "
-    "address, and opens a session by it.",
+    description="The secret stands behind the `#` of a link, which a browser does not send. The page takes it out of "
+    "the address, and opens a session by it.",
     parameters=("IfNoneMatch",),
 )
 
