@@ -248,7 +248,7 @@ def try_limit(pid):
 
 def forked(name, *arguments):
     """The same in what a worker forks, as GDCM and CharLS are run."""
-    return run_isolated(lambda: attempt(name, *arguments).encode()).decode()
+    return run_isolated(lambda: attempt(name, *arguments).encode(), samples=1).decode()
 
 
 def modules():

@@ -222,11 +222,16 @@ def _decode_gdcm(data: bytes, stream: Codestream, photometric: str) -> NDArray[A
         # GDCM gives its bytes as text, and nothing where it fails.
         return (image.GetBuffer() or "").encode("utf-8", "surrogateescape")
 
-    decoded = run_isolated(decode)
+    decoded = run_isolated(decode, _count_samples(stream))
     if len(decoded) != expected:
         return _decode_libjpeg(data)
     shape = (stream.rows, stream.columns) if stream.samples == 1 else (stream.rows, stream.columns, stream.samples)
     return np.frombuffer(decoded, dtype=f"<u{width}").reshape(shape)
+
+
+def _count_samples(stream: Codestream) -> int:
+    """Return how many samples a stream holds at most; the rows of a JPEG stream may be told behind them."""
+    return (stream.rows or 0xFFFF) * stream.columns * stream.samples
 
 
 def _decode_libjpeg(data: bytes) -> NDArray[Any]:
@@ -246,7 +251,7 @@ def _decode_jpeg_ls(data: bytes, stream: Codestream, _photometric: str) -> NDArr
         pixels, info = jpeg_ls.decode_buffer(data)
         return b"".join((bytes([info["interleave_mode"]]), pixels))
 
-    answer = run_isolated(decode)
+    answer = run_isolated(decode, _count_samples(stream))
     if not answer:
         raise NotRenderable("The JPEG-LS stream of this frame cannot be decoded.")
     flat = np.frombuffer(answer, dtype=np.uint8 if stream.precision <= 8 else "<u2", offset=1)
@@ -272,7 +277,7 @@ def _decode_jpeg_xl(data: bytes, stream: Codestream, _photometric: str) -> NDArr
         _, pixels = pyjpegxl.decode_to_numpy(data, dtype=f"uint{8 * width}")
         return np.ascontiguousarray(pixels[..., : stream.samples]).tobytes()
 
-    decoded = np.frombuffer(run_isolated(decode), dtype=f"<u{width}")
+    decoded = np.frombuffer(run_isolated(decode, _count_samples(stream)), dtype=f"<u{width}")
     if decoded.size != stream.rows * stream.columns * stream.samples:
         raise NotRenderable("The JPEG XL stream of this frame cannot be decoded.")
     if stream.precision != 8 * width:

@@ -13,17 +13,23 @@ import resource
 import signal
 from collections.abc import Callable
 
-_CPU_SECONDS = 10
+_CPU_SECONDS = 2
+_SAMPLES_PER_SECOND = 1_000_000
+"""Decoders manage some ten times as many. A broken stream may count for ever; a small one is given up early."""
+
+_MAX_CPU_SECONDS = 10
 _SECONDS = 60
 
 
-def run_isolated(function: Callable[[], bytes]) -> bytes:
+def run_isolated(function: Callable[[], bytes], samples: int) -> bytes:
     """Run a function in a forked child, and return the bytes it returns.
 
     Parameters
     ----------
     function : callable
         What to run. It must not need the caller's threads.
+    samples : int
+        How many samples it decodes, by which its time is measured.
 
     Returns
     -------
@@ -34,7 +40,7 @@ def run_isolated(function: Callable[[], bytes]) -> bytes:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _run_child(function, reader, writer)
+        _run_child(function, reader, writer, min(_CPU_SECONDS + samples // _SAMPLES_PER_SECOND, _MAX_CPU_SECONDS))
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         result = pipe.read()
@@ -42,14 +48,14 @@ def run_isolated(function: Callable[[], bytes]) -> bytes:
     return result if status == 0 else b""
 
 
-def _run_child(function: Callable[[], bytes], reader: int, writer: int) -> None:
+def _run_child(function: Callable[[], bytes], reader: int, writer: int, seconds: int) -> None:
     """Write what the function returns, and end without the caller's clean-up."""
     code = 1
     try:
         os.close(reader)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_SECONDS)
-        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         _silence()
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(function())
