@@ -2,15 +2,20 @@
 
 Motor sends each command through a thread of its own pool and comes back to the event loop in between. Storing one
 file takes five commands; here they run one after another in one thread, on the synchronous objects below Motor's.
+
+The threads take their work from a queue and hand what came of it to the event loop, and that is all: a hop by a
+`ThreadPoolExecutor` makes a second future, which is copied into the first, and takes twice the processor time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sized
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
+from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from service.errors import DatabaseUnavailable, Overloaded
@@ -43,7 +48,9 @@ class Threads:
         self.running = 0
         self.gathered: list[Sized] = []
         self._limit = count + queue
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix="storage")
+        self._queue: _Queue = SimpleQueue()
+        self._started = 0
+        self._closed = False
 
     @property
     def busy(self) -> int:
@@ -97,6 +104,8 @@ class Threads:
         Overloaded
             If too many wait already. All else is raised by the future.
         """
+        if self._closed:
+            raise RuntimeError("The store is closed.")
         if self.running >= self._limit:
             raise Overloaded("Too much waits for the database.", retry_after=2)
         ends = None if seconds is None else time.monotonic() + seconds
@@ -108,17 +117,57 @@ class Threads:
             with answering(left):
                 return sequence()
 
-        future = asyncio.get_running_loop().run_in_executor(self._executor, limited)
+        if self.running >= self._started < self.size:  # all have something to do
+            # A process that ends waits for its callers, and they for their sequences; it need not wait for threads.
+            threading.Thread(target=_work, args=(self._queue,), name="storage", daemon=True).start()
+            self._started += 1
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self.running += 1
         future.add_done_callback(self._ended)
+        self._queue.put((future, limited))
         return future
 
     def _ended(self, _: object) -> None:
         self.running -= 1
 
     def close(self) -> None:
-        """Let the threads end. Sequences under way are finished."""
-        self._executor.shutdown(wait=False)
+        """Let the threads end. Sequences that are started are finished."""
+        if not self._closed:
+            self._closed = True
+            for _ in range(self._started):
+                self._queue.put(None)
+
+    __del__ = close
+
+
+_Queue = SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None]
+
+
+def _work(queue: _Queue) -> None:
+    """Run sequences one after another until there is a None."""
+    while (given := queue.get()) is not None:
+        future, sequence = given
+        try:
+            result = sequence()
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+            settle: Callable[[], None] = partial(_fail, future, error)
+            del error
+        else:
+            settle = partial(_succeed, future, result)
+            del result
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            future.get_loop().call_soon_threadsafe(settle)
+        del given, future, sequence, settle  # or they would be held until the next sequence
+
+
+def _succeed(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 async def outlast(future: asyncio.Future[Any]) -> None:

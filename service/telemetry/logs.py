@@ -29,6 +29,8 @@ MOST_LINKS = 20
 
 log = logging.getLogger(__name__)
 
+_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, default=str).encode
+
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Decide what is logged in this process, and how.
@@ -116,7 +118,7 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if (error := error_of(record)) is not None:
             line["error"] = error
-        return json.dumps(line, ensure_ascii=True, allow_nan=False, default=str)
+        return _encode(line)
 
 
 class TextFormatter(logging.Formatter):

@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from service.storage import group_commit, namespaces
 from service.storage.connection import open_database
 from service.storage.gathering import Gathering
 from service.storage.store import Store
+from service.storage.threads import Threads
 from service.usecases import audit
 from service.web.app_keys import CONTEXT
 from service.web.server import DiscreetRunner, listen
@@ -114,11 +114,16 @@ async def asked(local_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         run = loop.run_in_executor
 
         def counted(executor: Any, function: Any, *arguments: Any) -> Any:
-            of_storage = isinstance(executor, ThreadPoolExecutor) and executor._thread_name_prefix == "storage"
-            found.hops[0] += of_storage or executor is motor_threads._EXECUTOR
+            found.hops[0] += executor is motor_threads._EXECUTOR
             return run(executor, function, *arguments)
 
+        def started(threads: Threads, *arguments: Any) -> Any:
+            found.hops[0] += 1
+            return start(threads, *arguments)
+
+        start = Threads.start
         monkeypatch.setattr(loop, "run_in_executor", counted)
+        monkeypatch.setattr(Threads, "start", started)
         await found.upload()
         try:
             yield found

@@ -26,7 +26,8 @@ Buffer = bytes | bytearray | memoryview | mmap
 
 MAX_FRAGMENTS = 1 << 20
 _SPARE_BYTES = 16 * 1024 * 1024
-_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+ITEM = b"\xfe\xff\x00\xe0"
+"""The tag of an item in little-endian bytes; fragments begin with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def walk_items(buffer: Buffer, start: int, stop: int) -> Iterator[Fragment]:
 
     An item that reaches past the end is cut there.
     """
-    while start + 8 <= stop and bytes(buffer[start : start + 4]) == _ITEM:
+    while start + 8 <= stop and bytes(buffer[start : start + 4]) == ITEM:
         (length,) = struct.unpack("<I", buffer[start + 4 : start + 8])
         end = min(start + 8 + length, stop)
         yield Fragment(start, start + 8, end)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.database import Instance
 from service.dicom.extract import read_tree
 from service.dicom.limits import Limits, Readable
-from service.dicom.pixels.frames import check_frame_number
+from service.dicom.pixels.frames import ITEM, EncapsulatedFrames, check_frame_number
 from service.dicom.pixels.header import EXPLICIT_LITTLE_ENDIAN, read_header
 from service.dicom.pixels.limits import PixelLimits
-from service.dicom.pixels.stored import decode_frame, native_bytes, stored_frame
+from service.dicom.pixels.ranges import HEADER_KEYS
+from service.dicom.pixels.stored import PixelTree, decode_frame, native_bytes, stored_frame
 from service.dicom.source import open_source
 from service.errors import Invalid, NotFound, NotRenderable
 from service.storage.visible import Visible
@@ -22,13 +24,16 @@ from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member
 from service.usecases.instances import find_instance
-from service.usecases.originals import ask_worker, local_original
+from service.usecases.originals import IN_MEMORY_BYTES, ask_worker, local_original
 from service.workers.messages import Stretch
 
 BATCH_BYTES = 8 << 20
 """A worker reads so many bytes of frames at a time, or one frame where that is larger."""
 
 _SIZES = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+
+MAX_ITEMS_HERE = 256
+"""Items of compressed pixel data that the service's own process walks for one frame at most."""
 
 BATCH_FRAMES = 1000
 """A worker reads at most so many frames at a time."""
@@ -79,6 +84,10 @@ async def iter_frames(
         There is no room for the frames on the disk.
     """
     instance = await find_instance(context, visible, dicom_id)
+    here = await _read_here(context, visible, instance, numbers, decoded=decoded)
+    if here is not None:
+        yield here
+        return
     left = list(numbers)
     outgoing = spool.Outgoing(context.settings.spool_dir, context.settings.min_free_bytes)
     try:
@@ -107,6 +116,36 @@ async def iter_frames(
                 left = left[len(frames) :]
     finally:
         await asyncio.to_thread(outgoing.close)
+
+
+async def _read_here(
+    context: Context, visible: Visible, instance: Instance, numbers: Sequence[int], *, decoded: bool
+) -> Frame | None:
+    """Return one frame of a small file that nobody needs to decode; None where it takes a worker, also to refuse it.
+
+    Its way through a worker would cost ten times what finding it does: the whole file there, and the frame back.
+    """
+    if len(numbers) != 1 or instance["size"] > min(context.settings.in_process_bytes, IN_MEMORY_BYTES):
+        return None
+    keys = (*HEADER_KEYS, "ExtendedOffsetTable")
+    read = await context.store.instances.read_elements(visible, instance["_id"], (), keys)
+    if read is None or not read["elements"]:
+        return None
+    async with local_original(context, visible, instance) as source:
+        assert isinstance(source, bytes)  # noqa: S101 - it is as small as that
+        if source.count(ITEM) > MAX_ITEMS_HERE:
+            return None
+        try:
+            found = read_frame(source, _Elements(read["elements"]), numbers[0], decoded, context.pixel_limits)
+        except Exception:  # noqa: BLE001 - the worker says what is wrong, by all that the file has
+            return None
+    if found is None:
+        return None
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield found[0]
+
+    return Frame(len(found[0]), found[1], pieces())
 
 
 @contextlib.asynccontextmanager
@@ -177,20 +216,52 @@ def read_frames(
         if isinstance(error, NotRenderable):
             raise
         raise NotFound(error.detail) from None
-    encapsulated = bool(tree.dataset[header.keyword].get("encapsulated"))
     frames: list[tuple[bytes, str]] = []
     size = 0
     for number in numbers:
-        # What is compressed in a way that the file does not name can only be described decoded.
-        unnamed = encapsulated and not header.transfer_syntax_uid
-        if unnamed or (decoded and (encapsulated or not header.is_native)):
-            data = native_bytes(decode_frame(buffer, tree, header, number, bounds, []), header)
-            syntax: str = EXPLICIT_LITTLE_ENDIAN
-        else:
-            data, syntax = stored_frame(buffer, tree, number, bounds)
-            syntax = EXPLICIT_LITTLE_ENDIAN if decoded else syntax
-        frames.append((data, syntax))
-        size += len(data)
+        frame = read_frame(buffer, tree, number, decoded, bounds)
+        if frame is None:
+            decoded_frame = decode_frame(buffer, tree, header, number, bounds, [])
+            frame = native_bytes(decoded_frame, header), EXPLICIT_LITTLE_ENDIAN
+        frames.append(frame)
+        size += len(frame[0])
         if size >= BATCH_BYTES or len(frames) >= BATCH_FRAMES:
             break
     return frames
+
+
+def read_frame(
+    buffer: Readable, tree: PixelTree, number: int, decoded: bool, bounds: PixelLimits
+) -> tuple[bytes, str] | None:
+    """Return a frame as it is stored, and the transfer syntax of these bytes; None where it must be decoded.
+
+    Raises
+    ------
+    NotRenderable, Invalid, LimitExceeded
+        There is no such frame.
+    """
+    header = read_header(tree.dataset, bounds)
+    encapsulated = bool(tree.dataset[header.keyword].get("encapsulated"))
+    # What is compressed in a way that the file does not name can only be described decoded.
+    unnamed = encapsulated and not header.transfer_syntax_uid
+    if unnamed or (decoded and (encapsulated or not header.is_native)):
+        return None
+    data, syntax = stored_frame(buffer, tree, number, bounds)
+    return data, EXPLICIT_LITTLE_ENDIAN if decoded else syntax
+
+
+class _Elements:
+    """The elements of a stored tree that say where its frames stand."""
+
+    def __init__(self, dataset: Mapping[str, Any]) -> None:
+        self.dataset = dataset
+        self.frames: EncapsulatedFrames | None = None
+
+    def read_bytes(self, element: Mapping[str, Any], /) -> bytes:  # noqa: ARG002 - the signature of `PixelTree`
+        """Refuse what does not stand in the file as it is.
+
+        Raises
+        ------
+        LookupError
+        """
+        raise LookupError
