@@ -11,7 +11,7 @@ from service.auth.key_source import KeySource
 from service.auth.tokens import Authenticator, Claims
 from service.dicom.dictionary import KEYWORD_TAGS
 from service.dicom.paths import parse_tag_path
-from service.errors import NotForDownload
+from service.errors import NotForDownload, Unauthorized
 from service.settings import Settings
 from service.storage.visible import Visible
 from service.usecases.audit import Audit
@@ -41,6 +41,7 @@ class Caller:
         Whether the caller may have originals, and what is an original inside of one (video, documents, stored pixels).
     still_allowed : callable, optional
         Tells, by the database, whether the caller may still see it; there where that may end during a long answer.
+        Whatever sends bytes asks it (`service.web.streams.Outlet`).
     share_id : str or None
         The share by which they ask; None where they have a token of their own.
     """
@@ -51,6 +52,17 @@ class Caller:
     may_download: bool = True
     still_allowed: Callable[[], Awaitable[bool]] | None = None
     share_id: str | None = None
+
+    async def look(self) -> None:
+        """Look whether the caller may still see what they could when they asked.
+
+        Raises
+        ------
+        Unauthorized
+            Their share has ended meanwhile.
+        """
+        if self.still_allowed is not None and not await self.still_allowed():
+            raise Unauthorized("The session of this link has ended. Open the link again.")
 
     def require_download(self) -> None:
         """Refuse whoever may not have originals.

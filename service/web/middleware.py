@@ -5,6 +5,7 @@ From the outside in: `problems`, `preflight` (of `service.web.cors`), `authentic
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from aiohttp.typedefs import Handler
 
 from service.auth.share_secrets import is_session_token
 from service.auth.tokens import READ, Claims
-from service.errors import BadParameter, Unauthorized, Unavailable, WrongPatient
+from service.errors import BadParameter, NoSuchInstance, Unauthorized, Unavailable, WrongPatient
 from service.storage.visible import Visible
 from service.usecases import sharing
 from service.usecases.sharing_sessions import find_session, is_open
@@ -35,6 +36,9 @@ from service.web.app_keys import (
 from service.web.path import patient_id_of
 from service.web.problems import log_unknown, translate
 from service.web.route import PUBLIC
+from service.web.streams import send_whole
+
+log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -69,7 +73,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception as error:  # noqa: BLE001 - this is the one place where every error ends
         if request.writer.output_size > 0:
             # The answer has begun. It must not look complete, so the connection is cut.
-            log_unknown(error, request[REQUEST_ID])
+            if isinstance(error, (NoSuchInstance, Unauthorized)):
+                log.info("cut an answer: what it has was deleted meanwhile, or its share has ended")
+            else:
+                log_unknown(error, request[REQUEST_ID])
             raise ConnectionAbortedError from None
         response = translate(error, request[REQUEST_ID])
         if (
@@ -156,7 +163,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     admissions = request.app[ADMISSIONS]
     kind = admissions.uploads if request.method == hdrs.METH_POST else admissions.others
     async with kind.admit(caller.patient_id, shared=caller.share_id is not None):
-        return await handler(request)
+        return await send_whole(request, await handler(request))
 
 
 def find_token(request: web.BaseRequest) -> str:
