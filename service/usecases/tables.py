@@ -25,9 +25,11 @@ from service.dicom.matching.conditions import Condition
 from service.dicom.matching.index_filter import index_filter
 from service.dicom.paths import TagPath, first_keys, further_keys, index_key, parse_search_path, tag_path_text
 from service.dicom.source import open_source
+from service.dicom.withheld import without_originals
 from service.errors import LimitExceeded, NotFound
 from service.storage.visible import Visible
 from service.usecases.context import Context
+from service.usecases.instances import shown_tree
 from service.usecases.matching import find_candidates, passed, try_trees
 from service.usecases.tags import read_original
 
@@ -162,7 +164,7 @@ async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]
         some = table.dicom_ids[position : position + (BATCH if position else FIRST_BATCH)]
         async with context.whole_trees:  # what is shown may be as large as a tree
             instances, position = await _read(context, table, some, position)
-            rows, unread = await asyncio.to_thread(make_rows, instances, table.fields)
+            rows, unread = await asyncio.to_thread(make_rows, table.visible, instances, table.fields)
             del instances
         for number, dicom_id in unread.items():
             try:
@@ -208,13 +210,13 @@ class Wanted:
         )
 
 
-def make_rows(instances: Sequence[Instance], fields: Sequence[Field]) -> tuple[Rows, dict[int, str]]:
+def make_rows(visible: Visible, instances: Sequence[Instance], fields: Sequence[Field]) -> tuple[Rows, dict[int, str]]:
     """Return the rows of instances, and the ids of those that only their originals can tell, by their places."""
     rows: Rows = []
     unread: dict[int, str] = {}
     for instance in instances:
         try:
-            rows.append([instance["_id"], *read_cells(instance.get("dataset") or {}, fields)])
+            rows.append([instance["_id"], *read_cells(shown_tree(visible, instance), fields)])
         except LeftInOriginal:
             unread[len(rows)] = instance["_id"]
             rows.append([])
@@ -273,7 +275,7 @@ async def read_left(context: Context, visible: Visible, dicom_id: str, fields: S
             for field in fields
         ]
     )
-    told = await read_original(context, visible, dicom_id, cells_of_original, plan)
+    told = await read_original(context, visible, dicom_id, cells_of_original, plan, visible.originals)
     kinds = [column.kind for field in fields for column in field.columns]
     cells = json.loads(told)
     return [
@@ -282,13 +284,15 @@ async def read_left(context: Context, visible: Visible, dicom_id: str, fields: S
     ]
 
 
-def cells_of_original(source: Readable | Path, limits: Limits, plan: str) -> bytes:
+def cells_of_original(source: Readable | Path, limits: Limits, plan: str, originals: bool) -> bytes:
     """In a worker: read the cells of an original, as JSON."""
     fields = [
         Field(name, parse_search_path(path), Kind(kind), names, as_bytes, items, several)
         for name, path, kind, names, as_bytes, items, several in json.loads(plan)
     ]
-    return json.dumps(read_cells(read_tree(open_source(source), limits).dataset, fields), default=str).encode()
+    dataset = read_tree(open_source(source), limits).dataset
+    cells = read_cells(dataset if originals else without_originals(dataset), fields)
+    return json.dumps(cells, default=str).encode()
 
 
 _REVIVE: Mapping[Kind, Callable[[str], Any]] = {

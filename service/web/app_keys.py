@@ -9,8 +9,8 @@ from aiohttp import web
 
 from service.auth.key_source import KeySource
 from service.auth.tokens import Authenticator, Claims
-from service.dicom.dictionary import KEYWORD_TAGS
 from service.dicom.paths import parse_tag_path
+from service.dicom.withheld import ORIGINAL_TAGS
 from service.errors import NotForDownload, Unauthorized
 from service.settings import Settings
 from service.storage.visible import Visible
@@ -19,10 +19,6 @@ from service.usecases.context import Context
 from service.usecases.metrics import Measuring
 from service.web.admission import Admissions
 from service.web.route import Route
-
-_ORIGINALS = frozenset(
-    KEYWORD_TAGS[keyword] for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "EncapsulatedDocument")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +33,6 @@ class Caller:
         What the token says.
     visible : Visible
         What the caller may see.
-    may_download : bool
-        Whether the caller may have originals, and what is an original inside of one (video, documents, stored pixels).
     still_allowed : callable, optional
         Tells, by the database, whether the caller may still see it; there where that may end during a long answer.
         Whatever sends bytes asks it (`service.web.streams.Outlet`).
@@ -49,9 +43,13 @@ class Caller:
     patient_id: str
     claims: Claims
     visible: Visible
-    may_download: bool = True
     still_allowed: Callable[[], Awaitable[bool]] | None = None
     share_id: str | None = None
+
+    @property
+    def may_download(self) -> bool:
+        """Return whether the caller may have originals, and what is an original inside of one."""
+        return self.visible.originals
 
     async def look(self) -> None:
         """Look whether the caller may still see what they could when they asked.
@@ -88,7 +86,7 @@ class Caller:
         Invalid
             It names no element; told here only to who may not have originals.
         """
-        if not self.may_download and parse_tag_path(path)[-1].tag in _ORIGINALS:
+        if not self.may_download and parse_tag_path(path)[-1].tag in ORIGINAL_TAGS:
             raise NotForDownload
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
@@ -147,8 +148,7 @@ async def find_caller(request: web.Request, token: str, patient_id: str) -> Call
             token_id=session["id"],
             scopes=frozenset({READ}),
         ),
-        sharing.visible_by(share),
-        may_download=share["download"],
+        replace(sharing.visible_by(share), originals=share["download"]),
         still_allowed=partial(is_open, context, token),
         share_id=share["_id"],
     )
