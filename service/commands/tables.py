@@ -214,7 +214,7 @@ def _told_where(
     """Return what those say that match, how many do not, and of how many of these nobody can say it."""
     verdicts = [judge(each.get("dataset") or {}, conditions) for each in instances]
     matching = [each for each, verdict in zip(instances, verdicts, strict=True) if verdict]
-    return told_by_trees(matching, fields), len(instances) - len(matching), verdicts.count(None)
+    return told_by_trees(None, matching, fields), len(instances) - len(matching), verdicts.count(None)
 
 
 async def _read_left(

@@ -25,6 +25,8 @@ class Visible:
     studies, series, dicom_ids : frozenset of str or None
         Where one of them is not None, only what lies in these studies, in these series, or is one of these instances.
         What came by an inbox and is not accepted is then not among it.
+    originals : bool
+        Whether originals are to be seen, and what is one inside of a file: stored pixels, videos and documents.
 
     Raises
     ------
@@ -36,6 +38,7 @@ class Visible:
     studies: frozenset[str] | None = None
     series: frozenset[str] | None = None
     dicom_ids: frozenset[str] | None = None
+    originals: bool = True
 
     def __post_init__(self) -> None:
         if sum(part is not None for part in (self.studies, self.series, self.dicom_ids)) > 1:

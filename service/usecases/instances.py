@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from schemas.database import ExtractionStatus, Instance, State
 from service.dicom.extract import EXTRACTOR_VERSION, Extraction
+from service.dicom.withheld import without_originals
 from service.errors import NoSuchInstance
 from service.storage.originals import StoredOriginal
 from service.storage.visible import Visible
@@ -96,6 +97,12 @@ async def find_instance(context: Context, visible: Visible, dicom_id: str) -> In
     if instance is None:
         raise NoSuchInstance
     return instance
+
+
+def shown_tree(visible: Visible, instance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a caller may see of as much of an instance's tree as was read."""
+    tree: Mapping[str, Any] = instance.get("dataset") or {}
+    return tree if visible.originals else without_originals(tree)
 
 
 @dataclass(frozen=True, slots=True)

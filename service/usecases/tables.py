@@ -37,11 +37,13 @@ from service.dicom.matching.conditions import Condition
 from service.dicom.matching.index_filter import index_filter
 from service.dicom.paths import TagPath, first_keys, further_keys, index_key, parse_search_path, tag_path_text
 from service.dicom.source import open_source
+from service.dicom.withheld import ORIGINAL_TAGS, without_originals
 from service.errors import LimitExceeded, NotFound
 from service.storage.tables import Listing
 from service.storage.threads import outlast
 from service.storage.visible import Visible
 from service.usecases.context import Context
+from service.usecases.instances import shown_tree
 from service.usecases.matching import find_candidates, passed, try_trees
 from service.usecases.tags import read_original
 
@@ -250,6 +252,8 @@ async def read_batch(
     """
     tables = context.store.tables
     entries = [field.entry for field in fields if field.entry is not None]
+    if visible is not None and not visible.originals and any(field.path[-1].tag in ORIGINAL_TAGS for field in fields):
+        entries = []  # the index may have a text where a file has pixels; a tree is shown without
     told: dict[str, Told] = {}
     async with context.whole_trees:  # what is shown may be as large as a tree
         if len(entries) == len(fields) and not listing.unsettled.issuperset(listing.dicom_ids[begin:end]):
@@ -262,7 +266,7 @@ async def read_batch(
             trees = await tables.read(visible, left, wanted.keys, wanted.further, large=wanted.large)
             if trees.passed < len(left):
                 end = listing.dicom_ids.index(left[trees.passed], begin)
-            told |= await asyncio.to_thread(told_by_trees, trees.instances, fields)
+            told |= await asyncio.to_thread(told_by_trees, visible, trees.instances, fields)
     return Batch({each: told[each] for each in listing.dicom_ids[begin:end] if each in told}, end)
 
 
@@ -275,13 +279,13 @@ def _told_by_entries(documents: Sequence[Mapping[str, Any]], fields: Sequence[Fi
     }
 
 
-def told_by_trees(instances: Sequence[Instance], fields: Sequence[Field]) -> dict[str, Told]:
-    """Return what instances say, by their ids."""
+def told_by_trees(visible: Visible | None, instances: Sequence[Instance], fields: Sequence[Field]) -> dict[str, Told]:
+    """Return what instances say to whoever sees this much, by their ids."""
     told: dict[str, Told] = {}
     for each in instances:
         cells: list[Any] | None
         try:
-            cells = read_cells(each.get("dataset") or {}, fields)
+            cells = read_cells(each.get("dataset") or {} if visible is None else shown_tree(visible, each), fields)
         except LeftInOriginal:
             cells = None
         told[each["_id"]] = Told(each["patient_id"], each["original_id"], cells)
@@ -370,7 +374,7 @@ async def read_left(context: Context, visible: Visible, dicom_id: str, fields: S
             for field in fields
         ]
     )
-    told = await read_original(context, visible, dicom_id, cells_of_original, plan)
+    told = await read_original(context, visible, dicom_id, cells_of_original, plan, visible.originals)
     kinds = [column.kind for field in fields for column in field.columns]
     cells = json.loads(told)
     return [
@@ -379,13 +383,15 @@ async def read_left(context: Context, visible: Visible, dicom_id: str, fields: S
     ]
 
 
-def cells_of_original(source: Readable | Path, limits: Limits, plan: str) -> bytes:
+def cells_of_original(source: Readable | Path, limits: Limits, plan: str, originals: bool) -> bytes:
     """In a worker: read the cells of an original, as JSON."""
     fields = [
         Field(name, parse_search_path(path), Kind(kind), names, as_bytes, items, several)
         for name, path, kind, names, as_bytes, items, several in json.loads(plan)
     ]
-    return json.dumps(read_cells(read_tree(open_source(source), limits).dataset, fields), default=str).encode()
+    dataset = read_tree(open_source(source), limits).dataset
+    cells = read_cells(dataset if originals else without_originals(dataset), fields)
+    return json.dumps(cells, default=str).encode()
 
 
 _REVIVE: Mapping[Kind, Callable[[str], Any]] = {

@@ -23,6 +23,7 @@ from service.dicom.paths import BelowSpilled, Located, Step, candidate_keys, loc
 from service.dicom.simplified import simplified_json, simplify_element
 from service.dicom.source import open_source
 from service.dicom.spill import has_gap
+from service.dicom.withheld import without_original, without_originals
 from service.errors import ExtractionFailed, ExtractionPending, LimitExceeded, NoSuchInstance, NotFound
 from service.storage.projections import Elements
 from service.storage.visible import Visible
@@ -55,8 +56,8 @@ async def read_tag(context: Context, visible: Visible, dicom_id: str, text: str)
     """
     found = await find_element(context, visible, dicom_id, parse_tag_path(text))
     if found is None:
-        return await read_original(context, visible, dicom_id, read_tag_of, text)
-    return orjson.dumps(simplify_element(*found))
+        return await read_original(context, visible, dicom_id, read_tag_of, text, visible.originals)
+    return _element_json(found, visible.originals)
 
 
 async def find_element(context: Context, visible: Visible, dicom_id: str, path: Sequence[Step]) -> Located | None:
@@ -183,9 +184,8 @@ async def _whole(context: Context, visible: Visible, dicom_id: str, encode: Any,
             raise NoSuchInstance
         check_extracted(document["extraction"])
         if not document["spilled"]:
-            encoded: bytes = await asyncio.to_thread(encode, document["dataset"], *arguments)
-            return encoded
-    return await read_original(context, visible, dicom_id, encode_whole, encode, *arguments)
+            return await asyncio.to_thread(_encode, document["dataset"], visible.originals, encode, *arguments)
+    return await read_original(context, visible, dicom_id, encode_whole, visible.originals, encode, *arguments)
 
 
 async def read_original(context: Context, visible: Visible, dicom_id: str, function: Any, *arguments: Any) -> bytes:
@@ -218,13 +218,22 @@ def model_json(dataset: Mapping[str, Any], bulk_data_root: str) -> bytes:
     return orjson.dumps([dicom_json(dataset, lambda path: bulk_data_root + quote(path, safe=""))])
 
 
-def read_tag_of(source: Readable | Path, limits: Limits, text: str) -> bytes:
+def read_tag_of(source: Readable | Path, limits: Limits, text: str, originals: bool) -> bytes:
     """In a worker: read one element from an original, simplified, as JSON."""
     found = locate(read_tree(open_source(source), limits).dataset, parse_tag_path(text))
-    return orjson.dumps(simplify_element(*found))
+    return _element_json(found, originals)
 
 
-def encode_whole(source: Readable | Path, limits: Limits, encode: Any, *arguments: str) -> bytes:
+def encode_whole(source: Readable | Path, limits: Limits, originals: bool, encode: Any, *arguments: str) -> bytes:
     """In a worker: read a whole original and encode its tree."""
-    encoded: bytes = encode(read_tree(open_source(source), limits).dataset, *arguments)
+    return _encode(read_tree(open_source(source), limits).dataset, originals, encode, *arguments)
+
+
+def _element_json(found: Located, originals: bool) -> bytes:
+    element = found.element if originals else without_original(found.tag, found.element)
+    return orjson.dumps(simplify_element(found.tag, element, found.creator))
+
+
+def _encode(dataset: Mapping[str, Any], originals: bool, encode: Any, *arguments: str) -> bytes:
+    encoded: bytes = encode(dataset if originals else without_originals(dataset), *arguments)
     return encoded

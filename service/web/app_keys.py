@@ -9,9 +9,9 @@ from aiohttp import web
 
 from service.auth.key_source import KeySource
 from service.auth.tokens import Authenticator, Claims
-from service.dicom.dictionary import KEYWORD_TAGS
 from service.dicom.paths import parse_tag_path
-from service.errors import NotForDownload
+from service.dicom.withheld import ORIGINAL_TAGS
+from service.errors import NotForDownload, Unauthorized
 from service.settings import Settings
 from service.storage.visible import Visible
 from service.usecases.audit import Audit
@@ -20,10 +20,6 @@ from service.usecases.inboxes import OpenInbox
 from service.usecases.metrics import Measuring
 from service.web.admission import Admissions
 from service.web.route import Route
-
-_ORIGINALS = frozenset(
-    KEYWORD_TAGS[keyword] for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "EncapsulatedDocument")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +34,9 @@ class Caller:
         What the token says.
     visible : Visible
         What the caller may see.
-    may_download : bool
-        Whether the caller may have originals, and what is an original inside of one (video, documents, stored pixels).
     still_allowed : callable, optional
         Tells, by the database, whether the caller may still see it; there where that may end during a long answer.
+        Whatever sends bytes asks it (`service.web.streams.Outlet`).
     share_id : str or None
         The share by which they ask; None where they have a token of their own.
     inbox : OpenInbox, optional
@@ -51,10 +46,25 @@ class Caller:
     patient_id: str
     claims: Claims
     visible: Visible
-    may_download: bool = True
     still_allowed: Callable[[], Awaitable[bool]] | None = None
     share_id: str | None = None
     inbox: OpenInbox | None = None
+
+    @property
+    def may_download(self) -> bool:
+        """Return whether the caller may have originals, and what is an original inside of one."""
+        return self.visible.originals
+
+    async def look(self) -> None:
+        """Look whether the caller may still see what they could when they asked.
+
+        Raises
+        ------
+        Unauthorized
+            Their share has ended meanwhile.
+        """
+        if self.still_allowed is not None and not await self.still_allowed():
+            raise Unauthorized("The session of this link has ended. Open the link again.")
 
     def require_download(self) -> None:
         """Refuse whoever may not have originals.
@@ -80,7 +90,7 @@ class Caller:
         Invalid
             It names no element; told here only to who may not have originals.
         """
-        if not self.may_download and parse_tag_path(path)[-1].tag in _ORIGINALS:
+        if not self.may_download and parse_tag_path(path)[-1].tag in ORIGINAL_TAGS:
             raise NotForDownload
 
 

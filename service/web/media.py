@@ -9,10 +9,9 @@ from typing import IO, cast
 from aiohttp import web
 
 from service.errors import NotFound
-from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.medium import Entry, Wanted, check_size, iter_entries
-from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
+from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS, Caller
 from service.web.dicomweb.multipart import send_pieces
 from service.web.negotiation import parse_accept
 
@@ -74,12 +73,13 @@ async def send_medium(
     response.headers["Content-Disposition"] = 'attachment; filename="medium.zip"'
     for text in warnings:
         response.headers.add("Warning", text)
-    return await send_pieces(request, response, _pieces(request.app[CONTEXT], request[CALLER].visible, wanted))
+    return await send_pieces(request, response, _pieces(request.app[CONTEXT], request[CALLER], wanted))
 
 
-async def _pieces(context: Context, visible: Visible, wanted: Sequence[Wanted]) -> AsyncIterator[bytes]:
+async def _pieces(context: Context, caller: Caller, wanted: Sequence[Wanted]) -> AsyncIterator[bytes]:
     archive = ZipWriter()
-    async for entry in iter_entries(context, visible, wanted):
+    async for entry in iter_entries(context, caller.visible, wanted):
+        await caller.look()
         async for piece in archive.add(entry):
             yield piece
     yield archive.close()

@@ -5,9 +5,11 @@ From the outside in: `problems`, `preflight` (of `service.web.cors`), `authentic
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
@@ -15,7 +17,7 @@ from aiohttp.typedefs import Handler
 
 from service.auth.share_secrets import is_session_token
 from service.auth.tokens import READ, WRITE, Claims
-from service.errors import BadParameter, Forbidden, Unauthorized, Unavailable, WrongPatient
+from service.errors import BadParameter, Forbidden, NoSuchInstance, Unauthorized, Unavailable, WrongPatient
 from service.storage.visible import Visible
 from service.usecases import sharing
 from service.usecases.inboxes import inbox_of
@@ -36,6 +38,9 @@ from service.web.app_keys import (
 from service.web.path import patient_id_of
 from service.web.problems import log_unknown, translate
 from service.web.route import PUBLIC
+from service.web.streams import send_whole
+
+log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -70,7 +75,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception as error:  # noqa: BLE001 - this is the one place where every error ends
         if request.writer.output_size > 0:
             # The answer has begun. It must not look complete, so the connection is cut.
-            log_unknown(error, request[REQUEST_ID])
+            if isinstance(error, (NoSuchInstance, Unauthorized)):
+                log.info("cut an answer: what it has was deleted meanwhile, or its share has ended")
+            else:
+                log_unknown(error, request[REQUEST_ID])
             raise ConnectionAbortedError from None
         response = translate(error, request[REQUEST_ID])
         if (
@@ -145,8 +153,7 @@ async def find_caller(request: web.Request, token: str, patient_id: str) -> Call
             token_id=session["id"],
             scopes=frozenset({READ if inbox is None else WRITE}),
         ),
-        sharing.visible_by(share),
-        may_download=share["download"],
+        replace(sharing.visible_by(share), originals=share["download"]),
         still_allowed=still_allowed,
         share_id=share["_id"],
         inbox=inbox,
@@ -162,7 +169,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     admissions = request.app[ADMISSIONS]
     kind = admissions.uploads if request.method == hdrs.METH_POST else admissions.others
     async with kind.admit(caller.patient_id, shared=caller.share_id is not None):
-        return await handler(request)
+        return await send_whole(request, await handler(request))
 
 
 def find_token(request: web.BaseRequest) -> str:

@@ -15,6 +15,7 @@ from service.dicom.matching.reading import naming, read_conditions, read_fields
 from service.dicom.paths import TagPath, parse_index_path, split_paths
 from service.errors import Invalid
 from service.usecases import search
+from service.usecases.instances import shown_tree
 from service.usecases.medium import Wanted, check_size
 from service.web.app_keys import CALLER, CONTEXT
 from service.web.instance_json import summarize
@@ -84,7 +85,8 @@ async def list_instances(request: web.Request) -> web.StreamResponse:
 
 
 async def _search(request: web.Request, conditions: tuple[Condition, ...], page: search.PageRequest) -> web.Response:
-    searching = search.search(request.app[CONTEXT], request[CALLER].visible, conditions, page)
+    visible = request[CALLER].visible
+    searching = search.search(request.app[CONTEXT], visible, conditions, page)
     found, storage = await asyncio.gather(searching, _storage(request))
 
     def encode() -> bytes:
@@ -92,7 +94,7 @@ async def _search(request: web.Request, conditions: tuple[Condition, ...], page:
         for instance in found.hits.instances:
             summary = summarize(instance)
             if page.fields:
-                summary["fields"] = search.show_fields(instance.get("dataset") or {}, page.fields)
+                summary["fields"] = search.show_fields(shown_tree(visible, instance), page.fields)
             shown.append(summary)
         answer: dict[str, Any] = {
             "instances": shown,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiohttp import hdrs, web
 
 from service.usecases.instances import LOOK_BYTES, Original
 from service.usecases.near import NearOriginal
-from service.web.app_keys import REQUEST_ID, SETTINGS
+from service.web.app_keys import CALLER, REQUEST_ID, SETTINGS, STARTED
 from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
 from service.web.problems import problem_response
 
@@ -28,15 +29,57 @@ SENT_BYTES = 1 << 20
 WAIT_SECONDS = 1.0
 """Between two looks at a caller that takes nothing."""
 
+LOOK_SECONDS = 1.0
+"""After so long, what is sent next waits until it is known that its caller may still have it."""
 
-async def write(response: web.StreamResponse, piece: bytes) -> None:
-    """Send a piece of any size as fast as the caller takes it."""
-    if len(piece) <= SLICE_BYTES:
-        await response.write(piece)
-        return
-    view = memoryview(piece)
-    for start in range(0, len(view), SLICE_BYTES):
-        await response.write(view[start : start + SLICE_BYTES])
+
+class Outlet:
+    """The way of an answer's bytes to its caller, which ends where the caller's share does.
+
+    Whoever asks by a share is looked at again before more than a few MiB have passed since the last look, and where
+    that was over a second ago. Whoever has a token of their own is not.
+
+    Parameters
+    ----------
+    request : web.Request
+        What is answered.
+    """
+
+    __slots__ = ("_caller", "_looked_after", "_looked_at", "_writer")
+
+    def __init__(self, request: web.Request) -> None:
+        caller = request.get(CALLER)
+        self._caller = caller if caller is not None and caller.still_allowed is not None else None
+        self._writer = request.writer
+        self._looked_after = 0
+        self._looked_at = request[STARTED]
+
+    async def before(self, size: int) -> None:
+        """Look whether so many bytes, which are no more than `LOOK_BYTES`, may be sent now.
+
+        Raises
+        ------
+        Unauthorized
+            The caller may have no more. An answer that has begun is cut for it.
+        """
+        if self._caller is None:
+            return
+        now, sent = time.perf_counter(), self._writer.output_size
+        if sent + size - self._looked_after > LOOK_BYTES or now - self._looked_at > LOOK_SECONDS:
+            await self._caller.look()
+            self._looked_after, self._looked_at = sent, now
+
+    async def write(self, response: web.StreamResponse, piece: bytes) -> None:
+        """Send a piece of any size as fast as the caller takes it. Raises what :meth:`before` does."""
+        if len(piece) <= SLICE_BYTES:
+            await self.before(len(piece))
+            await response.write(piece)
+            return
+        view = memoryview(piece)
+        for start in range(0, len(view), SLICE_BYTES):
+            part = view[start : start + SLICE_BYTES]
+            await self.before(len(part))
+            await response.write(part)
 
 
 @contextlib.asynccontextmanager
@@ -78,12 +121,32 @@ async def stream(
             return response
         # The first piece is read before anything is sent: where the database is away, that can still be said.
         first = await anext(pieces, b"")
+        outlet = Outlet(request)
+        await outlet.before(0)
         await response.prepare(request)
-        await write(response, first)
+        await outlet.write(response, first)
         del first  # or it would be held for as long as the next one takes
         async for piece in pieces:
-            await write(response, piece)
+            await outlet.write(response, piece)
     await response.write_eof()
+    return response
+
+
+async def send_whole(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Return an answer that is at hand; send it where it is so large that a share may end meanwhile.
+
+    Raises
+    ------
+    Unauthorized
+        The share by which is asked has ended while the answer was made.
+    """
+    if response.prepared or not isinstance(response, web.Response) or request[CALLER].still_allowed is None:
+        return response
+    body = response.body
+    if isinstance(body, bytes) and len(body) > LOOK_BYTES:
+        sent = web.StreamResponse(status=response.status, headers=response.headers)
+        return await stream(request, sent, len(body), once(body))
+    await Outlet(request).before(0)
     return response
 
 
@@ -175,13 +238,15 @@ async def _send_near(
     response.content_length = stop - start
     try:
         small = os.pread(file.descriptor, stop - start, start) if stop - start <= SMALL_BYTES else None
+        outlet = Outlet(request)
+        await outlet.before(0)
         await response.prepare(request)
         if request.method == hdrs.METH_HEAD:
             return response
         if small is not None:
             await response.write(small)
         else:
-            await _give(request, file.descriptor, start, stop, look)
+            await _give(request, file.descriptor, start, stop, look, outlet)
         await response.write_eof()
     finally:
         file.close()
@@ -189,7 +254,7 @@ async def _send_near(
 
 
 async def _give(
-    request: web.Request, descriptor: int, start: int, stop: int, look: Callable[[], Awaitable[Any]]
+    request: web.Request, descriptor: int, start: int, stop: int, look: Callable[[], Awaitable[Any]], outlet: Outlet
 ) -> None:
     """Let the kernel send bytes of a file.
 
@@ -212,8 +277,10 @@ async def _give(
                 os.posix_fadvise(descriptor, position, LOOK_BYTES, os.POSIX_FADV_WILLNEED)
             if transport.is_closing():
                 raise ConnectionResetError
+            size = min(SENT_BYTES, stop - position)
+            await outlet.before(size)
             try:
-                sent = os.sendfile(socket, descriptor, position, min(SENT_BYTES, stop - position))
+                sent = os.sendfile(socket, descriptor, position, size)
             except BlockingIOError:
                 await _until_writable(socket)
                 progress.check(position, transport)

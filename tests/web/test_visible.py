@@ -10,7 +10,7 @@ import re
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
@@ -92,18 +92,14 @@ class Twins:
 
 
 @contextmanager
-def seen_as(part: Visible, **caller: Any) -> Iterator[None]:
+def seen_as(part: Visible) -> Iterator[None]:
     """Have whoever asks for the world see a part of it, as with the token of a share."""
-    from service.web import middleware
-
-    kind = middleware.Caller
 
     def visible_of(patient_id: str) -> Visible:
         return part if patient_id == part.patient_id else Visible(patient_id)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(middleware, "Visible", visible_of)
-        patched.setattr(middleware, "Caller", lambda *given, **named: kind(*given, **{**named, **caller}))
+        patched.setattr("service.web.middleware.Visible", visible_of)
         yield
 
 
@@ -464,7 +460,7 @@ GIVEN = {
 @pytest.mark.parametrize("twins", ["study"], indirect=True)
 async def test_who_may_only_look_gets_no_original(twins: Twins, what: str, method: str) -> None:
     path, headers = KEPT[what]
-    with seen_as(twins.part, may_download=False):
+    with seen_as(replace(twins.part, originals=False)):
         answer = await twins._ask(WORLD, path, method, headers=headers)
     assert answer.status == 403
     if method == "GET":
@@ -476,7 +472,7 @@ async def test_who_may_only_look_gets_no_original(twins: Twins, what: str, metho
 @pytest.mark.parametrize("twins", ["study"], indirect=True)
 async def test_who_may_only_look_sees_pictures_frames_and_tags(twins: Twins, what: str) -> None:
     path, headers = GIVEN[what]
-    with seen_as(twins.part, may_download=False):
+    with seen_as(replace(twins.part, originals=False)):
         answer = await twins._ask(WORLD, path, headers=headers)
     assert answer.status in {200, 206}
     assert answer.body
@@ -489,9 +485,9 @@ async def test_who_may_only_look_gets_no_video_as_frames_either(twins: Twins) ->
     place = f"studies/{of_clip.StudyInstanceUID}/series/{of_clip.SeriesInstanceUID}/instances/{of_clip.SOPInstanceUID}"
     part = Visible(WORLD, dicom_ids=frozenset([dicom_id]))
     for below in ("/frames/1", "/bulkdata/PixelData"):
-        with seen_as(part, may_download=False):
+        with seen_as(replace(part, originals=False)):
             answer = await twins._ask(WORLD, f"dicomweb/{place}{below}")
         assert (answer.status, answer.json()["code"]) == (403, "not-for-download")
-    with seen_as(part, may_download=True):
+    with seen_as(part):
         assert (await twins._ask(WORLD, f"dicomweb/{place}/bulkdata/PixelData")).status == 200
     await twins.service.ask("DELETE", f"/patient/{WORLD}/dicom/{dicom_id}", patient=WORLD)

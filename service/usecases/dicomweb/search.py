@@ -40,6 +40,7 @@ from service.usecases.dicomweb.results import (
     said_of_series,
 )
 from service.usecases.dicomweb.scope import Member, iter_visible
+from service.usecases.instances import shown_tree
 from service.usecases.matching import find_matching
 
 MAX_PAGE_BYTES = 32 << 20
@@ -196,10 +197,11 @@ async def _instances(context: Context, wanted: QidoQuery, series: Sequence[Found
     keys = dict.fromkeys([*INSTANCE_RETURNS, *WHERE_THERE["instance"], *first_keys(steps)])
     of_series = {member.dicom_id: each for each, member in page}
     members = [member for _, member in page]
-    visible = iter_visible(context, wanted.scope.visible, members, list(keys), partial(_further, steps))
+    sees = wanted.scope.visible
+    visible = iter_visible(context, sees, members, list(keys), partial(_further, steps))
     if not wanted.everything and not steps:
         datasets = [
-            describe_instance(wanted, of_series[member.dicom_id], member, instance.get("dataset") or {}, root)
+            describe_instance(wanted, of_series[member.dicom_id], member, shown_tree(sees, instance), root)
             async for member, instance in visible
         ]
         return DatasetPage(datasets, max(0, len(pairs) - wanted.offset - wanted.limit))
@@ -213,11 +215,10 @@ async def _instances(context: Context, wanted: QidoQuery, series: Sequence[Found
     position = {member.dicom_id: number for number, (_, member) in enumerate(page, start=1)}
     async with context.whole_trees, contextlib.aclosing(visible):
         async for member, instance in visible:
-            tree = instance.get("dataset") or {}
+            read: Mapping[str, Any] = instance
             if wanted.everything:
-                whole = await context.store.instances.read_whole(wanted.scope.visible, member.dicom_id)
-                tree = {} if whole is None else whole.get("dataset") or {}
-            dataset = await asyncio.to_thread(write, member, tree)
+                read = await context.store.instances.read_whole(sees, member.dicom_id) or {}
+            dataset = await asyncio.to_thread(write, member, shown_tree(sees, read))
             written.append(orjson.Fragment(dataset))
             left -= len(dataset)
             if left <= 0:
@@ -233,7 +234,7 @@ async def _extra_elements(context: Context, wanted: QidoQuery, dicom_ids: list[s
     found = await context.store.instances.find_many(
         wanted.scope.visible, dicom_ids, first_keys(steps), partial(_further, steps)
     )
-    return {dicom_id: instance.get("dataset") or {} for dicom_id, instance in found.items()}
+    return {dicom_id: shown_tree(wanted.scope.visible, instance) for dicom_id, instance in found.items()}
 
 
 def _further(steps: Sequence[Step], tree: Mapping[str, Any], read: Collection[str]) -> set[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from aiohttp import hdrs, web
 
-from service.web.streams import closing, write
+from service.web.app_keys import CALLER
+from service.web.streams import Outlet, closing
 
 Parts = AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]
 
@@ -33,7 +34,7 @@ async def send_parts(
     boundary = secrets.token_hex(16)
     response = web.StreamResponse(status=status, headers=headers)
     response.headers[hdrs.CONTENT_TYPE] = f'multipart/related; type="{media_type}"; boundary={boundary}'
-    return await send_pieces(request, response, _pieces(parts, boundary))
+    return await send_pieces(request, response, _pieces(parts, boundary, request[CALLER].look))
 
 
 async def send_pieces(
@@ -42,21 +43,25 @@ async def send_pieces(
     """Send a body whose length is not known before its end; a HEAD gets the headers."""
     async with closing(pieces):
         first = await anext(pieces, b"")
+        outlet = Outlet(request)
+        await outlet.before(0)
         await response.prepare(request)
         if request.method == hdrs.METH_HEAD:
             return response
-        await write(response, first)
+        await outlet.write(response, first)
         del first  # or it would be held for as long as the next one takes
         async for piece in pieces:
-            await write(response, piece)
+            await outlet.write(response, piece)
     await response.write_eof()
     return response
 
 
-async def _pieces(parts: Parts, boundary: str) -> AsyncIterator[bytes]:
+async def _pieces(parts: Parts, boundary: str, look: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
     begun = False
     async with closing(parts):
         async for headers, content in parts:
+            if begun:
+                await look()
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             # The first bytes of a part are read before its head is sent, so that failing can still be said.
             async with closing(content):

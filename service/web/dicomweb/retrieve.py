@@ -9,7 +9,7 @@ import contextlib
 import re
 import time
 import zipfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import IO, cast
 
 from aiohttp import hdrs, web
@@ -142,7 +142,9 @@ async def _send_zip(
     response = web.StreamResponse(status=status, headers=headers_of(scope))
     response.content_type = ZIP
     response.headers["Content-Disposition"] = f'attachment; filename="{scope.noun}.zip"'
-    return await send_pieces(request, response, _zip_pieces(_files(context, scope, members, form)))
+    return await send_pieces(
+        request, response, _zip_pieces(_files(context, scope, members, form), request[CALLER].look)
+    )
 
 
 class _Outlet:
@@ -164,13 +166,17 @@ class _Outlet:
         return taken
 
 
-async def _zip_pieces(files: AsyncGenerator[tuple[Member, File], None]) -> AsyncIterator[bytes]:
+async def _zip_pieces(
+    files: AsyncGenerator[tuple[Member, File], None], look: Callable[[], Awaitable[None]]
+) -> AsyncIterator[bytes]:
     """Write a ZIP file of uncompressed entries as it is sent, each size behind its entry."""
     outlet = _Outlet()
     names: set[str] = set()
     with zipfile.ZipFile(cast(IO[bytes], outlet), "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         async with closing(files):
             async for member, file in files:
+                if names:
+                    await look()
                 entry = zipfile.ZipInfo(_entry_name(member, names), time.gmtime(member.received_at.timestamp())[:6])
                 entry.file_size = file.length
                 with archive.open(entry, "w", force_zip64=file.length >= zipfile.ZIP64_LIMIT) as target:
