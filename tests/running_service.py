@@ -102,8 +102,8 @@ class RunningService:
         own = connection or self.connect()
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            if path.startswith("/patient/") and not path.endswith("/token"):
-                named.setdefault("access-token", self.token(patient))
+            if path.startswith("/patient/") and not path.endswith("/token") and "access-token" not in named:
+                named["access-token"] = self.token(patient)
             own.request(method, path, body, named)
             response = own.getresponse()
             return response.status, response.headers, response.read()

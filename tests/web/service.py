@@ -165,6 +165,8 @@ async def starting(make_folder: Callable[[str], Path]) -> AsyncIterator[Callable
 
         async def go(**options: Any) -> Service:
             folder = make_folder("service")
+            double = AsyncMongoMockClient(tz_aware=True).get_database("web", codec_options=CODEC)
+            database = options.pop("database", double)
             settings = Settings(
                 **{
                     "data_dir": folder,
@@ -175,7 +177,6 @@ async def starting(make_folder: Callable[[str], Path]) -> AsyncIterator[Callable
                     **options,
                 }
             )
-            database = AsyncMongoMockClient(tz_aware=True).get_database("web", codec_options=CODEC)
             store = Store(database, now, max_patient_bytes=settings.max_patient_bytes)
             await store.prepare()
             stores.append(store)
