@@ -39,6 +39,7 @@ VARIABLES = {
     "frames": "1",
     "shareId": "",
     "secret": "",
+    "inboxId": "",
 }
 """The collection's variables: what a person may set, and what requests learn from answers."""
 
@@ -53,6 +54,7 @@ LEARN = {
         'pm.collectionVariables.set("shareId", made.share_id);',
         'pm.collectionVariables.set("secret", made.link.split("#")[1]);',
     ],
+    ("makeInbox", "application/json"): ['pm.collectionVariables.set("inboxId", pm.response.json().share_id);'],
     ("getInstance", "application/json"): [
         "const known = pm.response.json();",
         'pm.collectionVariables.set("study", known.study_instance_uid);',
@@ -61,11 +63,19 @@ LEARN = {
     ],
 }
 
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "makeShare": {"studies": ["{{study}}"], "expires_in": 600, "label": "Postman"},
+    "makeInbox": {"upload": True, "max_files": 10, "max_bytes": 1 << 30, "expires_in": 600, "label": "Postman"},
+    "acceptFiles": {"files": "all"},
     "openSession": {"secret": "{{secret}}"},
 }
-"""What requests send as JSON, by the id of their operation."""
+"""What requests send as JSON, by the id of their operation, or what another form of it is called."""
+
+OTHER_FORMS = {"makeShare": ("makeInbox", "an inbox")}
+"""Operations that are asked a second time, with another body."""
+
+OTHER_VARIABLES = {("acceptFiles", "share_id"): "inboxId"}
+"""What a part of a path takes its value from, where that is not the variable of its name."""
 
 GONE_BEFORE = frozenset({"deleteSeries", "deleteStudy"})
 """What a run from the beginning finds deleted already: the one file that it has uploaded."""
@@ -128,6 +138,10 @@ def make_items(
         if has_conditions and number == 0:
             item = make_item(method, path, operation, parameters, sent, accept, conditions=True)
             yield {"name": f"{name}, with conditions", **item, **make_tests("", sorted(answers), got)}
+    if operation["operationId"] in OTHER_FORMS:
+        form, called = OTHER_FORMS[operation["operationId"]]
+        item = make_item(method, path, {**operation, "operationId": form}, parameters, bodies[0], None)
+        yield {"name": f"{operation['summary']}: {called}", **item, **make_tests(form, sorted(answers), kinds[0])}
 
 
 def is_of_many_files(kind: str) -> bool:
@@ -192,7 +206,7 @@ def make_item(
             "variable": [
                 {
                     "key": each["name"],
-                    "value": f"{{{{{variable_of(each['name'])}}}}}",
+                    "value": f"{{{{{variable_of(operation['operationId'], each['name'])}}}}}",
                     "description": each["description"],
                 }
                 for each in parameters
@@ -237,8 +251,10 @@ def examples(parameter: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield parameter["name"], str(example).lower() if isinstance(example, bool) else str(example)
 
 
-def variable_of(name: str) -> str:
-    """Return the collection's variable for a part of a path."""
+def variable_of(operation_id: str, name: str) -> str:
+    """Return the collection's variable for a part of an operation's path."""
+    if (operation_id, name) in OTHER_VARIABLES:
+        return OTHER_VARIABLES[operation_id, name]
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 

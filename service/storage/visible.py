@@ -49,6 +49,11 @@ class Visible:
         """Return whether only a part of what the patient has may be seen."""
         return (self.studies, self.series, self.dicom_ids) != (None, None, None)
 
+    @property
+    def caller(self) -> str:
+        """Return under whose name work is done where callers take turns: the patient's, or that of all their shares."""
+        return shares_of(self.patient_id) if self.is_part else self.patient_id
+
     def has_all_of(self, study: str | None, series: str | None) -> bool:
         """Return whether all that the patient has of a study, or of a series of it, may be seen.
 
@@ -121,6 +126,11 @@ class Visible:
         if self.is_part:
             wanted[f"{beginning}inbox"] = {"$exists": False}
         return wanted
+
+
+def shares_of(patient_id: str) -> str:
+    """Return the name under which all shares of a patient take turns together: no patient id has a line break."""
+    return f"{patient_id}\nshares"
 
 
 def _one_of(values: Collection[str]) -> Any:

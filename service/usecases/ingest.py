@@ -16,7 +16,7 @@ from schemas.database import ExtractionStatus, State
 from service.dicom.extract import Extraction, extract, extract_packed, unpack
 from service.dicom.limits import OverBudget
 from service.errors import InboxFull, LimitExceeded, ServiceError, StorageFull, Unavailable, WorkerLost
-from service.storage.visible import Visible
+from service.storage.visible import Visible, shares_of
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.inboxes import InboxUpload
@@ -149,7 +149,8 @@ async def _store(
             if present is not None:
                 context.metrics.upload("present")
                 return present
-        extraction = None if respond_async else await _extract_or_leave(context, received, patient_id)
+        caller = patient_id if inbox is None else shares_of(patient_id)
+        extraction = None if respond_async else await _extract_or_leave(context, received, caller)
         if inspect is not None:
             inspect(extraction)
         if inbox is not None:
@@ -197,7 +198,7 @@ async def extract_in_worker(context: Context, source: bytes | Path, caller: str 
     return unpack(packed)
 
 
-async def _extract_or_leave(context: Context, received: Received, patient_id: str) -> Extraction | None:
+async def _extract_or_leave(context: Context, received: Received, caller: str) -> Extraction | None:
     """Extract here what is small, and in a worker what is not; None where the worker did not survive it."""
     source = received.source
     if isinstance(source, bytes) and received.size <= context.settings.in_process_bytes:
@@ -209,7 +210,7 @@ async def _extract_or_leave(context: Context, received: Received, patient_id: st
         except (OverBudget, LimitExceeded):
             pass  # a worker has more time and room, and its word is the last
     try:
-        return await extract_in_worker(context, source, patient_id)
+        return await extract_in_worker(context, source, caller)
     except WorkerLost:  # the file may be the cause: it is kept, and tried again later
         return None
 

@@ -95,7 +95,8 @@ async def ask_worker(
     arguments
         What it takes.
     caller : str
-        The patient for whom it is asked: patients take turns.
+        Under whose name it is asked: patients take turns, and all shares of one as somebody else
+        (:attr:`service.storage.visible.Visible.caller`).
     seconds : float
         How long it may take.
     refusal : Invalid

@@ -48,8 +48,9 @@ async def rendition(context: Context, visible: Visible, dicom_id: str, request: 
     context.metrics.rendered_cache(hit=cached is not None)
     if cached is not None:
         return Rendition(data=cached.data, **cached.metadata)
-    # Whoever asks for the same picture meanwhile waits for this one; the task outlives a caller that goes away.
-    same = (visible.patient_id, dicom_id, request.frame)
+    # Whoever asks for the same picture meanwhile waits for this one; the task outlives a caller that goes away. Nobody
+    # waits for another's turn: shares have turns of their own.
+    same = (visible.caller, dicom_id, request.frame)
     making = context.renderings.get(same)
     if making is None:
         making = context.renderings[same] = asyncio.create_task(_make_default(context, visible, instance, request, key))
@@ -91,7 +92,7 @@ async def _render(context: Context, visible: Visible, instance: Instance, reques
                 request,
                 limits,
                 context.limits,
-                caller=instance["patient_id"],
+                caller=visible.caller,
                 seconds=context.settings.render_timeout,
                 refusal=NotRenderable("This frame takes more time or memory than a picture may."),
             )

@@ -206,7 +206,7 @@ async def read_original(context: Context, visible: Visible, dicom_id: str, funct
             source,
             context.limits,
             *arguments,
-            caller=visible.patient_id,
+            caller=visible.caller,
             seconds=context.settings.extraction_timeout,
             refusal=LimitExceeded("Reading this from the original takes more time or memory than a request may."),
         )

@@ -67,6 +67,12 @@ def stored(service):
     for name in FILES:
         shown = f'attachment; filename="{name}"'
         ids[name] = service.upload(path_of(name).read_bytes(), PATIENT, content_disposition=shown)
+    wanted = {"studies": [str(pydicom.dcmread(path_of("CT_small.dcm")).StudyInstanceUID)], "expires_in": 604_800}
+    body, path = json.dumps(wanted | {"label": "for Dr Lang"}), f"/patient/{PATIENT}/shares"
+    status, _, made = service.request("POST", path, body, PATIENT, content_type="application/json")
+    assert status == 201
+    body = json.dumps({"secret": json.loads(made)["link"].partition("#")[2]})
+    assert service.request("POST", "/shares/session", body, content_type="application/json")[0] == 200
     gone = service.upload(path_of("MR_small_RLE.dcm").read_bytes(), PATIENT)
     assert service.request("DELETE", f"/patient/{PATIENT}/dicom/{gone}", patient=PATIENT)[0] == 204
     picture = f"/patient/{PATIENT}/dicom/{ids['CT_small.dcm']}"
@@ -334,7 +340,16 @@ def of_an_instance(rows, _):
 
 def of_a_token(rows, _):
     assert len({row["token_id"] for row in rows}) == 1
-    assert len(rows) == len(FILES) + 4, "all uploads, the delete before and after, and the picture"
+    assert len(rows) == len(FILES) + 5, "all uploads, the share, the delete before and after, and the picture"
+
+
+def of_a_share(rows, _):
+    assert [(row["action"], row["outcome"]) for row in rows] == [("share", "done"), ("open_share", "done")]
+    assert rows[1]["subject"].startswith("share:")
+
+
+def open_shares(rows, _):
+    assert [(row["patient_id"], row["kind"], row["opens"]) for row in rows] == [(PATIENT, "view", 1)]
 
 
 def deletes(rows, _):
@@ -370,6 +385,8 @@ EXPECTED = {
     "Who had to do with an instance": of_an_instance,
     "What a token was used for": of_a_token,
     "All deletes of the last week": deletes,
+    "What was done by a share's link": of_a_share,
+    "Shares that are open now": open_shares,
 }
 """What is expected of each query, by how the sentence before it begins."""
 
@@ -405,13 +422,13 @@ def test_an_index_answers_what_the_page_says_that_it_does(mongosh, stored, tmp_p
     plans = evaluate(mongosh, stored.uri, [explained(query) for query in asked.values()], tmp_path)
     scanned = {said for said, plan in zip(asked, plans, strict=True) if scans_a_collection(plan)}
     without = is_secantus(mongosh, stored, tmp_path)
-    not_there = {said for said, query in asked.items() if "db.tag_index" in query or "dicom_ids" in query}
+    not_there = {said for said, query in asked.items() if re.search("db.tag_index|dicom_ids|share_id", query)}
     assert scanned == (not_there if without else set())
     of_audit = [indexes(plan) for query, plan in zip(asked.values(), plans, strict=True) if "db.audit" in query]
     if without:
-        assert of_audit == [set(), {"of_token"}, {"of_action"}]
+        assert of_audit == [set(), {"of_token"}, {"of_action"}, set()]
     else:  # the entries of this test are all of one patient and one token, so the index of times is as good
-        for used, made in zip(of_audit, ("of_patient", "of_token", "of_action"), strict=True):
+        for used, made in zip(of_audit, ("of_patient", "of_token", "of_action", "of_share"), strict=True):
             assert used in ({made}, {"newest"})
 
 
@@ -449,7 +466,16 @@ OWN = {"_id", "dicom_id", "original_id", "filename", "namespace", "request_id", 
 
 def test_a_document_of_every_collection_is_shown():
     named = [name for name, _ in SHOWN]
-    assert named == ["instances", "tag_index", "series", "originals.files", "rendered.files", "audit", "meta"]
+    assert named == [
+        "instances",
+        "tag_index",
+        "series",
+        "originals.files",
+        "rendered.files",
+        "audit",
+        "shares_view",
+        "meta",
+    ]
 
 
 @pytest.mark.parametrize(("collection", "text"), SHOWN, ids=[name for name, _ in SHOWN])
@@ -460,6 +486,7 @@ def test_a_document_that_is_shown_is_a_part_of_one_that_is_there(collection, tex
         "rendered.files": {"metadata.dicom_id": ct},
         "series": {"series_instance_uid": str(stored.datasets["CT_small.dcm"].SeriesInstanceUID)},
         "audit": {"dicom_ids": ct, "action": "upload"},
+        "shares_view": {"label": "for Dr Lang"},
         "meta": {},
     }.get(collection, {"_id": ct})
     find = f"db.getCollection({json.dumps(collection)}).findOne({json.dumps(wanted)})"

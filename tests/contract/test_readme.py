@@ -5,19 +5,21 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from pydicom.data import get_testdata_file
 
 from tests.running_service import ROOT
 
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]+))?\)")
-README = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+README, SHARING = [BLOCK.findall((ROOT / page).read_text("utf-8")) for page in ("README.md", "docs/sharing.md")]
 
 
-def of_kind(kind):
-    return [text for name, text in README if name == kind]
+def of_kind(kind, page=README):
+    return [text for name, text in page if name == kind]
 
 
 def anchors(text):
@@ -69,6 +71,44 @@ def test_the_python_of_the_readme_does_the_same(service, directory):
     printed = run([sys.executable, "-"], code.replace("http://127.0.0.1:8000", service.url), directory)
     assert printed.splitlines() == ["CT", "['CT_small.dcm']"]
     assert (directory / "ct.png").read_bytes().startswith(b"\x89PNG")
+
+
+def answers_in(output):
+    """What stands in an output, one JSON value after another."""
+    found, decoder = [], json.JSONDecoder()
+    while output := output.lstrip():
+        value, end = decoder.raw_decode(output)
+        found.append(value)
+        output = output[end:]
+    return found
+
+
+def test_the_commands_of_the_page_on_sharing_do_what_it_says(service, directory):
+    upload = next(block for block in of_kind("sh") if "$STORE/dicom" in block)
+    # What an operator does is tried in tests/commands/test_share.py.
+    blocks = [block for block in of_kind("sh", SHARING) if "scripts/" not in block]
+    typed = "\n".join([upload, *blocks, 'curl -s -H "access-token: $GUEST" $STORE/dicom'])
+    output = run(["sh"], typed.replace("http://127.0.0.1:8000", service.url), directory)
+    found, studies, listed, shown, inbox_id, waiting, accepted, declined, ended = answers_in(output)
+    made, inbox = (json.loads((directory / name).read_text()) for name in ("share.json", "inbox.json"))
+    (hit,) = found["instances"]
+    assert (hit["fields"]["PatientID"]["value"], found["storage"]) == ("1CT1", None)
+    assert [each["0020000D"]["Value"][0] for each in studies] == made["studies"]
+    assert (directory / "shared.png").read_bytes().startswith(b"\x89PNG")
+    assert [each["share_id"] for each in listed["shares"]] == [made["share_id"]]
+    assert (shown["opens"], shown["label"]) == (1, "for Dr Lang")
+    assert [each["inbox_id"] for each in waiting["files"]] == [inbox_id]
+    assert accepted == {"accepted": {inbox_id: hit["dicom_id"]}, "declined": [], "left": 0}
+    assert declined == {"accepted": {}, "declined": [], "left": 0}
+    assert ended["status"] == 401
+    assert inbox["state"] == "open"
+
+
+def test_the_python_of_the_page_on_sharing_reads_a_share_by_a_client_that_knows_nothing_of_it(service, directory):
+    service.upload(Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes(), "p-17")
+    (code,) = of_kind("python", SHARING)
+    printed = run([sys.executable, "-"], code.replace("http://127.0.0.1:8000", service.url), directory)
+    assert printed == "['CT'] 32768\n"
 
 
 @pytest.mark.parametrize("page", PAGES)

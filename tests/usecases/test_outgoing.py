@@ -11,8 +11,10 @@ from service.errors import Overloaded, TooManyRequests
 from service.usecases.outgoing import OutgoingBudget
 
 
-async def entered(stack: AsyncExitStack, budget: OutgoingBudget, patient: str, size: int) -> None:
-    await stack.enter_async_context(budget.hold(patient, size))
+async def entered(
+    stack: AsyncExitStack, budget: OutgoingBudget, patient: str, size: int, *, shared: bool = False
+) -> None:
+    await stack.enter_async_context(budget.hold(patient, size, shared=shared))
 
 
 async def settle() -> None:
@@ -104,4 +106,70 @@ async def test_who_is_admitted_and_cancelled_at_once_gives_it_back() -> None:
         await stack.aclose()
         late.cancel()
         await asyncio.wait({late})
+    assert budget.held == 0
+
+
+# --- shares
+
+
+async def test_all_shares_of_a_patient_together_have_half_of_the_patients_part() -> None:
+    budget = OutgoingBudget(200, wait=0.05)
+    async with AsyncExitStack() as stack:
+        await entered(stack, budget, "a", 30, shared=True)
+        await entered(stack, budget, "a", 20, shared=True)
+        with pytest.raises(TooManyRequests):
+            await entered(stack, budget, "a", 1, shared=True)
+        await entered(stack, budget, "a", 50)
+        with pytest.raises(TooManyRequests):
+            await entered(stack, budget, "a", 1)
+        await entered(stack, budget, "b", 100)
+        assert budget.held == 200
+    assert budget.held == 0
+
+
+async def test_shares_that_nobody_reads_keep_no_answer_of_the_patients_own_waiting_however_large_it_is() -> None:
+    budget = OutgoingBudget(200, wait=0.05)
+    async with AsyncExitStack() as stack:
+        await entered(stack, budget, "a", 500, shared=True)
+        assert budget.held == 50
+        for size in (10, 60, 100, 500):
+            async with budget.hold("a", size):
+                assert budget.held == 50 + min(size, 50)
+        await entered(stack, budget, "a", 100)
+        await entered(stack, budget, "b", 100)  # nor does the patient with all shares take from others
+    assert budget.held == 0
+
+
+async def test_shares_do_not_overtake_their_patient_and_wait_where_the_patient_has_the_part() -> None:
+    budget = OutgoingBudget(200, wait=5)
+    order: list[str] = []
+
+    async def want(name: str, size: int, shared: bool) -> None:
+        async with budget.hold("a", size, shared=shared):
+            order.append(name)
+
+    tasks = []
+    async with AsyncExitStack() as stack:
+        await entered(stack, budget, "a", 60)
+        for name, size, shared in (("share", 50, True), ("own", 50, False), ("small share", 1, True)):
+            tasks.append(asyncio.create_task(want(name, size, shared)))
+            await settle()
+        assert order == []
+    await asyncio.gather(*tasks)
+    assert order == ["share", "own", "small share"]
+    assert budget.held == 0
+
+
+async def test_who_stops_waiting_in_the_moment_of_being_admitted_leaves_nothing_held() -> None:
+    budget = OutgoingBudget(100, wait=5)
+    async with AsyncExitStack() as left:
+        async with AsyncExitStack() as stack:
+            await entered(stack, budget, "a", 50)
+            waiting = [asyncio.create_task(entered(left, budget, "a", 10)) for _ in range(2)]
+            await settle()
+            waiting[0].cancel()
+            # Given back before the cancelled task has run.
+        await settle()
+        assert budget.held == 10
+        assert waiting[0].cancelled()
     assert budget.held == 0

@@ -30,11 +30,12 @@ class Workers:
     """Gives one picture for everything, after what it was told to raise."""
 
     faults: list[Exception] = field(default_factory=list)
+    callers: list[str] = field(default_factory=list)
     jobs: int = 0
 
     async def run(self, *_arguments, timeout, caller, **_):  # noqa: ASYNC109
-        assert caller == "p-1"
         assert timeout > 0
+        self.callers.append(caller)
         self.jobs += 1
         await asyncio.sleep(0.05)
         if self.faults:
@@ -58,7 +59,18 @@ async def test_ten_who_ask_for_one_picture_at_once_have_it_made_once(stored):
     asked = [rendition(context, OURS, dicom_id, RenderRequest()) for _ in range(10)]
     assert {made.data for made in await asyncio.gather(*asked)} == {b"png"}
     assert context.workers.jobs == 1
+    assert context.workers.callers == ["p-1"]
     assert context.renderings == {}
+
+
+async def test_a_patient_does_not_wait_for_the_turn_of_their_shares(stored):
+    context, dicom_id = stored
+    shares = [Visible("p-1", dicom_ids=frozenset({dicom_id, other})) for other in ("one", "two")]
+    asked = [rendition(context, visible, dicom_id, RenderRequest()) for visible in (*shares, OURS)]
+    assert {made.data for made in await asyncio.gather(*asked)} == {b"png"}
+    assert sorted(context.workers.callers) == ["p-1", "p-1\nshares"]
+    await asyncio.gather(*(read_original(context, each, dicom_id, read_tag_of, "Modality") for each in (OURS, *shares)))
+    assert context.workers.callers[2:] == ["p-1", "p-1\nshares", "p-1\nshares"]
 
 
 async def test_a_picture_is_answered_first_and_kept_behind_the_answer(stored, monkeypatch):

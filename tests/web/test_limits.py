@@ -111,6 +111,25 @@ async def test_who_waits_is_bounded_too():
     assert admission.admitted == 1  # the first one did not wait, and is admitted
 
 
+async def test_all_shares_of_a_patient_together_have_half_of_the_patients_slots(begin):
+    service = await begin(max_requests_per_patient=4, max_uploads_per_patient=2, request_wait=0.05)
+    for admission, shares, own in ((admissions_of(service).others, 2, 2), (admissions_of(service).uploads, 1, 1)):
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(shares):
+                await stack.enter_async_context(admission.admit("a", shared=True))
+            with pytest.raises(TooManyRequests):
+                async with admission.admit("a", shared=True):
+                    pass
+            for _ in range(own):
+                await stack.enter_async_context(admission.admit("a"))
+            with pytest.raises(TooManyRequests):
+                async with admission.admit("a"):
+                    pass
+            await stack.enter_async_context(admission.admit("b", shared=True))
+        assert (admission.admitted, admission._lanes) == (0, {})
+        assert (admission.of_shares.admitted, admission.of_shares._lanes) == (0, {})
+
+
 async def test_what_a_handler_runs_out_of_time_for_is_not_taken_for_a_full_slot():
     admission = Admission(limit=1, per_patient=1, wait=1)
     with pytest.raises(TimeoutError):

@@ -531,6 +531,20 @@ async def test_a_third_table_of_a_patient_is_refused_while_two_are_written(servi
     assert (await ask(service, patient, "fields=InstanceNumber", CSV)).status == 200
 
 
+@pytest.mark.parametrize("path", ["/dicom?fields=InstanceNumber", "/tags"])
+async def test_a_table_by_a_share_is_refused_while_another_is_written_and_the_patients_own_is_not(
+    service, shares, path
+):
+    session = await shares.session(await shares.make(instances=[shares.dicom_id]))
+    owner = {"access-token": service.token(shares.patient)}
+    async with service.app[ADMISSIONS].tables.admit(shares.patient, shared=True):
+        statuses = [
+            (await shares.ask("GET", path, headers={**headers, "Accept": CSV})).status for headers in (session, owner)
+        ]
+    assert statuses == [429, 200]
+    assert (await shares.ask("GET", path, headers={**session, "Accept": CSV})).status == 200
+
+
 async def test_no_thread_stays_behind_where_a_caller_goes_away():
     async def read(encode):
         for _ in range(1000):

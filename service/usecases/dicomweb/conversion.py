@@ -136,7 +136,7 @@ async def _open_converted(
     try:
         try:
             async with local_original(context, visible, instance) as source:
-                length = await _fill(context, visible.patient_id, source, outgoing)
+                length = await _fill(context, visible.caller, source, outgoing)
         except (Invalid, Unavailable, WorkerLost) as error:
             raise _Failed(error) from None
 
@@ -148,7 +148,7 @@ async def _open_converted(
         await asyncio.to_thread(outgoing.close)
 
 
-async def _fill(context: Context, patient_id: str, source: bytes | Path, outgoing: spool.Outgoing) -> int:
+async def _fill(context: Context, caller: str, source: bytes | Path, outgoing: spool.Outgoing) -> int:
     """Convert a file into what waits to be sent, and return its length."""
     position, photometric = 0, None
     while True:
@@ -161,7 +161,7 @@ async def _fill(context: Context, patient_id: str, source: bytes | Path, outgoin
                 photometric,
                 context.limits,
                 context.pixel_limits,
-                caller=patient_id,
+                caller=caller,
                 seconds=context.settings.render_timeout,
                 refusal=NotRenderable("Converting this instance takes more time or memory than a request may."),
                 sink=partial(_write_behind, outgoing, position),

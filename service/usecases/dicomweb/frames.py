@@ -103,7 +103,7 @@ async def iter_frames(
                         decoded,
                         context.limits,
                         context.pixel_limits,
-                        caller=visible.patient_id,
+                        caller=visible.caller,
                         seconds=context.settings.render_timeout,
                         refusal=NotRenderable("These frames take more time or memory than a request may."),
                         sink=outgoing.write,
@@ -177,7 +177,7 @@ async def hold_frames(
         frame = _frame_bytes({} if facts is None else facts["elements"])
         batch = max(frame, min(count * frame, BATCH_BYTES))
         size = min(batch, size) if as_stored else batch
-    async with context.outgoing.hold(visible.patient_id, size):
+    async with context.outgoing.hold(visible.patient_id, size, shared=visible.is_part):
         yield
 
 

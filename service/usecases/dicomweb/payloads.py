@@ -90,7 +90,7 @@ async def _find(context: Context, visible: Visible, instance: Instance) -> Paylo
             find_payload,
             source,
             context.limits,
-            caller=instance["patient_id"],
+            caller=visible.caller,
             seconds=context.settings.render_timeout,
             refusal=NotRenderable("Reading this takes more time or memory than a request may."),
         )
