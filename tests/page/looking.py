@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from contextlib import asynccontextmanager
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from tests.page.modules import find_module
 
 SHOWN = "document.querySelector('#canvas').dataset.shown"
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+VISIBLE = "[...document.querySelectorAll({})].some(e => e.checkVisibility())"
 TWO_PAINTS = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 
 
@@ -93,3 +95,23 @@ async def check_everywhere(tab, shoot, name, within="html"):
     await tab.prefer("light")
     await tab.resize(1400, 900)
     await tab.evaluate(TWO_PAINTS)
+
+
+async def fill(tab, selector, written_text):
+    await tab.evaluate(f"document.querySelector({selector!r}).focus()")
+    await tab.write(written_text)
+
+
+async def is_visible(tab, selector):
+    return await tab.evaluate(VISIBLE.format(json.dumps(selector)))
+
+
+@asynccontextmanager
+async def guest_at(other_browser, link):
+    """Somebody else's tab at a link."""
+    async with other_browser.open_tab() as guest:
+        await guest.resize(1400, 900)
+        await guest.open(link)
+        yield guest
+        refused = ("401", "404", "status of 401", "status of 404")
+        assert [each for each in guest.complaints if not any(word in each for word in refused)] == []

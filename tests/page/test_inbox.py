@@ -6,7 +6,6 @@ import pytest
 
 from tests.page import looking
 from tests.page.made import ROOT_UID, ct_slices, placed, read, written
-from tests.page.test_sharing import fill, guest_at, is_visible
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,11 +33,11 @@ async def test_images_are_asked_for_dropped_by_the_link_accepted_and_declined(
 ):
     await ask_for_images(tab, service)
     await tab.evaluate("document.querySelector('#share-files').value = ''")
-    await fill(tab, "#share-files", "5")
+    await looking.fill(tab, "#share-files", "5")
     meaning = await looking.text_of(tab, "#share-meaning")
     assert "can send up to 5 files, 5.0 GiB in all" in meaning
     assert "They see nothing of what is here." in meaning
-    await fill(tab, "#share-label", "from the clinic")
+    await looking.fill(tab, "#share-label", "from the clinic")
     await looking.check_everywhere(tab, shoot, "ask", "#share")
     await tab.click("#share-make")
     link = await tab.wait_for("document.querySelector('#share-link').value")
@@ -50,11 +49,11 @@ async def test_images_are_asked_for_dropped_by_the_link_accepted_and_declined(
         (folder / name).write_bytes(content)
     (folder / "other.dcm").write_bytes(written(placed(read("MR_small.dcm"), 1801, 1)))
     (folder / "letter.txt").write_text("Dear doctor")
-    async with guest_at(other_browser, link) as guest:
+    async with looking.guest_at(other_browser, link) as guest:
         await guest.wait_for("document.querySelector('#inbox').checkVisibility()")
         assert await guest.evaluate("location.href") == f"{service.url}/s"
         for hidden in ("#workplace", "#sign-in", "#shares-button", "#upload-menu", "#welcome"):
-            assert not await is_visible(guest, hidden), hidden
+            assert not await looking.is_visible(guest, hidden), hidden
         await looking.check_everywhere(guest, shoot, "inbox")
         await guest.drop([folder])
         await guest.wait_for("!document.querySelector('#upload-result').hidden", 60)
