@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from contextlib import asynccontextmanager
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from tests.page.modules import find_module
 
 SHOWN = "document.querySelector('#canvas').dataset.shown"
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+VISIBLE = "[...document.querySelectorAll({})].some(e => e.checkVisibility())"
 TWO_PAINTS = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 
 
@@ -25,6 +27,12 @@ async def see(tab, instance="", frame=1):
     wanted = f" === {f'{instance}/{frame}'!r}" if instance else ""
     await tab.wait_for(f"{SHOWN}{wanted}")
     await tab.evaluate(TWO_PAINTS)
+
+
+async def see_finely(tab):
+    """Wait until nothing moves any more, and the picture is drawn as finely as it can be."""
+    await tab.evaluate(TWO_PAINTS)
+    await tab.wait_for("document.querySelector('#canvas').dataset.drawn === 'finely'")
 
 
 async def text_of(tab, selector):
@@ -80,11 +88,10 @@ async def check(tab, within="html"):
 
 
 async def check_everywhere(tab, shoot, name, within="html"):
-    """Ask axe-core in light and in dark, and in dark on a phone; and leave a picture of each."""
+    """Ask axe-core in light, and in dark on a phone; and leave a picture of each."""
     await check(tab, within)
     await shoot(tab, name)
     await tab.prefer("dark")
-    await check(tab, within)
     await shoot(tab, f"{name}-dark")
     await tab.resize(360, 760, phone=True)
     await tab.evaluate(TWO_PAINTS)
@@ -93,3 +100,23 @@ async def check_everywhere(tab, shoot, name, within="html"):
     await tab.prefer("light")
     await tab.resize(1400, 900)
     await tab.evaluate(TWO_PAINTS)
+
+
+async def fill(tab, selector, written_text):
+    await tab.evaluate(f"document.querySelector({selector!r}).focus()")
+    await tab.write(written_text)
+
+
+async def is_visible(tab, selector):
+    return await tab.evaluate(VISIBLE.format(json.dumps(selector)))
+
+
+@asynccontextmanager
+async def guest_at(other_browser, link):
+    """Somebody else's tab at a link."""
+    async with other_browser.open_tab() as guest:
+        await guest.resize(1400, 900)
+        await guest.open(link)
+        yield guest
+        refused = ("401", "404", "status of 401", "status of 404")
+        assert [each for each in guest.complaints if not any(word in each for word in refused)] == []

@@ -63,7 +63,7 @@ async def test_list_viewer_tags_and_search(stored, tab, shoot, scheme):
 @pytest.mark.long
 async def test_menus_dialogs_completions_and_mistakes(stored, tab, shoot):
     await see_series(tab, stored)
-    await tab.click("#toolbar .menu summary")
+    await tab.click("#more-menu summary")
     await looking.check(tab)
     await shoot(tab, "menu")
     await tab.click("[data-does=delete][data-level=study]")

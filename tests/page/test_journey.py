@@ -89,14 +89,14 @@ async def test_a_folder_is_dropped_looked_at_searched_compared_and_deleted(
         assert "PatientName" not in different
         await shoot(fresh, "compare")
 
-        await fresh.click("#toolbar .menu summary")
+        await fresh.click("#more-menu summary")
         await fresh.click("[data-does=delete][data-level=series]")
         await fresh.wait_for("document.querySelector('#sure').open")
         assert f"{count} files will be removed for good" in await looking.text_of(fresh, "#sure-meaning")
         await fresh.click("#sure-no")
         await asyncio.sleep(0.2)
         assert await looking.count_of(fresh, ".series") == 1
-        await fresh.click("#toolbar .menu summary")
+        await fresh.click("#more-menu summary")
         await fresh.click("[data-does=delete][data-level=series]")
         await fresh.wait_for("document.querySelector('#sure').open")
         await fresh.click("#sure-yes")

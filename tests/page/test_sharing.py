@@ -1,7 +1,6 @@
 """Links: made by a patient, opened by somebody else in a browser of their own, and ended."""
 
 import json
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -14,7 +13,6 @@ PATIENT = "p-sharing"
 STUDY, SERIES = f"{ROOT_UID}.17", f"{ROOT_UID}.17.1700"
 COUNT = 8
 PASSCODE = "blue-whale"
-VISIBLE = "[...document.querySelectorAll({})].some(e => e.checkVisibility())"
 
 
 @pytest.fixture(scope="module")
@@ -53,26 +51,6 @@ async def share(tab, level):
     await tab.wait_for("document.querySelector('#share').open")
 
 
-async def fill(tab, selector, written_text):
-    await tab.evaluate(f"document.querySelector({selector!r}).focus()")
-    await tab.write(written_text)
-
-
-async def is_visible(tab, selector):
-    return await tab.evaluate(VISIBLE.format(json.dumps(selector)))
-
-
-@asynccontextmanager
-async def guest_at(other_browser, link):
-    """Somebody else's tab at a link."""
-    async with other_browser.open_tab() as guest:
-        await guest.resize(1400, 900)
-        await guest.open(link)
-        yield guest
-        refused = ("401", "404", "status of 401", "status of 404")
-        assert [each for each in guest.complaints if not any(word in each for word in refused)] == []
-
-
 async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(stored, tab, other_browser, shoot):
     await see_series(tab, stored)
     await share(tab, "series")
@@ -80,8 +58,8 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
     assert "the series “Thorax thin and thick”" in await tab.evaluate(meaning)
     assert "They cannot download the files." in await tab.evaluate(meaning)
     await tab.click("#share-has-passcode")
-    await fill(tab, "#share-passcode", PASSCODE)
-    await fill(tab, "#share-label", "for Dr Example")
+    await looking.fill(tab, "#share-passcode", PASSCODE)
+    await looking.fill(tab, "#share-label", "for Dr Example")
     assert "They need the passcode." in await tab.evaluate(meaning)
     await looking.check_everywhere(tab, shoot, "share", "#share")
     await tab.click("#share-make")
@@ -94,7 +72,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
     assert await tab.evaluate("document.querySelector('#share-link').value") == ""
     assert link.split("#")[1] not in await tab.evaluate("document.documentElement.outerHTML")
 
-    async with guest_at(other_browser, link) as guest:
+    async with looking.guest_at(other_browser, link) as guest:
         await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
         assert await guest.evaluate("location.href") == f"{stored.url}/s"
         await looking.check_everywhere(guest, shoot, "guest-passcode")
@@ -110,7 +88,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await looking.check(guest)
         await looking.check_everywhere(guest, shoot, "guest", "header")
         for hidden in ("#sign-in", "#upload-menu", "#shares-button", "#share-menu", "#more-menu", "#copy-curl"):
-            assert not await is_visible(guest, hidden), hidden
+            assert not await looking.is_visible(guest, hidden), hidden
         assert "but not download them" in await looking.text_of(guest, "#guest-bar")
         await guest.press("End")
         await looking.see(guest, f"{SERIES}.1")
@@ -144,7 +122,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await guest.evaluate(f"location.hash = {json.dumps(f'#{PATIENT}?Modality=CT')}")
         await guest.wait_for("document.querySelector('#door').checkVisibility()")
         assert "visit has ended" in await looking.text_of(guest, "#door")
-        assert not await is_visible(guest, "#workplace")
+        assert not await looking.is_visible(guest, "#workplace")
         assert await guest.evaluate("sessionStorage.length") == 0
         await shoot(guest, "guest-ended")
         await guest.open("about:blank")
@@ -153,12 +131,14 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await looking.check_everywhere(guest, shoot, "guest-refused")
 
 
-async def test_a_visit_that_ends_goes_on_by_the_same_link_and_its_passcode(stored, other_browser):
-    made = make(stored, passcode=PASSCODE)
-    async with guest_at(other_browser, made["link"]) as guest:
-        await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
-        await guest.write(PASSCODE)
-        await guest.press("Enter")
+@pytest.mark.parametrize("passcode", [PASSCODE, None])
+async def test_a_visit_that_ends_goes_on_by_the_same_link(stored, other_browser, passcode):
+    made = make(stored, **({"passcode": passcode} if passcode else {}))
+    async with looking.guest_at(other_browser, made["link"]) as guest:
+        if passcode:
+            await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
+            await guest.write(passcode)
+            await guest.press("Enter")
         await looking.see(guest)
         # Its token is another now, as if the hour were over.
         await guest.evaluate(
@@ -166,14 +146,16 @@ async def test_a_visit_that_ends_goes_on_by_the_same_link_and_its_passcode(store
             "{ ...asked.headers, ...(asked.headers['access-token'] && !window.goesOn"
             " ? { 'access-token': asked.headers['access-token'].slice(0, -4) + 'AAAA' } : {}) } }); })()"
         )
-        await guest.press("End")
-        await guest.press("Home")
         await guest.evaluate(f"location.hash = {json.dumps(f'#{PATIENT}?Modality=CT')}")
-        await guest.wait_for("document.querySelector('#door-form').checkVisibility()")
-        assert "visit has ended" in await looking.text_of(guest, "#door")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('visit has ended')")
+        assert not await looking.is_visible(guest, "#workplace")
+        assert await guest.evaluate("sessionStorage.length") == 0
         await guest.evaluate("window.goesOn = true")
-        await guest.write(PASSCODE)
-        await guest.press("Enter")
+        if passcode:
+            await guest.write(passcode)
+            await guest.press("Enter")
+        else:
+            await guest.click("#door-again")
         await looking.see(guest)
 
 
@@ -181,23 +163,23 @@ async def test_an_image_with_downloads_once_and_what_the_list_says_of_it(stored,
     await see_series(tab, stored)
     await share(tab, "image")
     await tab.click("#share-download")
-    await fill(tab, "#share-opens", "1")
+    await looking.fill(tab, "#share-opens", "1")
     assert "one image of the series" in await looking.text_of(tab, "#share-meaning")
     assert "The link opens once." in await looking.text_of(tab, "#share-meaning")
     shown = await tab.evaluate("document.querySelector('#canvas').dataset.shown")
     await tab.click("#share-make")
     link = await tab.wait_for("document.querySelector('#share-link').value")
-    async with guest_at(other_browser, link) as guest:
+    async with looking.guest_at(other_browser, link) as guest:
         await looking.see(guest, shown.split("/")[0])
         await guest.wait_for("document.querySelector('.series').textContent.includes('1 image')")
         await guest.click("#more-menu summary")
-        assert await is_visible(guest, "[data-does=download][data-level=image]")
-        assert not await is_visible(guest, "[data-does=delete]")
+        assert await looking.is_visible(guest, "[data-does=download][data-level=image]")
+        assert not await looking.is_visible(guest, "[data-does=delete]")
         await looking.catch_downloads(guest)
         await guest.click("[data-does=download][data-level=image]")
         _, content = await looking.downloaded(guest)
         assert content[128:132] == b"DICM"
-    async with guest_at(other_browser, link) as guest:
+    async with looking.guest_at(other_browser, link) as guest:
         await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
 
 
@@ -216,7 +198,7 @@ async def test_a_date_is_that_day_to_its_end_and_the_service_says_what_is_too_lo
 
 
 async def test_a_link_without_its_secret_and_one_that_never_was_say_so(stored, other_browser):
-    async with guest_at(other_browser, f"{stored.url}/s") as guest:
+    async with looking.guest_at(other_browser, f"{stored.url}/s") as guest:
         await guest.wait_for("document.querySelector('#door').innerText.includes('Open the link that you were sent')")
         await guest.evaluate(f"location.hash = '#{'x' * 43}'")
         await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")

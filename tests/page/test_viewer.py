@@ -86,14 +86,15 @@ async def test_zoom_move_invert_and_texts_have_keys_and_buttons(stored, tab):
     middle = (
         "[...document.querySelector('#canvas').getContext('2d').getImageData(300, 300, 1, 1).data].slice(0, 3).join()"
     )
+    await looking.see_finely(tab)
     before = await tab.evaluate(middle)
     await tab.press("i")
-    await tab.evaluate(looking.TWO_PAINTS)
+    await looking.see_finely(tab)
     assert await tab.evaluate(middle) == ",".join(str(255 - int(part)) for part in before.split(","))
     assert await tab.evaluate("document.querySelector('#invert').ariaPressed") == "true"
     await tab.press("i")
     await tab.drag("#stage", 120, 0, button="middle")
-    await tab.evaluate(looking.TWO_PAINTS)
+    await looking.see_finely(tab)
     assert await tab.evaluate(middle) != before
     await tab.press("o")
     assert await tab.evaluate("getComputedStyle(document.querySelector('#corner-patient')).display") == "none"
@@ -148,7 +149,7 @@ async def test_an_image_its_series_and_its_study_are_downloaded_as_they_came(sto
     originals = {content for _, content in ct_slices(12, 300, **WINDOWS)}
 
     async def download(does, level):
-        await tab.click("#toolbar .menu summary")
+        await tab.click("#more-menu summary")
         await tab.click(f"[data-does={does}][data-level={level}]")
         return await looking.downloaded(tab)
 

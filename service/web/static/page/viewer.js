@@ -478,6 +478,7 @@ export class Viewer {
     const { dataset } = this.#canvas;
     if (frame.isPreview) delete dataset.shown;
     else dataset.shown = `${slice.place?.instance ?? slice.file}/${slice.frame}`;
+    dataset.drawn = this.#isStill ? "finely" : "coarsely";
     if (dataset.at !== String(this.at + 1)) dataset.at = String(this.at + 1);
     dataset.window = voi && !voi.lut ? `${voi.center},${voi.width}` : "";
   }
