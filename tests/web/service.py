@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import io
 import itertools
 import json
@@ -49,7 +50,8 @@ class Answer:
             "application/problem+json",
             "application/dicom+json",
         }
-        return json.loads(self.body)
+        squeezed = self.headers.get("Content-Encoding") == "gzip"
+        return json.loads(gzip.decompress(self.body) if squeezed else self.body)
 
     @property
     def detail(self) -> str:
