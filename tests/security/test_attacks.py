@@ -362,7 +362,7 @@ BAD_CLAIMS = [
 ]
 
 
-@pytest.mark.parametrize("changed", BAD_CLAIMS, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize("changed", BAD_CLAIMS, ids=lambda each: re.sub(r"\d{9,}(\.\d+)?", "now", str(each)[:40]))
 async def test_claims_that_do_not_open_this_door_are_refused_with_the_right_key_too(
     service, trusting, issuer, caplog, changed
 ):
