@@ -19,8 +19,8 @@ from service.dicom.values import number_in
 MAX_INLINE = 1024
 """Bytes that stand in the JSON as base64; what is longer is asked for by its BulkDataURI."""
 
-REMEMBERED_KEYS = 64
-"""How many elements an item has at most whose order is remembered: the items of a sequence mostly have the same."""
+REMEMBERED_KEYS = 512
+"""Elements of an item at most whose order is remembered: items of a sequence, and slices, mostly have the same."""
 
 MAX_EXACT_INTEGER = 2**53
 """The largest integer up to which readers of JSON that know doubles only are right."""
@@ -109,7 +109,7 @@ def _in_order(keys: tuple[str, ...]) -> list[tuple[str, str]]:
     return [each for each in elements if not (each[0].endswith("0000") or each[0].startswith(("0002", "FFFE")))]
 
 
-_in_order_again = lru_cache(1024)(_in_order)
+_in_order_again = lru_cache(128)(_in_order)
 
 
 def _element(tag: str, element: Mapping[str, Any], path: str, bulk_data_uri: Callable[[str], str]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ _FLOATS = frozenset(("DS", "FD", "FL"))
 _OF_A_SEQUENCE = frozenset(("vr", "problem", "items", "spilled"))
 _SHOWN_OTHERWISE = _FLOATS | {"PN", "UV"}
 
-REMEMBERED_KEYS = 64
-"""How many elements an item has at most whose order is remembered: the items of a sequence mostly have the same."""
+REMEMBERED_KEYS = 512
+"""Elements of an item at most whose order is remembered: items of a sequence, and slices, mostly have the same."""
 
 
 class _Plain(msgspec.Struct, gc=False):
@@ -41,6 +41,12 @@ class _WithText(_Plain, gc=False):
     """The same for one that has the file's own text beside its values."""
 
     raw: str
+
+
+class _Private(_Plain, gc=False):
+    """The same for a private element."""
+
+    creator: str
 
 
 _Head = tuple[str, str, str, str | None, str | None]
@@ -134,8 +140,9 @@ def _describe(dataset: Mapping[str, Any]) -> list[Any]:
     for tag, key, head in _in_order_again(keys) if len(keys) <= REMEMBERED_KEYS else _in_order(keys):
         element = dataset[key]
         vr, values, size = element["vr"], element.get("Value"), len(element)
-        if not values or head is None or vr in ("PN", "UV") or not (size == 2 or (size == 3 and _has_text(element))):
-            creator = creator_of(dataset, tag) if tag & 0x10000 else None
+        creator = creator_of(dataset, tag) if tag & 0x10000 else None
+        has_text = size == 3 and creator is None and isinstance(element.get("raw"), str)
+        if not values or vr in ("PN", "UV") or not (size == 2 or has_text):
             described.append(simplify_element(tag, element, creator))
             continue
         count = len(values)
@@ -145,32 +152,31 @@ def _describe(dataset: Mapping[str, Any]) -> list[Any]:
             shown = _values(vr, values) if vr in _FLOATS and not _all_finite(values) else values
             if count == 1:
                 shown = shown[0]
-        described.append(
-            _Plain(*head, vr, count, shown) if size == 2 else _WithText(*head, vr, count, shown, element["raw"])
-        )
+        if creator is not None:
+            described.append(_Private(*head[:4], _private_name(tag, creator), vr, count, shown, creator))
+        elif has_text:
+            described.append(_WithText(*head, vr, count, shown, element["raw"]))
+        else:
+            described.append(_Plain(*head, vr, count, shown))
     return described
-
-
-def _has_text(element: Mapping[str, Any]) -> bool:
-    return isinstance(element.get("raw"), str)
 
 
 def _all_finite(values: Sequence[float | None]) -> bool:
     return all(value is None or value - value == 0 for value in values)
 
 
-def _in_order(keys: tuple[str, ...]) -> list[tuple[int, str, _Head | None]]:
-    """Return the keys of an item by ascending tag, each with what is told of its tag; None where it is private."""
-    found: list[tuple[int, str, _Head | None]] = []
+def _in_order(keys: tuple[str, ...]) -> list[tuple[int, str, _Head]]:
+    """Return the keys of an item by ascending tag, each with what is told of its tag."""
+    found: list[tuple[int, str, _Head]] = []
     for key in keys:
         tag = _tag(key)
         hex_tag, keyword, name = _known(tag)
-        found.append((tag, key, None if tag & 0x10000 else (hex_tag, hex_tag[:4], hex_tag[4:], keyword, name)))
+        found.append((tag, key, (hex_tag, hex_tag[:4], hex_tag[4:], keyword, name)))
     found.sort(key=itemgetter(0))
     return found
 
 
-_in_order_again = lru_cache(1024)(_in_order)
+_in_order_again = lru_cache(128)(_in_order)
 
 
 def _describe_without_value(element: Mapping[str, Any], described: dict[str, Any]) -> None:

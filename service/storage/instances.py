@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from schemas.database import ExtractionStatus, Instance
 from service.storage.collections import NEWEST_FIRST, SMALL_FIELDS, Collections, Document, same_upload
@@ -22,6 +22,8 @@ from service.storage.projections import (
 )
 from service.storage.threads import Threads, one_hop
 from service.storage.visible import Visible
+
+T = TypeVar("T")
 
 _SMALL = frozenset(SMALL_FIELDS)
 
@@ -51,12 +53,17 @@ class Instances:
             return None
         return cast("Instance", {name: value for name, value in found.items() if name in _SMALL})
 
-    @one_hop
-    def read_whole(self, visible: Visible, dicom_id: str) -> Instance | None:
+    async def read_whole(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Read an instance with its tree under ``dataset`` (absent while it is pending)."""
+        return await self.use_whole(visible, dicom_id, lambda instance: instance)
+
+    @one_hop
+    def use_whole(self, visible: Visible, dicom_id: str, use: Callable[[Instance], T]) -> T | None:
+        """Return what a function makes of an instance with its tree, in the same hop; None when there is none."""
         if not seen(self.collections, visible, [dicom_id]):
             return None
-        return self.collections.instances.find_one(visible.instance(dicom_id))
+        instance = self.collections.instances.find_one(visible.instance(dicom_id))
+        return None if instance is None else use(instance)
 
     async def read_elements(
         self,

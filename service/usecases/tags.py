@@ -6,7 +6,6 @@ in a worker process.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from schemas.database import ExtractionStatus
+from schemas.database import ExtractionStatus, Instance
 from service.dicom.dictionary import may_be_large, tag_of_key
 from service.dicom.extract import read_tree
 from service.dicom.jsonmodel import dicom_json
@@ -178,13 +177,19 @@ def check_extracted(extraction: ExtractionStatus) -> None:
 
 async def _whole(context: Context, visible: Visible, dicom_id: str, encode: Any, *arguments: str) -> bytes:
     """Encode the whole tree off the event loop: from the document, or where that has gaps from the original."""
-    async with context.whole_trees:
-        document = await context.store.instances.read_whole(visible, dicom_id)
-        if document is None:
-            raise NoSuchInstance
+
+    def encode_document(document: Instance) -> bytes:
         check_extracted(document["extraction"])
-        if not document["spilled"]:
-            return await asyncio.to_thread(_encode, document["dataset"], visible.originals, encode, *arguments)
+        if document["spilled"]:
+            return b""
+        return _encode(document["dataset"], visible.originals, encode, *arguments)
+
+    async with context.whole_trees:
+        encoded = await context.store.instances.use_whole(visible, dicom_id, encode_document)
+        if encoded is None:
+            raise NoSuchInstance
+        if encoded:
+            return encoded
     return await read_original(context, visible, dicom_id, encode_whole, visible.originals, encode, *arguments)
 
 

@@ -177,8 +177,7 @@ def main():
     else:
         with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data") as service:
             root = f"{service.url}/patient/{PATIENT}/dicomweb"
-            processes = [service.process, service.database()]
-            own = Server("this", root, {"access-token": service.token(PATIENT)}, processes)
+            own = Server("this", root, {"access-token": service.token(PATIENT)}, [service.process])
             figures = measured([own, *asked.beside])
             service.stop()
     if asked.json:

@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import math
+import re
 import time
 
 import jwt

@@ -7,6 +7,7 @@ Processor time depends on the machine; these counts do not, and they are what it
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -214,3 +215,16 @@ async def test_a_small_download_is_two_commands_and_one_once_the_original_is_nea
             break
         await asyncio.sleep(0.01)
     assert await asked.cost(asked.send("GET", f"/{dicom_id}")) == ({"find": 1}, 1)
+
+
+async def test_a_stored_frame_and_a_rendered_one_by_dicomweb_take_few_commands(asked: Asked) -> None:
+    await asked.upload()
+    (instance,) = json.loads(await asked.send("GET", "web/instances?limit=1"))
+    study, series, uid = (instance[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
+    there = f"web/studies/{study}/series/{series}/instances/{uid}"
+    await asked.send("GET", f"{there}/frames/1")
+    picture = {"headers": {"Accept": "image/png"}}
+    await asked.send("GET", f"{there}/rendered", **picture)
+    await asked.finish_behind()
+    assert await asked.cost(asked.send("GET", f"{there}/frames/1")) == ({"find": 2}, 2)  # its original is near
+    assert await asked.cost(asked.send("GET", f"{there}/rendered", **picture)) == ({"find": 4}, 3)

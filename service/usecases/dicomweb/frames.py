@@ -18,12 +18,11 @@ from service.dicom.pixels.limits import PixelLimits
 from service.dicom.pixels.ranges import HEADER_KEYS
 from service.dicom.pixels.stored import PixelTree, decode_frame, native_bytes, stored_frame
 from service.dicom.source import open_source
-from service.errors import Invalid, NotFound, NotRenderable
+from service.errors import Invalid, NoSuchInstance, NotFound, NotRenderable
 from service.storage.visible import Visible
 from service.usecases import spool
 from service.usecases.context import Context
 from service.usecases.dicomweb.scope import Member
-from service.usecases.instances import find_instance
 from service.usecases.originals import IN_MEMORY_BYTES, ask_worker, local_original
 from service.workers.messages import Stretch
 
@@ -31,6 +30,8 @@ BATCH_BYTES = 8 << 20
 """A worker reads so many bytes of frames at a time, or one frame where that is larger."""
 
 _SIZES = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+
+_KEYS = (*HEADER_KEYS, "ExtendedOffsetTable")
 
 MAX_ITEMS_HERE = 256
 """Items of compressed pixel data that the service's own process walks for one frame at most."""
@@ -83,9 +84,11 @@ async def iter_frames(
     Overloaded
         There is no room for the frames on the disk.
     """
-    instance = await find_instance(context, visible, dicom_id)
-    here = await _read_here(context, visible, instance, numbers, decoded=decoded)
-    if here is not None:
+    keys = _KEYS if len(numbers) == 1 else ()
+    instance = (await context.store.instances.find_many(visible, [dicom_id], keys)).get(dicom_id)
+    if instance is None:
+        raise NoSuchInstance
+    if keys and (here := await _read_here(context, visible, instance, numbers[0], decoded=decoded)) is not None:
         yield here
         return
     left = list(numbers)
@@ -119,24 +122,21 @@ async def iter_frames(
 
 
 async def _read_here(
-    context: Context, visible: Visible, instance: Instance, numbers: Sequence[int], *, decoded: bool
+    context: Context, visible: Visible, instance: Instance, number: int, *, decoded: bool
 ) -> Frame | None:
     """Return one frame of a small file that nobody needs to decode; None where it takes a worker, also to refuse it.
 
     Its way through a worker would cost ten times what finding it does: the whole file there, and the frame back.
     """
-    if len(numbers) != 1 or instance["size"] > min(context.settings.in_process_bytes, IN_MEMORY_BYTES):
-        return None
-    keys = (*HEADER_KEYS, "ExtendedOffsetTable")
-    read = await context.store.instances.read_elements(visible, instance["_id"], (), keys)
-    if read is None or not read["elements"]:
+    elements: Mapping[str, Any] = instance.get("dataset") or {}
+    if not elements or instance["size"] > min(context.settings.in_process_bytes, IN_MEMORY_BYTES):
         return None
     async with local_original(context, visible, instance) as source:
         assert isinstance(source, bytes)  # noqa: S101 - it is as small as that
         if source.count(ITEM) > MAX_ITEMS_HERE:
             return None
         try:
-            found = read_frame(source, _Elements(read["elements"]), numbers[0], decoded, context.pixel_limits)
+            found = read_frame(source, _Elements(elements), number, decoded, context.pixel_limits)
         except Exception:  # noqa: BLE001 - the worker says what is wrong, by all that the file has
             return None
     if found is None:

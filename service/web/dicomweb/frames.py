@@ -12,7 +12,7 @@ from schemas.http import NoParameters
 from service.dicom.payloads import VIDEO_TYPES
 from service.errors import Invalid, TooLarge
 from service.usecases.dicomweb.frames import Frame, hold_frames, iter_frames
-from service.usecases.dicomweb.scope import Member, Scope, find_one
+from service.usecases.dicomweb.scope import Member, Scope, find_members
 from service.web.app_keys import CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.media_types import EXPLICIT_LITTLE_ENDIAN, OCTETS, accept_of, image_types
 from service.web.dicomweb.multipart import send_parts, send_pieces
@@ -37,7 +37,7 @@ async def get_frames(request: web.Request) -> web.StreamResponse:
     read_parameters(request, NO_PARAMETERS)
     numbers = frame_list(request)
     context, scope = request.app[CONTEXT], scope_of(request)
-    member = await find_one(context, scope)
+    member = (await find_members(context, scope))[-1]
     request[DICOM_IDS] = (member.dicom_id,)
     if member.transfer_syntax_uid in VIDEO_TYPES:  # its stream stands where others have frames
         request[CALLER].require_download()

@@ -19,7 +19,7 @@ from service.dicom.transcode import NEVER_CONVERTED
 from service.errors import Invalid, LimitExceeded, NotFound, NotRenderable, TooLarge
 from service.usecases import rendered
 from service.usecases.context import Context
-from service.usecases.dicomweb.scope import Member, Scope, find_members, find_one, iter_visible
+from service.usecases.dicomweb.scope import Member, Scope, find_members, iter_visible
 from service.usecases.spool import Outgoing, room
 from service.web.app_keys import CONTEXT, DICOM_IDS
 from service.web.dicomweb.frames import frame_list
@@ -74,12 +74,11 @@ async def get_rendered(request: web.Request) -> web.StreamResponse:
     offers = [Offer(kind, multipart=True) for kind in (JPEG, PNG)]
     if numbers is None or len(numbers) == 1:
         offers = [Offer(JPEG), Offer(PNG), *offers]
-    if scope.instance is not None:
-        await find_one(context, scope)  # before the media type: what is not there is 404
+    members = await find_members(context, scope)  # before the media type: what is not there is 404
     chosen = choose(accept_of(request), offers)
     if not chosen.multipart:
-        return await _send_one(request, scope, wanted, numbers, chosen.media_type)
-    shown = [(await find_one(context, scope), numbers)] if numbers else await _all_frames(context, scope)
+        return await _send_one(request, scope, members, wanted, numbers, chosen.media_type)
+    shown = [(members[-1], numbers)] if numbers else await _all_frames(context, scope, members)
     request[DICOM_IDS] = [each.dicom_id for each, _ in shown]
     outgoing = Outgoing(context.settings.spool_dir, context.settings.min_free_bytes)
     try:
@@ -99,11 +98,18 @@ async def get_thumbnail(request: web.Request) -> web.StreamResponse:
     chosen = choose(accept_of(request), (Offer(JPEG), Offer(PNG)))
     numbers = frame_list(request) if "frames" in request.match_info else None
     small = replace(wanted, viewport=wanted.viewport or (THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-    return await _send_one(request, scope_of(request), small, numbers, chosen.media_type)
+    scope = scope_of(request)
+    members = await find_members(request.app[CONTEXT], scope)
+    return await _send_one(request, scope, members, small, numbers, chosen.media_type)
 
 
 async def _send_one(
-    request: web.Request, scope: Scope, wanted: Wanted, numbers: Sequence[int] | None, media_type: str
+    request: web.Request,
+    scope: Scope,
+    members: Sequence[Member],
+    wanted: Wanted,
+    numbers: Sequence[int] | None,
+    media_type: str,
 ) -> web.StreamResponse:
     """Return the picture that stands for what the path names: of its candidates the first that can be drawn.
 
@@ -114,9 +120,11 @@ async def _send_one(
     """
     context = request.app[CONTEXT]
     refusal: Invalid | None = None
-    for member, number in await _candidates(context, scope, numbers):
+    for member, number in await _candidates(context, scope, members, numbers):
         request[DICOM_IDS] = (member.dicom_id,)
-        fitted = await _fit(context, scope, member, wanted, [number])
+        # That there is such a frame is known where none was named.
+        is_fit = numbers is None and wanted.viewport is None
+        fitted = wanted if is_fit else await _fit(context, scope, member, wanted, [number])
         try:
             made = await _render(context, scope, member, fitted, number, media_type)
         except (NotRenderable, LimitExceeded) as error:
@@ -128,19 +136,20 @@ async def _send_one(
     raise refusal or NotRenderable("None of these instances has pixel data.")
 
 
-async def _candidates(context: Context, scope: Scope, numbers: Sequence[int] | None) -> list[tuple[Member, int]]:
+async def _candidates(
+    context: Context, scope: Scope, members: Sequence[Member], numbers: Sequence[int] | None
+) -> list[tuple[Member, int]]:
     """Return the frames that may stand for what a path names, the best first, and no more than are tried.
 
     A named frame stands for itself. An instance is shown by its first frame, a series or a study by the instance in the
     middle; where that has no picture, by another one. What waits in an inbox shows only what has nothing else.
     """
     if scope.instance is not None:
-        member = await find_one(context, scope)
+        member = members[-1]
         if numbers:
             return [(member, numbers[0])]
         frames = await _frames_of(context, scope, [member])
         return [(member, number) for number in range(1, max(dict(frames).get(member, 1), 1) + 1)][:MAX_TRIES]
-    members = await find_members(context, scope)
     members = [member for member in members if not member.waits] or members
     middle = len(members) // 2
     found = await _frames_of(context, scope, [members[middle], *members[:middle], *members[middle + 1 :]], MAX_TRIES)
@@ -163,7 +172,7 @@ async def _frames_of(
     return found
 
 
-async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, Sequence[int]]]:
+async def _all_frames(context: Context, scope: Scope, members: Sequence[Member]) -> list[tuple[Member, Sequence[int]]]:
     """Return the instances of a path that have pixels, each with the numbers of its frames; a video has none.
 
     Raises
@@ -173,7 +182,6 @@ async def _all_frames(context: Context, scope: Scope) -> list[tuple[Member, Sequ
     TooLarge
         They have more frames than one request may have rendered.
     """
-    members = await find_members(context, scope)
     frames = dict(await _frames_of(context, scope, members))
     if sum(frames.values()) > MAX_PICTURES:
         raise TooLarge(f"One request may render at most {MAX_PICTURES} frames.")
