@@ -21,13 +21,15 @@ MAX_BYTES = 1 << 30
 MAX_TRIES = 3
 """How often a request is sent that is answered by 503: a machine may be busy with other things."""
 
+DELETED_OF = 5
 FILES_OF_A_PATIENT = 4
 """Broken files of one origin share a series, and each asks for the pictures of all of it: few have to do."""
 
 
 def upload_and_ask(service: RunningService, seed: int) -> bool:
     """Upload the broken file of a seed, and ask for all of its tags, one of them and its picture."""
-    name = f"p-{seed // FILES_OF_A_PATIENT}"
+    # What is deleted lies apart: two seeds may give the same bytes, which are one instance of a patient.
+    name = f"d-{seed}" if seed % DELETED_OF == 0 else f"p-{seed // FILES_OF_A_PATIENT}"
     patient, connection = f"/patient/{name}", service.connect()
     ask = partial(_ask, service, patient=name, connection=connection)
     try:
@@ -101,7 +103,7 @@ def ask_every_route(ask: Callable[..., Any], seed: int, patient: str, path: str)
             ("GET", f"{below}/thumbnail", {}),
             ("GET", f"{root}/studies/{study}/series/{series}/rendered", {}),
         ]
-    if seed % 5 == 0:
+    if seed % DELETED_OF == 0:
         asked.append(("DELETE", path, {}))
     for method, target, headers in asked:
         status, _, body = ask(method, target, **headers)
