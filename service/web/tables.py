@@ -90,7 +90,7 @@ async def answer_table(
     if not fields:
         raise Invalid("A table needs columns: name the elements in fields, for example fields=PatientID,Modality.")
     context, caller = request.app[CONTEXT], request[CALLER]
-    async with request.app[ADMISSIONS].tables.admit(caller.patient_id):
+    async with request.app[ADMISSIONS].tables.admit(caller.patient_id, shared=caller.share_id is not None):
         table = await open_table(context, caller.visible, fields, conditions, order, descending=descending)
         pieces = WRITERS[media_type](table.columns, partial(iter_table, context, table))
         return await _send(request, media_type, "instances", pieces, LEFT_OUT if table.unknown else None)
@@ -98,7 +98,8 @@ async def answer_table(
 
 async def answer_catalogue(request: web.Request, media_type: str, catalogue: Catalogue) -> web.StreamResponse:
     """Send a catalogue as a table."""
-    async with request.app[ADMISSIONS].tables.admit(request[CALLER].patient_id):
+    caller = request[CALLER]
+    async with request.app[ADMISSIONS].tables.admit(caller.patient_id, shared=caller.share_id is not None):
         rows = await asyncio.to_thread(catalogue_rows, catalogue)
         pieces = WRITERS[media_type](CATALOGUE_COLUMNS, ready(rows))
         return await _send(request, media_type, "tags", pieces, None if catalogue.complete else INCOMPLETE)
