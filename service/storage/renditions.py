@@ -23,6 +23,7 @@ from pymongo import ReturnDocument
 from schemas.database import Instance
 from service.storage.collections import PLACE_FIELDS, SMALL_FIELDS, Collections, Document, place_of
 from service.storage.gridfs_documents import STEP_CHUNKS, chunk_documents, insert_file, remove_some
+from service.storage.lookups import seen
 from service.storage.threads import Threads, one_hop
 from service.storage.visible import Visible
 
@@ -87,6 +88,8 @@ class Renditions:
             The instance without its tree, None when the patient has none of this id; and the picture, None
             when it is not there, or not whole.
         """
+        if not seen(self.collections, visible, [dicom_id]):
+            return None, None
         instance = self.collections.instances.find_one(visible.instance(dicom_id), SMALL_FIELDS)
         return instance, None if instance is None else _find(self.collections, key.name_for(dicom_id))
 
