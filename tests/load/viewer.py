@@ -15,6 +15,7 @@ import json
 import os
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,8 +96,10 @@ def encode(number, size, frame):
 
 async def store(session, server, content):
     """Store a file by STOW-RS."""
-    body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n--b--\r\n"
-    kind = 'multipart/related; type="application/dicom"; boundary=b'
+    boundary = uuid.uuid4().hex  # some servers end a part wherever these characters stand
+    body = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + content
+    body += f"\r\n--{boundary}--\r\n".encode()
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
     headers = {**server.headers, "Content-Type": kind, "Accept": "application/dicom+json"}
     async with session.post(f"{server.root}/studies", data=body, headers=headers) as response:
         assert response.status == 200, await response.text()
