@@ -149,7 +149,9 @@ async def _store(
             if present is not None:
                 context.metrics.upload("present")
                 return present
-        extraction = None if respond_async else await _extract_or_leave(context, received, patient_id)
+        # Whoever puts something into an inbox could tell by the time whether such a file had come before.
+        apart = inbox is not None
+        extraction = None if respond_async else await _extract_or_leave(context, received, patient_id, apart=apart)
         if inspect is not None:
             inspect(extraction)
         if inbox is not None:
@@ -181,8 +183,17 @@ async def _store(
         return present
 
 
-async def extract_in_worker(context: Context, source: bytes | Path, caller: str = "") -> Extraction:
-    """Extract a file, given as bytes or as a path, in a worker process; the caller is whose turn it is.
+async def extract_in_worker(
+    context: Context, source: bytes | Path, caller: str = "", *, apart: bool = False
+) -> Extraction:
+    """Extract a file, given as bytes or as a path, in a worker process.
+
+    Parameters
+    ----------
+    caller : str
+        Whose turn it is.
+    apart : bool
+        As of :func:`service.dicom.extract.extract`.
 
     Raises
     ------
@@ -193,11 +204,13 @@ async def extract_in_worker(context: Context, source: bytes | Path, caller: str 
     """
     seconds = context.settings.extraction_timeout
     with context.metrics.work("extraction", "worker"):
-        packed = await context.workers.run(extract_packed, source, context.limits, timeout=seconds, caller=caller)
+        packed = await context.workers.run(
+            extract_packed, source, context.limits, apart, timeout=seconds, caller=caller
+        )
     return unpack(packed)
 
 
-async def _extract_or_leave(context: Context, received: Received, patient_id: str) -> Extraction | None:
+async def _extract_or_leave(context: Context, received: Received, patient_id: str, *, apart: bool) -> Extraction | None:
     """Extract here what is small, and in a worker what is not; None where the worker did not survive it."""
     source = received.source
     if isinstance(source, bytes) and received.size <= context.settings.in_process_bytes:
@@ -205,11 +218,11 @@ async def _extract_or_leave(context: Context, received: Received, patient_id: st
         limits = replace(context.limits, max_inflated_bytes=inflated, max_elements=IN_PROCESS_ELEMENTS)
         try:
             with context.metrics.work("extraction", "service"):
-                return extract(source, limits)
+                return extract(source, limits, apart=apart)
         except (OverBudget, LimitExceeded):
             pass  # a worker has more time and room, and its word is the last
     try:
-        return await extract_in_worker(context, source, patient_id)
+        return await extract_in_worker(context, source, patient_id, apart=apart)
     except WorkerLost:  # the file may be the cause: it is kept, and tried again later
         return None
 
