@@ -15,6 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from service.dicom.index import index_entries
 from service.dicom.limits import Buffer, Limits, Readable
 from service.dicom.parsing.framing import RawFile, begins_like_dicom, read_dataset
+from service.dicom.remembered import Remembered
 from service.dicom.series import series_elements
 from service.dicom.source import open_source
 from service.dicom.spill import spill
@@ -88,7 +89,7 @@ def read_tree(buffer: Buffer, limits: Limits) -> Tree:
     return build_tree(_read(buffer, limits), limits)
 
 
-def extract(buffer: Buffer, limits: Limits) -> Extraction:
+def extract(buffer: Buffer, limits: Limits, *, apart: bool = False) -> Extraction:
     """Extract a file in this process.
 
     Parameters
@@ -97,6 +98,9 @@ def extract(buffer: Buffer, limits: Limits) -> Extraction:
         The whole file.
     limits : Limits
         What it may cost.
+    apart : bool
+        Neither use nor keep anything of what files have in common. The result is the same; the time then says nothing
+        of the files before it.
 
     Raises
     ------
@@ -110,25 +114,25 @@ def extract(buffer: Buffer, limits: Limits) -> Extraction:
     collecting = gc.isenabled()
     gc.disable()  # a tree has no cycles, and looking for some in a large one takes a third of the time
     try:
-        return _extract(buffer, limits)
+        return _extract(buffer, limits, Remembered() if apart else None)
     finally:
         if collecting:
             gc.enable()
 
 
-def _extract(buffer: Buffer, limits: Limits) -> Extraction:
-    tree = build_tree(_read(buffer, limits), limits, spill_values=True)
+def _extract(buffer: Buffer, limits: Limits, memory: Remembered | None) -> Extraction:
+    tree = build_tree(_read(buffer, limits), limits, True, memory)
     dataset = tree.dataset
     if len(dataset) * _SMALLEST_ELEMENT > limits.max_document_bytes:
         raise LimitExceeded("The file has more data elements beside each other than a document can hold.")
-    index = index_entries(dataset)
+    index = index_entries(dataset, memory)
     series = series_elements(dataset)
     identifiers = identifiers_of(dataset)
     spilled = spill(tree, limits, len(buffer))
     return Extraction(dataset, index, series, identifiers, tree.problems, tree.warnings, tree.truncated_at, spilled)
 
 
-def extract_packed(source: Readable | str | Path, limits: Limits) -> Packed:
+def extract_packed(source: Readable | str | Path, limits: Limits, apart: bool = False) -> Packed:
     """Extract a file in a worker process, into what crosses to another process at little cost.
 
     Parameters
@@ -137,6 +141,8 @@ def extract_packed(source: Readable | str | Path, limits: Limits) -> Packed:
         The file, or where it is.
     limits : Limits
         What it may cost.
+    apart : bool
+        As of :func:`extract`.
 
     Returns
     -------
@@ -147,7 +153,7 @@ def extract_packed(source: Readable | str | Path, limits: Limits) -> Packed:
     ------
     NotDicom, LimitExceeded, OverBudget
     """
-    return _packed(extract(open_source(source), limits))
+    return _packed(extract(open_source(source), limits, apart=apart))
 
 
 def _packed(extraction: Extraction) -> Packed:

@@ -22,7 +22,7 @@ from service.dicom.dictionary import KEYWORD_VRS, vr_of
 from service.dicom.index_bounds import MAX_VALUES_PER_PATH, keep_within_bounds
 from service.dicom.paths import private_element_key
 from service.dicom.private import creator_key, creator_of, is_private_data
-from service.dicom.remembered import REMEMBERED, Entry
+from service.dicom.remembered import REMEMBERED, Entry, Remembered
 
 MAX_TEXT = 256
 """Characters of a text that is still worth finding by equality, prefix or range."""
@@ -43,13 +43,15 @@ _Slot = tuple[dict[Any, None], str, dict[str, Any]]
 """Of one path: its values as an ordered set, the path itself, and the slots one level below."""
 
 
-def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
+def index_entries(dataset: Mapping[str, Any], memory: Remembered | None = None) -> dict[str, Any]:
     """List, for every path of a tree, the values that stand there.
 
     Parameters
     ----------
     dataset : Mapping
         The whole tree, nothing of it left in the original, by keyword or hex.
+    memory : Remembered, optional
+        What earlier files had; else what this process remembers.
 
     Returns
     -------
@@ -66,6 +68,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
         ``exact``: for elements outside sequences whose values the tree has in another form than ``tags``, those values;
         None where only the tree itself tells. So ``tags``, ``vrs`` and ``exact`` say of all others what their trees do.
     """
+    memory = REMEMBERED if memory is None else memory
     tags: dict[str, dict[Any, None]] = {}
     whole: dict[str, list[Any]] = {}
     names: dict[str, dict[str, None]] = {}
@@ -101,7 +104,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
     def walk_whole(level: Mapping[str, Any], slots: dict[str, _Slot]) -> None:
         """Index what stands outside sequences, most of which the file before had too."""
-        recall = REMEMBERED.recall
+        recall = memory.recall
         for key, element in level.items():
             ruling = _creator_key(key)
             creator = None if ruling is None else level.get(ruling)
@@ -124,7 +127,7 @@ def index_entries(dataset: Mapping[str, Any]) -> dict[str, Any]:
                 path = next(reversed(tags))
                 words = tuple(names[path]) if path in names else None
                 values = [*tags[path], *_without_only_empty(whole.get(path, []))]
-                REMEMBERED.keep_entry(key, Entry(element, creator, path, vrs.get(path), values, words, path in cut))
+                memory.keep_entry(key, Entry(element, creator, path, vrs.get(path), values, words, path in cut))
 
     def walk(elements: Mapping[str, Any], prefix: str, slots: dict[str, _Slot], level: Mapping[str, Any]) -> None:
         """Index elements of a level of the tree, or all of them."""
@@ -339,14 +342,13 @@ def normalised_time(text: str | None) -> str | None:
     return text.replace(":", "").strip(" ") if text else text
 
 
-@lru_cache(maxsize=1024)
 def normalised_date_time(text: str | None) -> str | None:
     """Return a DT in UTC where it has an offset (PS3.5 6.2), and otherwise as it is.
 
     A DT with an offset that is less exact than the minute is given to the minute at which it begins, as an offset moves
     the day and can move the half hour. One that is no moment of the calendar stays as it is.
     """
-    match = _DATE_TIME.fullmatch(text.strip(" ")) if text else None
+    match = _DATE_TIME.fullmatch(text.strip(" ")) if text and ("+" in text or "-" in text) else None
     if match is None:
         return text.strip(" ") if text else text
     offset = timedelta(hours=int(match["offset_hours"]), minutes=int(match["offset_minutes"]))

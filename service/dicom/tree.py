@@ -12,7 +12,7 @@ from service.dicom.limits import Limits, OverBudget, Readable
 from service.dicom.parsing.framing import RawFile
 from service.dicom.parsing.implied_vr import settled_vr
 from service.dicom.parsing.raw import ENCAPSULATED, Element, Items
-from service.dicom.remembered import LONGEST_VALUE, REMEMBERED, Values
+from service.dicom.remembered import LONGEST_VALUE, REMEMBERED, Remembered, Values
 from service.dicom.values import BYTE_VRS, WORDS, Convert, TypedElement, Unconvertible, converters, to_little
 from service.errors import LimitExceeded
 
@@ -104,7 +104,7 @@ class Tree:
         return element
 
 
-def build_tree(raw: RawFile, limits: Limits, spill_values: bool = False) -> Tree:
+def build_tree(raw: RawFile, limits: Limits, spill_values: bool = False, memory: Remembered | None = None) -> Tree:
     """Convert what was read. The elements of `raw` are used up, so that a large file is not held twice.
 
     Parameters
@@ -115,6 +115,8 @@ def build_tree(raw: RawFile, limits: Limits, spill_values: bool = False) -> Tree
         Its `max_inline_bytes` decides what stands in the tree.
     spill_values : bool
         Leave values longer than `Limits.max_value_bytes` in the file.
+    memory : Remembered, optional
+        What earlier files had; else what this process remembers.
 
     Raises
     ------
@@ -127,9 +129,10 @@ def build_tree(raw: RawFile, limits: Limits, spill_values: bool = False) -> Tree
             _warn(tree, None, note if count == 1 else f"{note} ({count} times)")
     if tree.truncated_at is not None:
         _warn(tree, None, f"the file is cut off: reading stopped at byte {tree.truncated_at}")
-    meta = _Builder(tree, raw.original, raw.meta_parser.problems, limits, spill_values)
+    memory = REMEMBERED if memory is None else memory
+    meta = _Builder(tree, raw.original, raw.meta_parser.problems, limits, spill_values, memory)
     tree.dataset = meta.build(raw.meta, character_set(()), True)
-    builder = _Builder(tree, raw.buffer, raw.parser.problems, limits, spill_values)
+    builder = _Builder(tree, raw.buffer, raw.parser.problems, limits, spill_values, memory)
     dataset = builder.build(raw.elements, character_set(()), raw.little)
     for key in tree.dataset.keys() & dataset.keys():
         _warn(tree, key, "a duplicate of an element in the file meta was left out")
@@ -157,6 +160,7 @@ class _Builder:
         problems: dict[tuple[int, int], str],
         limits: Limits,
         spill_values: bool,
+        memory: Remembered,
     ) -> None:
         self.tree = tree
         self.buffer = buffer
@@ -164,6 +168,7 @@ class _Builder:
         self.inline = limits.max_inline_bytes
         self.longest = limits.max_value_bytes if spill_values else None
         self.limits = limits
+        self.memory = memory
         self.values_left = limits.max_values if spill_values else limits.max_tree_values
         if limits.max_elements is not None:
             self.values_left = min(self.values_left, limits.max_elements)
@@ -233,7 +238,7 @@ class _Builder:
 
     def _short(self, charset: CharacterSet, little: bool) -> Mapping[str, Values]:
         """Return the elements of short values."""
-        found = self.short[charset, little] = REMEMBERED.values(charset, little)
+        found = self.short[charset, little] = self.memory.values(charset, little)
         return found
 
     def _spend(self, count: int) -> None:

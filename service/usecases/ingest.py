@@ -150,7 +150,9 @@ async def _store(
                 context.metrics.upload("present")
                 return present
         caller = patient_id if inbox is None else shares_of(patient_id)
-        extraction = None if respond_async else await _extract_or_leave(context, received, caller)
+        # Whoever puts something into an inbox could tell by the time whether such a file had come before.
+        apart = inbox is not None
+        extraction = None if respond_async else await _extract_or_leave(context, received, caller, apart=apart)
         if inspect is not None:
             inspect(extraction)
         if inbox is not None:
@@ -182,8 +184,17 @@ async def _store(
         return present
 
 
-async def extract_in_worker(context: Context, source: bytes | Path, caller: str = "") -> Extraction:
-    """Extract a file, given as bytes or as a path, in a worker process; the caller is whose turn it is.
+async def extract_in_worker(
+    context: Context, source: bytes | Path, caller: str = "", *, apart: bool = False
+) -> Extraction:
+    """Extract a file, given as bytes or as a path, in a worker process.
+
+    Parameters
+    ----------
+    caller : str
+        Whose turn it is.
+    apart : bool
+        As of :func:`service.dicom.extract.extract`.
 
     Raises
     ------
@@ -194,11 +205,13 @@ async def extract_in_worker(context: Context, source: bytes | Path, caller: str 
     """
     seconds = context.settings.extraction_timeout
     with context.metrics.work("extraction", "worker"):
-        packed = await context.workers.run(extract_packed, source, context.limits, timeout=seconds, caller=caller)
+        packed = await context.workers.run(
+            extract_packed, source, context.limits, apart, timeout=seconds, caller=caller
+        )
     return unpack(packed)
 
 
-async def _extract_or_leave(context: Context, received: Received, caller: str) -> Extraction | None:
+async def _extract_or_leave(context: Context, received: Received, caller: str, *, apart: bool) -> Extraction | None:
     """Extract here what is small, and in a worker what is not; None where the worker did not survive it."""
     source = received.source
     if isinstance(source, bytes) and received.size <= context.settings.in_process_bytes:
@@ -206,11 +219,11 @@ async def _extract_or_leave(context: Context, received: Received, caller: str) -
         limits = replace(context.limits, max_inflated_bytes=inflated, max_elements=IN_PROCESS_ELEMENTS)
         try:
             with context.metrics.work("extraction", "service"):
-                return extract(source, limits)
+                return extract(source, limits, apart=apart)
         except (OverBudget, LimitExceeded):
             pass  # a worker has more time and room, and its word is the last
     try:
-        return await extract_in_worker(context, source, caller)
+        return await extract_in_worker(context, source, caller, apart=apart)
     except WorkerLost:  # the file may be the cause: it is kept, and tried again later
         return None
 

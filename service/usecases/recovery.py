@@ -135,7 +135,7 @@ async def _finish_extraction(context: Context, instance: Instance) -> None:
     attempts = instance["extraction"]["attempts"]
     try:
         async with local_original(context, Visible(instance["patient_id"]), instance) as source:
-            extraction = await extract_in_worker(context, source)
+            extraction = await extract_in_worker(context, source, apart=instance.get("inbox") is not None)
         whole = extracted(instance, extraction, context.clock(), attempts=attempts)
         await context.store.uploads.replace_derived(whole, extraction)
     except (Invalid, NotFound) as error:

@@ -192,3 +192,23 @@ def test_no_more_character_sets_are_remembered_than_may(memory: Remembered) -> N
         memory.values(character_set((f"NOBODY {number}",)), True)["LO"][b"x"]
     assert len(memory._tables) <= MAX_TABLES
     assert memory.held_bytes < MAX_BYTES
+
+
+def test_a_file_that_is_extracted_apart_gives_the_same_and_neither_uses_nor_leaves_anything(
+    memory: Remembered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the memory of the process was used")
+
+    with monkeypatch.context() as patch:
+        for name in ("values", "keep_value", "recall", "keep_entry"):
+            patch.setattr(memory, name, refuse)
+        apart = [
+            repr(each) for each in (extract(content, Limits(), apart=True), extract(content, Limits(), apart=True))
+        ]
+    assert memory.held_bytes == 0
+    shared = [repr(each) for each in (extract(content, Limits()), extract(content, Limits()))]
+    assert memory.held_bytes > 0
+    assert {*apart, *shared} == {shared[0]}

@@ -30,8 +30,8 @@ from tests.commands.running import environment, start, summary
 from tests.running_service import ROOT, RunningService
 
 CHANGE = (
-    "    index = index_entries(dataset)\n",
-    '    dataset["Modality"]["Value"] = ["OT"]\n    index = index_entries(dataset)\n',
+    "    index = index_entries(dataset, memory)\n",
+    '    dataset["Modality"]["Value"] = ["OT"]\n    index = index_entries(dataset, memory)\n',
 )
 """A line of the extractor, and what a deliberate change makes of it."""
 

@@ -7,6 +7,7 @@ Processor time depends on the machine; these counts do not, and they are what it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections import Counter
@@ -23,6 +24,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from service.app import create_app
 from service.auth.tokens import mint_token
+from service.errors import NotFound
 from service.resources import now
 from service.settings import Settings
 from service.storage import group_commit, namespaces
@@ -30,7 +32,8 @@ from service.storage.connection import open_database
 from service.storage.gathering import Gathering
 from service.storage.store import Store
 from service.storage.threads import Threads
-from service.usecases import audit
+from service.usecases import audit, sharing, sharing_sessions
+from service.usecases.context import Context
 from service.web.app_keys import CONTEXT
 from service.web.server import DiscreetRunner, listen
 from tests.load.profile import NESTED, make_series
@@ -40,14 +43,17 @@ AT_ONCE = 8
 
 
 class Commands(CommandListener):
-    """Counts commands by their names."""
+    """Counts commands by their names, and keeps what is asked of shares."""
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
+        self.of_shares: list[Any] = []
 
     def started(self, event: CommandStartedEvent) -> None:
         if event.command.get(event.command_name) != "audit":  # written by the second, not by the request
             self.sent[event.command_name] += 1
+        if event.command.get(event.command_name) == "shares":
+            self.of_shares.append(event.command)
 
     def succeeded(self, event: Any) -> None: ...
 
@@ -62,15 +68,19 @@ class Asked:
     commands: Commands
     send: Callable[..., Awaitable[bytes]]
     contents: Iterator[bytes]
-    finish_behind: Callable[[], Awaitable[None]]
+    context: Context
     near: Path
     hops: list[int] = field(default_factory=lambda: [0])
 
-    async def cost(self, *requests: Awaitable[Any]) -> tuple[dict[str, int], int]:
-        """Commands by name, and hops, of requests that are sent at the same time."""
+    async def cost(
+        self, *requests: Awaitable[Any], expected: type[Exception] | tuple[()] = ()
+    ) -> tuple[dict[str, int], int]:
+        """Commands by name, and hops, of requests at the same time; they may end with what is expected."""
         self.commands.sent.clear()
+        self.commands.of_shares.clear()
         self.hops[0] = 0
-        await asyncio.gather(*requests)
+        with contextlib.suppress(expected):
+            await asyncio.gather(*requests)
         return dict(self.commands.sent), self.hops[0]
 
     def upload(self) -> Awaitable[bytes]:
@@ -110,7 +120,7 @@ async def asked(local_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 assert response.status == 200, await response.text()
                 return await response.read()
 
-        found = Asked(store, commands, send, make_series(1000), lambda: app[CONTEXT].behind.finish(), tmp_path / "near")
+        found = Asked(store, commands, send, make_series(1000), app[CONTEXT], tmp_path / "near")
         loop = asyncio.get_running_loop()
         run = loop.run_in_executor
 
@@ -185,6 +195,27 @@ async def test_tags_at_the_same_time_share_a_command(asked: Asked, monkeypatch: 
     hold_up_the_first(asked.store.instances.lookups, monkeypatch)
     cost = await asked.cost(*(asked.send("GET", f"/{each}/tag/Modality") for each in ids))
     assert cost == ({"find": 2}, 2)
+
+
+async def test_the_token_of_a_share_is_one_read_by_the_shares_id_and_any_other_token_is_none(asked: Asked) -> None:
+    dicom_id = (await asked.upload()).decode().strip('"')
+    wanted = {"instances": [dicom_id], "expires_in": 600, "frozen": False, "download": False, "upload": False}
+    share, _ = await sharing.make_share(asked.context, sharing.Maker("p-1", None, None), wanted)
+    for _ in range(3):  # it has others beside it
+        await sharing_sessions.open_session(asked.context, share, None)
+    token = (await sharing_sessions.open_session(asked.context, share, None)).token
+    path = f"/{dicom_id}/tag/Modality"
+    assert await asked.cost(asked.send("GET", path)) == ({"find": 1}, 1)
+    assert asked.commands.of_shares == []
+    for _ in range(2):  # nothing of it is kept from one request to the next
+        assert await asked.cost(asked.send("GET", path, headers={"access-token": token})) == ({"find": 2}, 2)
+        (read,) = asked.commands.of_shares
+        assert read["filter"]["_id"] == share["_id"]
+    # And a link is one by the secret's hash, which has an index.
+    assert await asked.cost(sharing_sessions.find_link(asked.context, "A" * 43), expected=NotFound) == ({"find": 1}, 1)
+    assert "secret_hash" in asked.commands.of_shares[0]["filter"]
+    indexed = await asked.store._database["shares"].index_information()
+    assert [("secret_hash", 1)] in [each["key"] for each in indexed.values()]
 
 
 async def test_a_list_is_one_command_where_the_server_reads_it_in_the_order_of_its_index_and_the_counter_is_known(

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from service.auth.tokens import DELETE, READ
-from service.usecases import accepting, inboxes
+from service.dicom.extract import extract, extract_packed
+from service.usecases import accepting, inboxes, ingest
 from tests.web.routes import all_routes, concrete
 from tests.web.service import MAX_UPLOAD_BYTES
 from tests.web.sharing import Sharing, secret_of
@@ -183,6 +184,46 @@ async def test_a_file_that_came_before_is_answered_as_a_new_one(inbox, shares):
     assert without_id(forms[0]) == without_id(forms[1])
     assert len(await listed(shares)) == 4
     assert await inbox.use() == (6, 2 * (len(dicom(1)) + len(large) + len(dicom(2))))
+
+
+@pytest.mark.parametrize("where", ["service", "worker", "later"])
+async def test_what_files_have_in_common_is_not_remembered_of_what_is_put_in(shares, inbox, monkeypatch, where):
+    """The time of an upload would else tell whether such a file had come before."""
+    context = shares.service.context
+    size = context.settings.in_process_bytes if where == "worker" else 0
+    first, second, third = (dicom(number) + bytes(size) for number in (1, 2, 3))
+    apart = []
+
+    def extracted_here(*arguments, **options):
+        apart.append(options["apart"])
+        return extract(*arguments, **options)
+
+    async def run(function, *arguments, **options):
+        if function is extract_packed:
+            apart.append(arguments[2])
+        return await type(context.workers).run(context.workers, function, *arguments, **options)
+
+    monkeypatch.setattr(ingest, "extract", extracted_here)
+    monkeypatch.setattr(context.workers, "run", run)
+    later = {"Prefer": "respond-async"} if where == "later" else {}
+    ways = [
+        inbox.send(first, {**DICOM, **later}),
+        inbox.send(packed(("one.dcm", second), ("two.dcm", third)), {**ZIP, **later}),
+    ]
+    for way in ways:
+        answer = await way
+        assert answer.status in {200, 202}, answer.body
+    if where == "later":
+        for _ in range(200):
+            if all(each["state"] == "done" for each in (await inbox.look())["files"]):
+                break
+            await asyncio.sleep(0.05)
+    assert len(apart) >= 3
+    assert set(apart) == {True}
+    # What the patient uploads is extracted as all else is.
+    apart.clear()
+    assert (await shares.service.upload(shares.patient, dicom(4))).status == 200
+    assert apart == [False]
 
 
 async def test_a_zip_says_of_each_file_that_it_is_new(inbox, ct):
