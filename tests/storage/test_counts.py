@@ -234,7 +234,7 @@ async def test_a_picture_that_is_there_is_two_commands_in_one_hop(asked: Asked) 
     dicom_id = (await asked.upload()).decode().strip('"')
     picture = {"headers": {"Accept": "image/png"}}
     await asked.send("GET", f"/{dicom_id}", **picture)
-    await asked.finish_behind()
+    await asked.context.behind.finish()
     assert await asked.cost(asked.send("GET", f"/{dicom_id}", **picture)) == ({"find": 2}, 1)
 
 
@@ -256,6 +256,6 @@ async def test_a_stored_frame_and_a_rendered_one_by_dicomweb_take_few_commands(a
     await asked.send("GET", f"{there}/frames/1")
     picture = {"headers": {"Accept": "image/png"}}
     await asked.send("GET", f"{there}/rendered", **picture)
-    await asked.finish_behind()
+    await asked.context.behind.finish()
     assert await asked.cost(asked.send("GET", f"{there}/frames/1")) == ({"find": 2}, 2)  # its original is near
     assert await asked.cost(asked.send("GET", f"{there}/rendered", **picture)) == ({"find": 4}, 3)
