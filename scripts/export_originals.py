@@ -71,8 +71,7 @@ def _open_tar(name: str, files: contextlib.ExitStack) -> BinaryIO:
 def _tell(given: argparse.Namespace, report: ArchiveReport) -> None:
     lines = [
         f"{report.done} files exported ({report.bytes} bytes), {report.present} were there already, "
-        f"{report.gone} were deleted meanwhile, {report.failed} failed, "
-        f"{report.waiting} wait in inboxes and were left out."
+        f"{report.gone} were deleted meanwhile, {report.failed} failed."
     ]
     lines += [f"  failed: {each['dicom_id']}: {each['error']}" for each in report.failures]
     print_summary(given, asdict(report), lines)

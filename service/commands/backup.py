@@ -40,14 +40,13 @@ MAX_NAMED = 1000
 
 @dataclass
 class ArchiveReport:
-    """What came of an export or an import, counted in files; `waiting`: in inboxes, and so not exported."""
+    """What came of an export or an import, counted in files."""
 
     done: int = 0
     present: int = 0
     gone: int = 0
     failed: int = 0
     unextracted: int = 0
-    waiting: int = 0
     bytes: int = 0
     passed: int = 0
     total: int | None = None
@@ -68,9 +67,6 @@ async def export_originals(
     context: Context, sink: DirectorySink | TarSink, *, patient_id: str | None = None, show: Show = lambda _: None
 ) -> ArchiveReport:
     """Write every original, or a patient's, with the manifest. What is stored meanwhile may be in it or not.
-
-    What came by an inbox and is not accepted yet is left out and counted: it is not the patient's, and an archive,
-    which has no shares, could not say so.
 
     Parameters
     ----------
@@ -101,14 +97,12 @@ async def export_originals(
     withdrawn: list[str] = []
     sink.write_part("manifest/head.jsonl", write_object(head))
     async for page in maintenance.walk(patient_id=patient_id, page=PART_FILES):
-        accepted = [instance for instance in page.instances if "inbox" not in instance]
-        report.waiting += len(page.instances) - len(accepted)
-        entries = [_entry_of(instance) for instance in accepted]
+        entries = [_entry_of(instance) for instance in page.instances]
         if entries:
             name = f"manifest/{len(parts) - 1:06}.jsonl"
             parts.add(name)
             sink.write_part(name, b"".join(entry.line() for entry in entries))
-        for instance, entry in zip(accepted, entries, strict=True):
+        for instance, entry in zip(page.instances, entries, strict=True):
             if not await _export_one(context, sink, instance, entry, report):
                 withdrawn.append(entry.dicom_id)
             show(report)

@@ -232,33 +232,6 @@ async def test_an_export_writes_only_what_is_not_there_and_names_a_damaged_origi
         assert ([each["dicom_id"] for each in report.failures], gone.exists()) == ([gone.stem], False)
 
 
-async def test_what_waits_in_an_inbox_is_left_out_of_an_archive_and_counted(source, tmp_path):
-    from service.commands.backup import export_originals
-
-    home, ids, _ = source
-    settings = settings_of(home / "data")
-    first, second = sorted(ids)[:2]
-    async with open_store(settings) as store:
-        context = Context(store, WorkerPool(1), settings, now)
-        instances = store._database["instances"]
-        await instances.update_many({"_id": {"$in": [first, second]}}, {"$set": {"inbox": "an-inbox"}})
-        try:
-            report = await export_originals(context, DirectorySink(tmp_path / "archive"))
-            alone = await export_originals(context, DirectorySink(tmp_path / "one"), patient_id=ids[first])
-        finally:
-            await instances.update_many({}, {"$unset": {"inbox": ""}})
-    assert (report.done, report.waiting, report.failed) == (len(ids) - 2, 2, 0)
-    assert alone.waiting == 1 + (ids[first] == ids[second])
-    named = "".join(path.read_text() for path in (tmp_path / "archive" / "manifest").iterdir())
-    assert not any(waits in named for waits in (first, second))
-    assert {path.stem for path in (tmp_path / "archive").rglob("*.dcm")} == ids.keys() - {first, second}
-    status, told = summary("import_originals", tmp_path / "data", str(tmp_path / "archive"), "--workers", "1")
-    assert (status, told["done"], told["failed"]) == (0, len(ids) - 2, 0), told
-    async with open_store(settings_of(tmp_path / "data")) as store:
-        assert await store._database["instances"].count_documents({"inbox": {"$exists": True}}) == 0
-        assert await store.maintenance.find_by_id(first) is None
-
-
 @pytest.mark.long
 def test_every_file_of_the_wheel_answers_alike_after_export_and_import(tmp_path):
     folder = Path(pydicom.data.__file__).parent / "test_files"
