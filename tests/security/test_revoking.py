@@ -164,8 +164,12 @@ async def test_an_answer_goes_on_to_its_end_while_its_share_lasts(services, monk
     found = await service.ask("GET", f"/patient/{PATIENT}/dicom", patient=PATIENT)
     path = path.replace("{id}", found.json()["instances"][0]["dicom_id"])
     _, headers = await make_share(service, PATIENT, studies=[STUDY], download=True)
-    mine = await service.ask("GET", f"/patient/{PATIENT}/{path}", patient=PATIENT, headers={"Accept": accept})
-    shown = await service.ask("GET", f"/patient/{PATIENT}/{path}", headers={**headers, "Accept": accept})
+    mine = await service.ask(
+        "GET", f"/patient/{PATIENT}/{path}", patient=PATIENT, headers={"Accept": accept, "Accept-Encoding": "identity"}
+    )
+    shown = await service.ask(
+        "GET", f"/patient/{PATIENT}/{path}", headers={**headers, "Accept": accept, "Accept-Encoding": "identity"}
+    )
     assert (shown.status, shown.headers["Content-Type"]) == (200, mine.headers["Content-Type"])
     assert len(shown.body) == len(mine.body) > 4 * LOOK_BYTES - (1 << 20)
 

@@ -155,7 +155,7 @@ async def test_searches_in_a_part_find_count_and_show_what_lies_in_it(world: Wor
         assert (world.names(each["_id"] for each in hits.instances), hits.total) == (seen[::-1], len(seen))
     ordered = await index.find_page(InstanceQuery(visible, everything, order="tags.SeriesDescription"))
     assert world.names(each["_id"] for each in ordered.instances) == sorted(seen)
-    assert world.names(await tables.list_ids(visible, everything)) == seen[::-1]
+    assert world.names((await tables.list_ids(visible, everything)).dicom_ids) == seen[::-1]
     trees = await tables.read(visible, ids, ["Modality"], lambda *_: (), large=False)
     assert {each["_id"] for each in trees.instances} == world.ids(seen)
     assert {each for _, each in await tables.list_originals(visible, None, 100)} == world.ids(seen)

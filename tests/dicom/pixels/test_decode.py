@@ -245,7 +245,7 @@ def test_what_no_decoder_knows_is_refused():
 
 
 def test_the_optional_decoder_is_used_where_gdcm_gives_up(monkeypatch):
-    monkeypatch.setattr(decode, "run_isolated", lambda _: b"")
+    monkeypatch.setattr(decode, "run_isolated", lambda *_: b"")
     monkeypatch.setitem(sys.modules, "libjpeg", None)
     with pytest.raises(NotRenderable):
         decoded(stream("smooth_12_bit.jpg"), described(SMOOTH_12))
