@@ -89,7 +89,7 @@ def read_tree(buffer: Buffer, limits: Limits) -> Tree:
     return build_tree(_read(buffer, limits), limits)
 
 
-def extract(buffer: Buffer, limits: Limits, *, apart: bool = False) -> Extraction:
+def extract(buffer: Buffer, limits: Limits, apart: bool = False) -> Extraction:
     """Extract a file in this process.
 
     Parameters
@@ -153,7 +153,7 @@ def extract_packed(source: Readable | str | Path, limits: Limits, apart: bool = 
     ------
     NotDicom, LimitExceeded, OverBudget
     """
-    return _packed(extract(open_source(source), limits, apart=apart))
+    return _packed(extract(open_source(source), limits, apart))
 
 
 def _packed(extraction: Extraction) -> Packed:

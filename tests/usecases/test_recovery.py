@@ -286,7 +286,7 @@ async def test_what_a_stopping_service_was_at_is_free_at_once(
     dicom_id = await upload_pending(context)
     begun = asyncio.Event()
 
-    async def extract_for_ever(*_: Any) -> None:
+    async def extract_for_ever(*_: Any, **__: Any) -> None:
         begun.set()
         await asyncio.sleep(60)
 
