@@ -298,8 +298,20 @@ async def look_at(page: Page, origin: str, store: Store, study: Study, target: P
     return whole
 
 
-async def check(target: Path) -> bool:
-    """Store the studies, and have the viewer show them."""
+async def open_share(session: aiohttp.ClientSession, service: str, token: str, studies: Sequence[Study]) -> str:
+    """Share studies for looking at, open the link, and return the token of its session."""
+    wanted = {"studies": [study.uid for study in studies], "expires_in": 3600}
+    headers = {"Authorization": f"Bearer {token}"}
+    async with session.post(f"{service}/patient/{PATIENT}/shares", json=wanted, headers=headers) as answer:
+        answer.raise_for_status()
+        secret = (await answer.json())["link"].rpartition("#")[2]
+    async with session.post(f"{service}/shares/session", json={"secret": secret}) as answer:
+        answer.raise_for_status()
+        return str((await answer.json())["access_token"])
+
+
+async def check(target: Path, *, share: bool) -> bool:
+    """Store the studies, and have the viewer show them, or those that are shared with it."""
     dist = await asyncio.to_thread(fetch_viewer)
     studies = make_studies()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
@@ -313,6 +325,9 @@ async def check(target: Path) -> bool:
                 token = (await answer.json())["access_token"]
             store = Store(session, f"{service}/patient/{PATIENT}/dicomweb", token)
             await store.store(studies)
+            if share:
+                studies = studies[:-1]  # the last is not listed
+                token = await open_share(session, service, token, studies)
             config["text"] = CONFIG % {"token": json.dumps(token), "root": json.dumps(store.root)}
             async with running_page(session, folder / "profile") as page:
                 await page.open(origin)
@@ -335,12 +350,15 @@ def main() -> int:
         "syntaxes of pydicom's, serves the OHIF viewer on another origin, and has a headless Chromium list the "
         "studies, open each and go through its pictures. Each must be drawn as the service itself renders it "
         f"(correlation of the grey values at least {ALIKE}), and no request may be refused; else the exit status is 1. "
+        "With --share the viewer has the token of a share of all studies but one, and must list no other. "
         f"Needs npm, which fetches {OHIF} into build/ohif once, and Chromium (Debian: apt-get install chromium).",
     )
     parser.add_argument("--screenshots", type=Path, default=BUILD / "screenshots", help="where they are left")
-    target: Path = parser.parse_args().screenshots
+    parser.add_argument("--share", action="store_true", help="have the viewer see what a share shows, by its token")
+    asked = parser.parse_args()
+    target: Path = asked.screenshots
     target.mkdir(parents=True, exist_ok=True)
-    shown = asyncio.run(check(target))
+    shown = asyncio.run(check(target, share=asked.share))
     print(f"screenshots: {target}")
     return 0 if shown else 1
 

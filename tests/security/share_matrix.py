@@ -223,16 +223,17 @@ class World:
         document : dict
             The OpenAPI document.
         whole : bool
-            Whether everything is asked about every file. Else a part is asked about one file: half of everything
-            through a view, the other half through the next, and of what opens nothing no more than each operation
-            answers by itself, as about every other file.
+            Whether everything is asked about every file. Else half of everything is asked about one file through a
+            view, the other half through the next, and about the others no more than each operation answers by itself;
+            where a share opens nothing, about one of the patient's files and one of another patient's.
         """
         turn = VIEWS.index(self.kind) if self.kind in VIEWS else None
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 given = [_resolved(document, each) for each in operation.get("parameters", ())]
                 about_files = any(each["in"] == "path" and each["name"] in IDS for each in given)
-                for name in self.ids if about_files else (None,):
+                names = self.ids if whole or turn is not None else ("first", THEIRS)
+                for name in names if about_files else (None,):
                     for number, (query, headers) in enumerate(
                         _variants(operation, given, native="dicomweb" not in path)
                     ):

@@ -14,8 +14,9 @@ from tests.running_service import ROOT
 @pytest.mark.skipif(
     not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), reason="there is no Chromium"
 )
-def test_ohif_draws_every_picture_as_the_service_renders_it(tmp_path):
-    check = [sys.executable, "scripts/dev/ohif_check.py", "--screenshots", str(tmp_path)]
+@pytest.mark.parametrize("flags", [[], ["--share"]], ids=["own token", "share"])
+def test_ohif_draws_every_picture_as_the_service_renders_it(tmp_path, flags):
+    check = [sys.executable, "scripts/dev/ohif_check.py", "--screenshots", str(tmp_path), *flags]
     done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "list.png").is_file()
