@@ -45,8 +45,10 @@ async def end_child(process: Process, grace: float) -> None:
     """End a child: ask it to, and have the kernel end it when it has not done so within `grace` seconds."""
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError):
+            # A paused process does not see the request. The request comes last: before it sends a signal, `subprocess`
+            # looks whether the child has ended, and takes its status away from asyncio where it has.
+            process.send_signal(signal.SIGCONT)
             process.send_signal(number)
-            process.send_signal(signal.SIGCONT)  # a paused process does not see the request
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await process.wait()
