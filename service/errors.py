@@ -62,6 +62,13 @@ class NoSuchInstance(NotFound):
         super().__init__("There is no such instance.")
 
 
+class NoSuchShare(NotFound):
+    """The patient has no share of that id, or no longer."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such share.")
+
+
 class Unauthorized(ServiceError):
     """There is no valid token, or it names another patient.
 
@@ -93,6 +100,13 @@ class WrongPatient(Unauthorized):
         super().__init__(detail)
         self.subject = subject
         self.token_id = token_id
+
+
+class SessionEnded(Unauthorized):
+    """The session of a share has ended, or there is none."""
+
+    def __init__(self) -> None:
+        super().__init__("The session of this link has ended. Open the link again.")
 
 
 class PasscodeRequired(Unauthorized):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -99,7 +100,8 @@ class Gathering(Generic[T, R]):
             return await answer
         except asyncio.CancelledError:
             if waiting.batch is None:
-                self._waiting.remove(waiting)
+                with contextlib.suppress(ValueError):  # it has just been refused, and waits no longer
+                    self._waiting.remove(waiting)
             else:
                 await outlast(waiting.batch)
             if answer.done() and not answer.cancelled():

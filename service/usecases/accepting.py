@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from schemas.database import Instance
-from service.errors import Invalid, NotFound, ServiceError, StorageFull, Unavailable
+from service.errors import Invalid, NoSuchShare, NotFound, ServiceError, StorageFull, Unavailable
 from service.storage.visible import Visible
 from service.usecases import ingest
 from service.usecases.audit import AuditEntry
@@ -73,7 +73,7 @@ async def answer_files(
 
     Raises
     ------
-    NotFound
+    NoSuchShare
         The patient has no such inbox, and nothing that came by one.
     Invalid
         One of the files did not come by it.
@@ -97,9 +97,9 @@ async def answer_files(
             if dicom_id in before and dicom_id not in found:
                 answered.note(dicom_id, before[dicom_id])
             elif dicom_id not in found:
-                raise Invalid(NOT_THERE) if is_inbox else NotFound("There is no such share.")
+                raise Invalid(NOT_THERE) if is_inbox else NoSuchShare()
     if not is_inbox and not waiting:  # what came by one that is forgotten can be answered still
-        raise NotFound("There is no such share.")
+        raise NoSuchShare
     if waiting:
         await write_intent(context, replace(intent, dicom_ids=tuple(instance["_id"] for instance in waiting)))
         await _answer_each(context, share_id, waiting, answered, decline=decline)

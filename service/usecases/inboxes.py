@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from schemas.database import Inbox, Share
-from service.errors import InboxFull, Unauthorized, Unavailable
+from service.errors import InboxFull, SessionEnded, Unavailable
 from service.usecases.context import Context
 
 STEP_BYTES = 4 << 20
@@ -82,7 +82,7 @@ class InboxUpload:
         ------
         InboxFull
             There is none.
-        Unauthorized
+        SessionEnded
             The session has ended.
         """
         sums = zip((files, size), self._stored, self._taken, strict=True)
@@ -93,7 +93,7 @@ class InboxUpload:
             return
         await self._context.store.inboxes.end_reservations(self.share_id, self._context.clock())
         if not await self._reserve(*more):
-            raise InboxFull if await self._inbox.still_open() else _ended()
+            raise InboxFull if await self._inbox.still_open() else SessionEnded
 
     async def measured(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Return the pieces of one file, each when there is room for it. Raises what :meth:`take` does."""
@@ -111,11 +111,11 @@ class InboxUpload:
         ------
         InboxFull
             The patient has no room for it. That is asked of a file that is there already too.
-        Unauthorized
+        SessionEnded
             The session has ended while it came.
         """
         if not await self._inbox.still_open():
-            raise _ended()
+            raise SessionEnded
         usage = self._context.store.usage
         if usage.max_bytes and await usage.read(patient_id) + size > usage.max_bytes:
             raise InboxFull
@@ -149,7 +149,7 @@ async def opened(context: Context, inbox: OpenInbox | None, size: int = 0) -> As
     ------
     InboxFull
         There is no room.
-    Unauthorized
+    SessionEnded
         The session has ended.
     """
     if inbox is None:
@@ -163,7 +163,3 @@ async def opened(context: Context, inbox: OpenInbox | None, size: int = 0) -> As
         # Where it cannot be said now, the end of the reservation says it.
         with contextlib.suppress(Unavailable):
             await asyncio.shield(upload.settle())
-
-
-def _ended() -> Unauthorized:
-    return Unauthorized("The session of this link has ended. Open the link again.")

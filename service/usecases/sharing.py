@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from schemas.database import Inbox, PasscodeHash, Share
 from service.auth import passcodes, share_secrets
-from service.errors import Conflict, Invalid, NotFound
+from service.errors import Conflict, Invalid, NoSuchShare
 from service.storage.visible import Visible
 from service.usecases.context import Context
 
@@ -123,12 +123,12 @@ async def find_share(context: Context, patient_id: str, share_id: str) -> Share:
 
     Raises
     ------
-    NotFound
+    NoSuchShare
         Where the patient has none of this id.
     """
     share = await context.store.shares.find(patient_id, share_id)
     if share is None:
-        raise NotFound("There is no such share.")
+        raise NoSuchShare
     return share
 
 
@@ -137,11 +137,11 @@ async def revoke_share(context: Context, patient_id: str, share_id: str) -> None
 
     Raises
     ------
-    NotFound
+    NoSuchShare
         Where the patient has none of this id.
     """
     if not await context.store.shares.revoke(patient_id, share_id, context.clock()):
-        raise NotFound("There is no such share.")
+        raise NoSuchShare
 
 
 def state_of(share: Share, now: datetime) -> State:

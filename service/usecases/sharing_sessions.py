@@ -14,7 +14,7 @@ from datetime import timedelta
 from schemas.database import Share, ShareSession
 from service.auth import passcodes, share_secrets
 from service.auth.passcodes import HashedPasscode
-from service.errors import NotFound, Overloaded, PasscodeRequired, Unauthorized, WrongPasscode
+from service.errors import NotFound, Overloaded, PasscodeRequired, SessionEnded, WrongPasscode
 from service.usecases.context import Context
 from service.usecases.sharing import is_used_up
 
@@ -100,7 +100,7 @@ async def find_session(context: Context, token: str) -> tuple[Share, ShareSessio
 
     Raises
     ------
-    Unauthorized
+    SessionEnded
         There is none.
     Overloaded
         Too many tokens are looked up.
@@ -111,7 +111,7 @@ async def find_session(context: Context, token: str) -> tuple[Share, ShareSessio
         async with context.session_turns.turn():
             share = await context.store.shares.find_by_session(share_id, session_hash, context.clock())
     if share is None:
-        raise Unauthorized("The session of this link has ended. Open the link again.")
+        raise SessionEnded
     return share, next(session for session in share["sessions"] if session["hash"] == session_hash)
 
 
@@ -125,7 +125,7 @@ async def is_open(context: Context, token: str) -> bool:
     """
     try:
         await find_session(context, token)
-    except Unauthorized:
+    except SessionEnded:
         return False
     return True
 

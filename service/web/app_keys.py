@@ -11,7 +11,7 @@ from service.auth.key_source import KeySource
 from service.auth.tokens import Authenticator, Claims
 from service.dicom.paths import parse_tag_path
 from service.dicom.withheld import ORIGINAL_TAGS
-from service.errors import NotForDownload, Unauthorized
+from service.errors import NotForDownload, SessionEnded
 from service.settings import Settings
 from service.storage.visible import Visible
 from service.usecases.audit import Audit
@@ -60,11 +60,11 @@ class Caller:
 
         Raises
         ------
-        Unauthorized
+        SessionEnded
             Their share has ended meanwhile.
         """
         if self.still_allowed is not None and not await self.still_allowed():
-            raise Unauthorized("The session of this link has ended. Open the link again.")
+            raise SessionEnded
 
     def require_download(self) -> None:
         """Refuse whoever may not have originals.

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from schemas.database import Instance
 from schemas.http import AnswerRequest, ListParameters, NoParameters, SessionRequest, ShareRequest
-from service.errors import NoPublicUrl, NotFound, Unavailable, WrongPasscode
+from service.errors import NoPublicUrl, NoSuchShare, Unavailable, WrongPasscode
 from service.usecases import sharing, sharing_sessions
 from service.usecases.accepting import answer_files
 from service.web.access_log import entry_of
@@ -150,7 +150,7 @@ async def open_session(request: web.Request) -> web.Response:
 def _share_id(request: web.Request) -> str:
     text = path_segment(request, "share_id")
     if not _SHARE_ID.fullmatch(text):
-        raise NotFound("There is no such share.")
+        raise NoSuchShare
     return text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,29 @@ async def test_the_cancellation_of_one_under_way_comes_when_its_batch_has_ended(
     work.may_go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_one_that_is_cancelled_just_when_it_has_waited_too_long_is_cancelled(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work()
+    gathered = Gathering(threads, work, count=10, queue=9)
+    first = asyncio.create_task(gathered.ask(1))
+    await work.begun()
+    monkeypatch.setattr(gathering, "ANSWER_SECONDS", 0.0)
+    second = asyncio.create_task(gathered.ask(2))
+    await asyncio.sleep(0)
+    raise_for = gathering._raise_for
+
+    def raise_and_cancel(batch: Any, error: BaseException) -> None:
+        raise_for(batch, error)
+        second.cancel()
+
+    monkeypatch.setattr(gathering, "_raise_for", raise_and_cancel)
+    work.may_go_on.set()
+    assert await first == 2
+    with pytest.raises(asyncio.CancelledError):
+        await second
 
 
 async def test_no_more_wait_than_may(threads: Threads) -> None:
