@@ -22,6 +22,13 @@ async def open_at(tab, service, address):
     await tab.wait_for("document.readyState === 'complete'")
 
 
+async def reload(tab):
+    """Load the page again, and come back when the new document is there: the old one may show all that is waited for."""
+    await tab.evaluate("window.isOld = true")
+    await tab.call("Page.reload")
+    await tab.wait_for("!window.isOld && document.readyState === 'complete'")
+
+
 async def see(tab, instance="", frame=1):
     """Wait until the canvas shows a frame of an instance, or anything."""
     wanted = f" === {f'{instance}/{frame}'!r}" if instance else ""

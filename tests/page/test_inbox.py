@@ -69,7 +69,7 @@ async def test_images_are_asked_for_dropped_by_the_link_accepted_and_declined(
         await guest.wait_for("document.querySelectorAll('#upload-rows tr').length === 5")
         await looking.check_everywhere(guest, shoot, "inbox-sent")
         # A reload uses no other opening; the inbox is full by now.
-        await guest.call("Page.reload")
+        await looking.reload(guest)
         await guest.wait_for("document.querySelector('#inbox')?.checkVisibility()")
         (folder / "second.dcm").write_bytes(written(placed(read("MR_small.dcm"), 1801, 2)))
         (folder / "third.dcm").write_bytes(written(placed(read("MR_small.dcm"), 1801, 3)))

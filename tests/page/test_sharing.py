@@ -95,8 +95,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await guest.wait_for(f"location.hash.endsWith('/{SERIES}.1/1')")
 
         assert [each["opens"] for each in shares_of(stored)] == [1]
-        await guest.call("Page.reload")
-        await guest.wait_for("document.readyState === 'complete'")
+        await looking.reload(guest)
         await looking.see(guest, f"{SERIES}.1")
         assert [each["opens"] for each in shares_of(stored)] == [1]
 

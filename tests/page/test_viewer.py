@@ -202,8 +202,7 @@ async def test_back_and_a_reload_come_to_the_same_picture(stored, tab):
     await looking.see(tab, f"{ROOT_UID}.4.401.1")
     await tab.evaluate("history.back()")
     await looking.see(tab, f"{ROOT_UID}.3.300.5")
-    await tab.call("Page.reload")
-    await tab.wait_for("document.readyState === 'complete' && performance.now() < 60000")
+    await looking.reload(tab)
     await looking.see(tab, f"{ROOT_UID}.3.300.5")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pydicom
@@ -11,12 +12,15 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 from PIL import Image
+from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage
-from wsidicom import WsiDicom, WsiDicomWebClient
 
 from tests.web.dicomweb.patient import Patient, numbered
+
+with patch.dict(UID_dictionary):  # it writes names of its own into pydicom's, which other tests read
+    from wsidicom import WsiDicom, WsiDicomWebClient
 
 FIRST, SECOND = "1.2.826.0.1.3680043.9.1.1", "1.2.826.0.1.3680043.9.1.2"
 CT, PT = "1.2.826.0.1.3680043.9.2.100", "1.2.826.0.1.3680043.9.2.101"
