@@ -23,7 +23,7 @@ async def open_at(tab, service, address):
 
 
 async def reload(tab):
-    """Load the page again, and come back when the new document is there: the old one may show all that is waited for."""
+    """Load the page again, and come back when the new document is there: the old one may show what is awaited."""
     await tab.evaluate("window.isOld = true")
     await tab.call("Page.reload")
     await tab.wait_for("!window.isOld && document.readyState === 'complete'")
