@@ -25,11 +25,17 @@ async def start(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Calla
             yield go
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def service(start: Callable[..., Any]) -> Service:
-    """The service that most tests share, in dev mode."""
-    running: Service = await start(dev_mode=True)
-    return running
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def service(start: Callable[..., Any]) -> AsyncIterator[Service]:
+    """The service that the tests of a module share, in dev mode.
+
+    The double looks at each document it has: what all modules store in one takes minutes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.resources.WorkerPool", partial(WorkerPool, warm=0))
+        running: Service = await start(dev_mode=True)
+    yield running
+    await running.stop()
 
 
 @pytest.fixture
