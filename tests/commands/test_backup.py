@@ -63,6 +63,7 @@ def test_an_archive_in_an_empty_database_gives_the_same_answers_and_ids(source, 
         service.stop()
 
 
+@pytest.mark.long
 def test_what_waits_in_an_inbox_waits_after_a_move_too_and_no_share_comes_along(tmp_path):
     def ask(service, method, path, body):
         answer = service.request(method, path, json.dumps(body), content_type="application/json")

@@ -187,9 +187,9 @@ def test_a_list_of_paths_is_divided_at_commas_that_are_not_of_a_tag(text, divide
 
 @pytest.mark.parametrize("piece", ["(", "(a", "0008,", "a(,", ",", "(0008,0060)", "F", "0"])
 def test_dividing_a_list_takes_a_time_that_grows_with_its_length(piece):
-    began = time.perf_counter()
+    began = time.thread_time()
     paths.split_paths(piece * 50_000)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_the_last_step_has_no_item_number_because_an_item_is_no_element():

@@ -45,6 +45,7 @@ def ask(service, dicom_id):
     return [(status, headers["Retry-After"] is not None) for status, headers, _ in answers]
 
 
+@pytest.mark.long
 def test_a_full_disk_under_the_database_is_503_and_heals_when_there_is_room(disk):
     seen = set()
     with RunningService(disk / "data", MIN_FREE_BYTES="0", POOL_PROCESSES="1", **RECOVERING) as service:
