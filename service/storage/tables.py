@@ -535,23 +535,28 @@ def _read_window(collections: Collections, walk: Walk) -> list[Document]:
     elif not walk.gap and before is not None and before > _EARLIEST + walk.span:
         since = before - walk.span
     files, whole = _came_within(collections, walk.visible, since, before)
-    if not whole:
-        # Nothing says that these are the newest, so they are asked for in order: all but those of the last moment.
-        files, _ = _came_within(collections, walk.visible, since, before, in_order=True)
+    if not whole:  # and nothing says that these are the newest
+        files, whole = _came_within(collections, walk.visible, since, before, in_order=True)
+    if not whole:  # all but those of the last moment
         since = files[-1]["uploadDate"] + _TICK
         files = [file for file in files if file["uploadDate"] >= since]
         if not files:  # all came in one moment
             since -= _TICK
-            files, _ = _came_within(collections, walk.visible, since, since + _TICK, most=0)
-        walk.span = max((files[0]["uploadDate"] - since) * WINDOW / len(files), _TICK)
+            files, _ = _came_within(collections, walk.visible, since, since + _TICK, bounded=False)
+        walk.span = _in_ticks((files[0]["uploadDate"] - since) * WINDOW / len(files))
     elif not walk.gap:
         if len(files) < WINDOW // 2:
             walk.span = min(2 * walk.span, LONGEST_SPAN)
         elif len(files) > 2 * WINDOW:
-            walk.span = max(walk.span / 2, _TICK)
+            walk.span = _in_ticks(walk.span / 2)
     walk.gap = not walk.gap and not files
     walk.before, walk.over = since, since is None
     return files
+
+
+def _in_ticks(span: timedelta) -> timedelta:
+    """Return a span as the database tells it, so that no file is between two windows."""
+    return max(span // _TICK, 1) * _TICK
 
 
 def _came_within(
@@ -561,12 +566,13 @@ def _came_within(
     before: datetime | None,
     *,
     in_order: bool = False,
-    most: int = MAX_WINDOW + 1,
+    bounded: bool = True,
 ) -> tuple[list[Document], bool]:
     """Find the documents of the originals that came in a span of time, in any order or the newest first.
 
-    They come with whether these are all: there may be more than `most`, which is 0 where no number is too many.
+    They come with whether these are all: there may be more than are read at once, if they are to be `bounded`.
     """
+    most = MAX_WINDOW + 1 if bounded else 0
     span: Document = {}
     if since is not None:
         span["$gte"] = since - MARGIN
@@ -576,7 +582,8 @@ def _came_within(
     order = [("uploadDate", -1)] if in_order else None
     # Whole: they are small, and the local database takes longer to leave something out.
     found = list(collections.originals.files.find(wanted, sort=order, limit=most, batch_size=most))
-    return [file for file in found if since is None or file["uploadDate"] >= since], not 0 < most == len(found)
+    files = [file for file in found if since is None or file["uploadDate"] >= since]
+    return files, not 0 < most == len(found) or (in_order and len(files) < len(found))
 
 
 def _find_settled(collections: Collections) -> Settled:
