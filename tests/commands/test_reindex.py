@@ -61,14 +61,16 @@ async def make_worse(store, **fields):
     await instances.update_many({}, {"$set": fields, "$unset": {"dataset.Modality": ""}})
     await store._database["tag_index"].update_many({}, {"$set": {"tags": {}}})
     await store._database["series"].delete_many({})
-    # as originals were stored before DICOMweb looked for the identifiers there
-    gone = {f"metadata.{name}": "" for name in IDENTIFIERS}
+    # as originals were stored before DICOMweb looked for the identifiers there, and tables for the row
+    gone = {f"metadata.{name}": "" for name in (*IDENTIFIERS, "row")}
     await store._database["originals.files"].update_many({}, {"$unset": gone})
 
 
 async def test_what_an_older_extractor_made_is_made_again_and_the_series_too(filled):
     async with open_store(settings_of(filled)) as store:
         before = await everything(store)
+        files = await store._database["originals.files"].find({}).to_list(None)
+        assert all(each["metadata"]["row"] for each in files)
         await make_worse(store)
         context = Context(store, Inline(), settings_of(filled), now)
         report = await reindex(context, Selection(), extract=in_process)
@@ -88,7 +90,7 @@ async def test_a_dry_run_shows_just_what_a_changed_extractor_changes_and_no_pati
             name: getattr(made, name) for name in ("identifiers", "problems", "warnings", "truncated_at", "spilled")
         }
         series = None if made.series is None else bson.encode(made.series)
-        return bson.encode(made.dataset), bson.encode(made.index), series, rest
+        return bson.encode(made.dataset), bson.encode(made.index), made.row, series, rest
 
     async with open_store(settings_of(filled)) as store:
         before = await everything(store)
