@@ -9,7 +9,7 @@ A row is bytes::
 
 A name is the eight hex digits of the tag where the dictionary has a keyword for it (PS3.6), and else a full stop and
 the path of the index. Of the values, a list is what ``tags`` has, an object has under ``exact`` what ``exact`` has, and
-null stands where only the tree has all of them. The slices of a series have the same names, which are packed and
+false stands where only the tree has all of them. The slices of a series have the same names, which are packed and
 unpacked once.
 
 A row says what the index of the same file says, or leaves it to the tree. A file has none where it would be too large.
@@ -21,7 +21,8 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -61,12 +62,12 @@ def make_row(index: Mapping[str, Any], memory: Remembered | None = None) -> byte
     paths = [path for path in tags if "/" not in path]
     if OTHER_PATHS in truncated or not 0 < len(paths) <= MAX_ELEMENTS:
         return None
-    odd = {path: values and {"exact": values} for path, values in exact.items()} | dict.fromkeys(truncated)
+    odd = {path: bool(values) and {"exact": values} for path, values in exact.items()} | dict.fromkeys(truncated, False)
     held = [odd[path] if path in odd else tags[path] for path in paths] if odd else [tags[path] for path in paths]
     try:
         lines = _encode_lines(held)
         if b"null" in lines:  # which stands for NaN and Infinity too, as JSON has none
-            lines = _encode_lines([each if _is_told(each) else None for each in held])
+            lines = _encode_lines([_is_told(each) and each for each in held])
     except (TypeError, ValueError):  # a number beyond 64 bits, half a character
         return None
     if len(lines) > MAX_UNPACKED:
@@ -117,23 +118,49 @@ def read_rows(rows: Sequence[bytes], fields: Sequence[Field]) -> tuple[list[list
     unread : set of int
         The places of rows that cannot be read, as they are of another version.
     """
-    opened: list[tuple[_Shape, Sequence[bytes]]] = []
+    runs: list[_Run] = []
     unsaid: set[int] = set()
     unread: set[int] = set()
     for place, row in enumerate(rows):
         try:
-            opened.append(_open(row))
+            shape, lines = _open(row)
         except (ValueError, zlib.error):
             unread.add(place)
-            opened.append(({}, ()))
+            shape, lines = {}, []
+        if not runs or runs[-1].shape is not shape:
+            runs.append(_Run(shape, []))
+        runs[-1].rows.append(lines)
     columns: list[list[Any]] = []
     for each in fields:
-        cells = _cells_of(opened, each, unsaid)
+        cells = _cells_of(runs, each, unsaid)
         columns += map(list, zip(*cells, strict=True)) if cells else [[] for _ in each.columns]
     return columns, unsaid, unread
 
 
-def _open(row: bytes) -> tuple[_Shape, Sequence[bytes]]:
+def is_same_row(one: bytes, other: bytes | None) -> bool:
+    """Return whether two rows say the same; zlib does not give the same bytes everywhere."""
+    try:
+        return other is not None and _open(one) == _open(other)
+    except (ValueError, zlib.error):
+        return False
+
+
+class _Run(NamedTuple):
+    """Rows that stand one behind another and have the same names.
+
+    Parameters
+    ----------
+    shape : Mapping
+        Where they have which element.
+    rows : list of list of bytes
+        The lines of values of each.
+    """
+
+    shape: _Shape
+    rows: list[list[bytes]]
+
+
+def _open(row: bytes) -> tuple[_Shape, list[bytes]]:
     """Return where a row has which element, and the lines of its values.
 
     Raises
@@ -188,32 +215,27 @@ class _Known(dict[bytes, Sequence[Any] | None]):
         return cells
 
     def _read(self, held: Any) -> Sequence[Any] | None:
-        if held is None:
+        if held is False:
             return None
         if isinstance(held, dict):
             return self._reader.read(held["exact"], self._vr, exact=True)
         return self._reader.read(held, self._vr)
 
 
-def _cells_of(opened: Sequence[tuple[_Shape, Sequence[bytes]]], wanted: Field, unsaid: set[int]) -> list[Sequence[Any]]:
+def _cells_of(runs: Sequence[_Run], wanted: Field, unsaid: set[int]) -> list[Sequence[Any]]:
     """Return the cells of one field, those of each row together; `unsaid` takes the places where it has none."""
     assert wanted.entry is not None  # noqa: S101 - the caller has looked
     name, absent = _name(wanted.entry), (None,) * len(wanted.columns)
     reader = EntryReader(wanted)
     by_vr: dict[str | None, _Known] = {}
-    cells: list[Sequence[Any]] = []
-    last: _Shape | None = None
-    number, known = 0, None
-    for place, (shape, lines) in enumerate(opened):
-        if shape is not last:
-            last = shape
-            known = None
-            if name in shape:
-                number, vr = shape[name]
-                known = by_vr.setdefault(vr, _Known(reader, vr))
-        found = absent if known is None else known[lines[number]]
-        if found is None:
-            unsaid.add(place)
-            found = absent
-        cells.append(found)
-    return cells
+    cells: list[Sequence[Any] | None] = []
+    for shape, rows in runs:
+        if name in shape:
+            number, vr = shape[name]
+            known = by_vr.setdefault(vr, _Known(reader, vr))
+            cells += map(known.__getitem__, map(itemgetter(number), rows))
+        else:
+            cells += [absent] * len(rows)
+    if any(None in known.values() for known in by_vr.values()):
+        unsaid.update(place for place, each in enumerate(cells) if each is None)
+    return [absent if each is None else each for each in cells]

@@ -138,6 +138,23 @@ async def test_a_damaged_original_a_lost_one_and_a_wrong_tag_are_found_and_leave
             await database["instances"].replace_one({"_id": wrong["_id"]}, whole)
 
 
+async def test_a_row_that_says_something_else_is_found_and_made_again_and_one_that_is_not_there_is_no_fault(filled):
+    settings = settings_of(filled)
+    async with open_store(settings) as store:
+        files = store._database["originals.files"]
+        before = await everything(store)
+        wrong, other, lacking = await files.find({}).sort("_id", 1).to_list(3)
+        row = {"$set": {"metadata.row": other["metadata"]["row"]}}
+        await files.update_one({"_id": wrong["_id"]}, row)
+        await files.update_one({"_id": lacking["_id"]}, {"$unset": {"metadata.row": ""}})
+        context = Context(store, Inline(), settings, now)
+        report = await reindex(context, Selection(which="all", verify=True), extract=in_process)
+        assert {each["dicom_id"] for each in report.failures} == {wrong["metadata"]["dicom_id"]}
+        ids = tuple(each["metadata"]["dicom_id"] for each in (wrong, lacking))
+        assert (await reindex(context, Selection(dicom_ids=ids), extract=in_process)).done == 2
+        assert await everything(store) == before
+
+
 async def test_a_run_over_all_that_was_stopped_goes_on_where_it_was(filled):
     count = 0
 
