@@ -366,16 +366,19 @@ class Tables:
         wanted: Document = {} if visible is None else visible.files()
         if after is not None:
             wanted["_id"] = {"$gt": after}
-        shown = ("dicom_id", "patient_id", "row") if rows else ("dicom_id",)
+        # Whole where rows are wanted: they are small, and the local database takes longer to leave something out.
+        projection = None if rows else {"metadata.dicom_id": 1}
 
         def look() -> tuple[list[tuple[ObjectId, str]], dict[ObjectId, Row]]:
             look_first(self.collections.tag_index)
-            projection = {f"metadata.{name}": 1 for name in shown}
+            found = self.collections.originals.files.find(wanted, projection, sort=[("_id", 1)], limit=size)
+            if visible is None:
+                found.hint([("_id", 1)])  # by which the local database need not sort
             listed: list[tuple[ObjectId, str]] = []
             kept: dict[ObjectId, Row] = {}
-            for file in self.collections.originals.files.find(wanted, projection, sort=[("_id", 1)], limit=size):
+            for file in found:
                 listed.append((file["_id"], file["metadata"]["dicom_id"]))
-                if (row := _row_of(file)) is not None:
+                if rows and (row := _row_of(file)) is not None:
                     kept[file["_id"]] = row
             return listed, kept
 

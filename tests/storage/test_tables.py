@@ -223,3 +223,24 @@ async def test_rows_without_an_instance_that_may_be_shown_are_unsettled(store: S
     assert len(kept) == 4
     assert set((await store.tables.settle(originals, kept)).rows or ()) == {ids[0], ids[3]}
     assert (await store.tables.list_originals(None, None, 10, rows=False))[1] == {}
+
+
+@pytest.mark.parametrize("visible", [None, ALL], ids=["everybody's", "a patient's"])
+async def test_all_originals_are_listed_in_their_order_a_page_at_a_time(store: Store, visible: Visible | None) -> None:
+    dates = steadily(25, MS)
+    random.Random(1).shuffle(dates)
+    wanted = {dicom_id for _, dicom_id in put_files(store._collections, dates)}
+    if visible is None:
+        wanted |= {dicom_id for _, dicom_id in put_files(store._collections, dates, "p-2")}
+    else:
+        put_files(store._collections, dates, "p-2")
+    listed: list[tuple[ObjectId, str]] = []
+    while True:
+        page, kept = await store.tables.list_originals(visible, listed[-1][0] if listed else None, 7)
+        assert len(page) == len(kept) <= 7
+        if not page:
+            break
+        listed += page
+    assert listed == sorted(listed)
+    assert {dicom_id for _, dicom_id in listed} == wanted
+    assert len(listed) == len(wanted)
