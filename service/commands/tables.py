@@ -7,6 +7,7 @@ the table shows and the conditions look at. So it takes no more memory for a mil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -21,7 +22,17 @@ from service.storage.tables import Page, Row
 from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.table_formats import WRITERS
-from service.usecases.tables import DICOM_ID, Rows, Told, Wanted, read_batch, read_left, settle_fields, told_by_trees
+from service.usecases.tables import (
+    DICOM_ID,
+    Rows,
+    Told,
+    Wanted,
+    ahead,
+    read_batch,
+    read_left,
+    settle_fields,
+    told_by_trees,
+)
 
 PATIENT_ID = Column("patient_id")
 MAX_NAMED = 1000
@@ -116,10 +127,12 @@ async def export_table(
 
     async def read(encode: Callable[[Rows], Any]) -> AsyncGenerator[Any, None]:
         for patient_id in walks:
-            async for rows in _iter_rows(context, request, fields, patient_id, report):
-                report.rows += len(rows)
-                yield await asyncio.to_thread(encode, rows)
-                show(report)
+            batches = ahead(_iter_rows(context, request, fields, patient_id, report))
+            async with contextlib.aclosing(batches):
+                async for rows in batches:
+                    report.rows += len(rows)
+                    yield await asyncio.to_thread(encode, rows)
+                    show(report)
 
     async for piece in WRITERS[request.media_type](columns, read):
         report.bytes += len(piece)
