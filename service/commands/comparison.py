@@ -9,6 +9,7 @@ import bson
 
 from service.commands.difference import Change, compare
 from service.dicom.extract import Extraction
+from service.dicom.rows import is_same_row
 from service.storage.maintenance import Derived
 
 
@@ -26,6 +27,8 @@ def find_changes(stored: Derived, extraction: Extraction) -> list[Change]:
     index: Mapping[str, Any] = stored.index or {}
     fields = [name for name in _FIELDS if not _equal(stored.instance.get(name), _field(extraction, name))]
     changes = [Change(f"(instance) {name}", "changed", None, None) for name in fields]
+    if stored.row is not None and not is_same_row(stored.row, extraction.row):
+        changes.append(Change("(row)", "changed", None, None))
     series = _series_change(stored, extraction)
     if series is not None:
         changes.append(series)

@@ -1,12 +1,13 @@
 """The use case: what the files of a whole store say, as a table in a file, beside a running service.
 
-The originals are walked a page at a time, and of each tree no more is read than the table shows and the conditions look
-at, so it takes no more memory for a million files than for a thousand.
+The originals are walked a page at a time, with the rows that stand beside them, and of each tree no more is read than
+the table shows and the conditions look at. So it takes no more memory for a million files than for a thousand.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -17,10 +18,21 @@ from service.dicom.matching.conditions import Condition
 from service.dicom.matching.on_tree import judge
 from service.dicom.paths import TagPath
 from service.errors import DatabaseUnavailable, NotFound, Overloaded, ServiceError
+from service.storage.tables import Page, Row
 from service.storage.visible import Visible
 from service.usecases.context import Context
 from service.usecases.table_formats import WRITERS
-from service.usecases.tables import DICOM_ID, Rows, Told, Wanted, read_batch, read_left, settle_fields, told_by_trees
+from service.usecases.tables import (
+    DICOM_ID,
+    Rows,
+    Told,
+    Wanted,
+    ahead,
+    read_batch,
+    read_left,
+    settle_fields,
+    told_by_trees,
+)
 
 PATIENT_ID = Column("patient_id")
 MAX_NAMED = 1000
@@ -28,7 +40,7 @@ MAX_NAMED = 1000
 LISTED = 10_000
 """Originals that are listed at once: the local database looks at all of them for each page."""
 
-PAGE = 200
+PAGE = 500
 """Files that are read at once."""
 
 
@@ -115,10 +127,12 @@ async def export_table(
 
     async def read(encode: Callable[[Rows], Any]) -> AsyncGenerator[Any, None]:
         for patient_id in walks:
-            async for rows in _iter_rows(context, request, fields, patient_id, report):
-                report.rows += len(rows)
-                yield await asyncio.to_thread(encode, rows)
-                show(report)
+            batches = ahead(_iter_rows(context, request, fields, patient_id, report))
+            async with contextlib.aclosing(batches):
+                async for rows in batches:
+                    report.rows += len(rows)
+                    yield await asyncio.to_thread(encode, rows)
+                    show(report)
 
     async for piece in WRITERS[request.media_type](columns, read):
         report.bytes += len(piece)
@@ -132,13 +146,16 @@ async def _iter_rows(
     tables = context.store.tables
     visible = None if patient_id is None else Visible(patient_id)
     after = None
-    while listed := await tables.list_originals(visible, after, LISTED):
+    while True:
+        listed, kept = await tables.list_originals(visible, after, LISTED, rows=not request.conditions)
+        if not listed:
+            return
         after = listed[-1][0]
         for begin in range(0, len(listed), PAGE):
-            page = listed[begin : begin + PAGE]
-            async for rows in _iter_page(context, request, fields, visible, page, report):
+            originals = listed[begin : begin + PAGE]
+            async for rows in _iter_page(context, request, fields, visible, originals, kept, report):
                 yield rows
-            report.passed += len(page)
+            report.passed += len(originals)
 
 
 async def _iter_page(
@@ -146,15 +163,16 @@ async def _iter_page(
     request: TableRequest,
     fields: Sequence[Field],
     visible: Visible | None,
-    page: Sequence[tuple[Any, str]],
+    originals: Sequence[tuple[Any, str]],
+    kept: Mapping[Any, Row],
     report: TableReport,
 ) -> AsyncGenerator[Rows, None]:
-    original_of = {dicom_id: original_id for original_id, dicom_id in page}
+    original_of = {dicom_id: original_id for original_id, dicom_id in originals}
     report.untagged += len(original_of)
     if request.conditions:
         batches = _read_matching(context, visible, original_of, fields, request.conditions, report)
     else:
-        batches = _read_all(context, visible, page, fields)
+        batches = _read_all(context, visible, await context.store.tables.settle(originals, kept), fields)
     async for told in batches:
         rows: Rows = []
         for dicom_id, each in told.items():
@@ -176,13 +194,12 @@ def _has_won(dicom_id: str, original_id: Any, original_of: Mapping[str, Any]) ->
 
 
 async def _read_all(
-    context: Context, visible: Visible | None, page: Sequence[tuple[Any, str]], fields: Sequence[Field]
+    context: Context, visible: Visible | None, page: Page, fields: Sequence[Field]
 ) -> AsyncGenerator[Mapping[str, Told], None]:
     """Return what all files of a page say."""
-    listing = await context.store.tables.settle(page)
-    begin = 0
-    while begin < len(page):
-        batch = await read_batch(context, visible, listing, begin, len(page), fields)
+    begin, end = 0, len(page.listing.dicom_ids)
+    while begin < end:
+        batch = await read_batch(context, visible, page, begin, end, fields)
         begin = batch.end
         yield batch.told
 

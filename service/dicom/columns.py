@@ -331,24 +331,59 @@ def _column_pair(
     """Return the cells of one field, those of each document together; `unsaid` takes the places where it has none."""
     key = wanted.entry
     assert key is not None  # noqa: S101 - the caller has looked
-    step = wanted.path[0]
-    vr = vr_of(step.tag) if step.creator is None else None
     absent = (None,) * len(wanted.columns)
-    quick = _quick_cells(wanted, vr)
+    reader = EntryReader(wanted)
     rows: list[Sequence[Any]] = []
     for place, entries in enumerate(tags):
         values = entries.get(key)
         if values is None:
             rows.append(absent)
             continue
-        cells = quick(values) if key not in odd[place] else None
+        cells = reader.read(values) if key not in odd[place] else _odd_cells(documents[place], values, reader, key)
         if cells is None:
-            cells = _cells_of_entry(documents[place], key, vr, wanted)
-            if cells is None:
-                unsaid.add(place)
-                cells = absent
+            unsaid.add(place)
+            cells = absent
         rows.append(cells)
     return rows
+
+
+def _odd_cells(document: Mapping[str, Any], values: list[Any], reader: EntryReader, key: str) -> Sequence[Any] | None:
+    if key in document["truncated"]:
+        return None
+    exact = document.get("exact", {})
+    kept: list[Any] | None = exact.get(key, values)
+    return None if kept is None else reader.read(kept, document.get("vrs", {}).get(key), exact=key in exact)
+
+
+class EntryReader:
+    """Makes the cells of one field of what the index says of its element.
+
+    Parameters
+    ----------
+    wanted : Field
+        It has an `entry`.
+    """
+
+    def __init__(self, wanted: Field) -> None:
+        step = wanted.path[0]
+        self._wanted = wanted
+        self._usual = vr_of(step.tag) if step.creator is None else None
+        self._quick = _quick_cells(wanted, self._usual)
+
+    def read(self, values: list[Any], vr: str | None = None, *, exact: bool = False) -> Sequence[Any] | None:
+        """Return the cells; None where only the tree has all of them.
+
+        Parameters
+        ----------
+        values : list
+            What `tags` has, or `exact`.
+        vr : str or None
+            What `vrs` has.
+        exact : bool
+            Whether the values are those of `exact`.
+        """
+        cells = self._quick(values) if vr is None and not exact else None
+        return cells or _cells_of_entry(values, vr or self._usual, self._wanted, exact=exact)
 
 
 def _quick_cells(wanted: Field, vr: str | None) -> Callable[[list[Any]], Sequence[Any] | None]:
@@ -378,20 +413,13 @@ def _quick_cells(wanted: Field, vr: str | None) -> Callable[[list[Any]], Sequenc
     return lambda _: None
 
 
-def _cells_of_entry(document: Mapping[str, Any], key: str, usual: str | None, wanted: Field) -> list[Any] | None:
-    """Return what an index document says of a field, by way of the element that the tree has; None where it cannot."""
-    vr = document.get("vrs", {}).get(key, usual)
-    if vr is None or " or " in vr or key in document["truncated"]:
+def _cells_of_entry(values: list[Any], vr: str | None, wanted: Field, *, exact: bool) -> list[Any] | None:
+    """Return what an entry of the index says, by way of the element that the tree has; None where it cannot."""
+    if vr is None or " or " in vr:
         return None
-    values = document["tags"][key]
-    exact = document.get("exact", {})
-    if key in exact:
-        values = exact[key]
-        if values is None:
-            return None
-    elif vr == "PN":
+    if not exact and vr == "PN":
         values = [{"Alphabetic": value} for value in values]
-    elif vr == "SQ":
+    elif not exact and vr == "SQ":
         values = [None] * sum(values[:1])
     element = {"vr": vr, "Value": values}
     cells = _cell(element, wanted)

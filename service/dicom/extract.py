@@ -16,6 +16,7 @@ from service.dicom.index import index_entries
 from service.dicom.limits import Buffer, Limits, Readable
 from service.dicom.parsing.framing import RawFile, begins_like_dicom, read_dataset
 from service.dicom.remembered import Remembered
+from service.dicom.rows import MAX_BYTES, make_row
 from service.dicom.series import series_elements
 from service.dicom.source import open_source
 from service.dicom.spill import spill
@@ -41,6 +42,8 @@ class Extraction:
         The tree, with what would pass MongoDB's limits left in the original.
     index : Mapping
         ``tags``, ``names``, ``vrs``, ``truncated``, ``exact``, from the whole tree.
+    row : bytes or None
+        What `make_row` makes of the index.
     series : Mapping or None
         The study- and series-level elements; None without the three UIDs.
     identifiers : Mapping
@@ -57,6 +60,7 @@ class Extraction:
 
     dataset: Mapping[str, Any]
     index: Mapping[str, Any]
+    row: bytes | None
     series: Mapping[str, Any] | None
     identifiers: Mapping[str, str | None]
     problems: int
@@ -75,7 +79,7 @@ class Findings(TypedDict):
     spilled: bool
 
 
-Packed = tuple[bytes, bytes, bytes | None, Findings]
+Packed = tuple[bytes, bytes, bytes | None, bytes | None, Findings]
 """An extraction on its way to another process."""
 
 
@@ -129,7 +133,8 @@ def _extract(buffer: Buffer, limits: Limits, memory: Remembered | None) -> Extra
     series = series_elements(dataset)
     identifiers = identifiers_of(dataset)
     spilled = spill(tree, limits, len(buffer))
-    return Extraction(dataset, index, series, identifiers, tree.problems, tree.warnings, tree.truncated_at, spilled)
+    about = tree.problems, tree.warnings, tree.truncated_at, spilled
+    return Extraction(dataset, index, make_row(index, memory), series, identifiers, *about)
 
 
 def extract_packed(source: Readable | str | Path, limits: Limits, apart: bool = False) -> Packed:
@@ -146,8 +151,8 @@ def extract_packed(source: Readable | str | Path, limits: Limits, apart: bool = 
 
     Returns
     -------
-    bytes, bytes, bytes or None, Findings
-        BSON of the tree, of the index and of the series; the other fields of `Extraction`.
+    bytes, bytes, bytes or None, bytes or None, Findings
+        BSON of the tree and of the index, the row, BSON of the series; the other fields of `Extraction`.
 
     Raises
     ------
@@ -166,15 +171,16 @@ def _packed(extraction: Extraction) -> Packed:
         "spilled": extraction.spilled,
     }
     series = None if extraction.series is None else bson.encode(extraction.series)
-    return bson.encode(extraction.dataset), bson.encode(extraction.index), series, rest
+    return bson.encode(extraction.dataset), bson.encode(extraction.index), extraction.row, series, rest
 
 
 def unpack(packed: Packed) -> Extraction:
     """Return what `extract_packed` packed; its BSON is decoded only where it is looked into."""
-    dataset, index, series, rest = packed
-    return Extraction(
-        RawBSONDocument(dataset), RawBSONDocument(index), None if series is None else RawBSONDocument(series), **rest
-    )
+    dataset, index, row, packed_series, rest = packed
+    series = None if packed_series is None else RawBSONDocument(packed_series)
+    if row is not None and len(row) > MAX_BYTES:  # a file that took the worker over has no say in that
+        row = None
+    return Extraction(RawBSONDocument(dataset), RawBSONDocument(index), row, series, **rest)
 
 
 def _read(buffer: Buffer, limits: Limits) -> RawFile:

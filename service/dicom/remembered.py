@@ -1,17 +1,17 @@
 """What one file has in common with the files before it: converted values, and what the index says of them.
 
 Most elements of a slice are, byte for byte, those of the slice before. So a process keeps the elements of short values
-by character set, byte order, VR and bytes, and the index entries of those that stand outside sequences. The same key
-always gives the same result, whoever's file it is, so nobody can tell from a result whether it was remembered. Nothing
-of it leaves the process, and it is bounded in bytes: once it is full it is forgotten whole, and the next file begins
-anew.
+by character set, byte order, VR and bytes, the index entries of those that stand outside sequences, and how the names
+of these are packed in a row. The same key always gives the same result, whoever's file it is, so nobody can tell from a
+result whether it was remembered. Nothing of it leaves the process, and it is bounded in bytes: once it is full it is
+forgotten whole, and the next file begins anew.
 
 An element that is remembered is shared between trees: nobody may change one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 from service.dicom.charset import CharacterSet
@@ -30,6 +30,9 @@ _VALUE_BYTES = 640
 _BYTE_BYTES = 24
 _ENTRY_BYTES = 640
 """What one value, a byte of it, and an index entry take at most, the tables' own room included."""
+
+_NAME_BYTES = 320
+"""The same of the path of an element, and of its VR."""
 
 
 class Entry(NamedTuple):
@@ -75,6 +78,7 @@ class Remembered:
         self._tables: dict[tuple[tuple[str, ...], bool], Mapping[str, Values]] = {}
         self._known: set[int] = set()
         self._entries: dict[tuple[str, int, int], Entry] = {}
+        self._names: dict[Hashable, bytes] = {}
 
     def values(self, charset: CharacterSet, little: bool) -> Mapping[str, Values]:
         """Return the elements of short values, by VR and bytes; what is not there yet is converted."""
@@ -106,6 +110,23 @@ class Remembered:
         if self._make_room(_ENTRY_BYTES + 4 * len(entry.path)):
             self._entries[key, id(entry.element), id(entry.creator)] = entry
 
+    def names(self, elements: tuple[tuple[str, ...], Hashable], pack: Callable[[], bytes]) -> bytes:
+        """Return the packed names of a file's elements; what is not there yet is packed.
+
+        Parameters
+        ----------
+        elements : tuple
+            The paths of the elements, and whatever else their names depend on.
+        pack : callable
+            Makes the names.
+        """
+        names = self._names.get(elements)
+        if names is None:
+            names = pack()
+            if self._make_room(_NAME_BYTES * len(elements[0]) + len(names)):
+                self._names[elements] = names
+        return names
+
     def _is_known(self, element: TypedElement | None) -> bool:
         """Return whether the next file may have this very element: none, an empty one, or one that is remembered."""
         return element is None or len(element) == 1 or id(element) in self._known
@@ -115,6 +136,7 @@ class Remembered:
         self.held_bytes = 0
         self._known.clear()
         self._entries.clear()
+        self._names.clear()
         for table in self._tables.values():
             for values in table.values():
                 values.clear()

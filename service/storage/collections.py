@@ -37,6 +37,10 @@ class Extracted(Protocol):
         """``tags``, ``names``, ``vrs``, ``truncated`` and ``exact`` of the tag index."""
 
     @property
+    def row(self) -> bytes | None:
+        """What tables read of the index, packed; None where that would be large."""
+
+    @property
     def series(self) -> Mapping[str, Any] | None:
         """The study- and series-level elements; None without the three UIDs."""
 

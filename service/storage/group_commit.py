@@ -175,7 +175,8 @@ def _original_writes(collections: Collections, uploads: Sequence[SmallUpload]) -
         for document in chunk_documents(upload.instance["original_id"], upload.content):
             yield _Write(upload, bucket.chunks, document)
     for upload in uploads:
-        yield _Write(upload, bucket.files, original_document(upload.instance, len(upload.content)))
+        document = original_document(upload.instance, len(upload.content), upload.extracted.row)
+        yield _Write(upload, bucket.files, document)
 
 
 def _newest_of_each_series(uploads: Sequence[SmallUpload]) -> list[SmallUpload]:

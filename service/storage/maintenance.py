@@ -71,6 +71,8 @@ class Derived:
         Its study- and series-level elements.
     shown : RawBSONDocument or None
         The whole document of its series, which may show another instance.
+    row : bytes or None
+        What tables read of it; None where it was stored before there were rows, or has none.
     """
 
     instance: Instance
@@ -78,6 +80,7 @@ class Derived:
     index: RawBSONDocument | None
     series: RawBSONDocument | None
     shown: RawBSONDocument | None
+    row: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,9 @@ class Maintenance:
         )
         key = series_key(instance)
         shown = None if key is None else self.collections.series.with_options(codec_options=_RAW).find_one(key)
-        return Derived(instance, found.get("dataset"), index, found.get("series"), shown)
+        file = self.collections.originals.files.find_one({"_id": instance["original_id"]}, {"metadata.row": 1}) or {}
+        row = file.get("metadata", {}).get("row")
+        return Derived(instance, found.get("dataset"), index, found.get("series"), shown, row)
 
     async def leave_series(self, former: Instance, now: Instance) -> None:
         """Let the series an instance was in show another, where re-extraction has moved it to a new one."""

@@ -127,7 +127,9 @@ class Originals:
     def _stored(self, original_id: ObjectId, length: int, chunk_bytes: int) -> StoredOriginal:
         return StoredOriginal(original_id, length, chunk_bytes, self.collections.originals, self.threads)
 
-    async def write(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> None:
+    async def write(
+        self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes], row: bytes | None = None
+    ) -> None:
         """Write an original under the instance's `original_id`. When it fails, what was written is removed.
 
         Parameters
@@ -136,9 +138,11 @@ class Originals:
             Whose it is.
         content : bytes-like, Path, or asynchronous iterator of bytes
             All of it, in one hop; a file that holds it, some chunks in each hop; or parts of any size.
+        row : bytes or None
+            What tables read of it, where it is extracted.
         """
         if isinstance(content, Buffer):
-            await self.threads.run(partial(put_original, self.collections.originals, instance, content))
+            await self.threads.run(partial(put_original, self.collections.originals, instance, content, row))
             return
         original_id = instance["original_id"]
         try:
@@ -146,7 +150,7 @@ class Originals:
                 length = await self._write_file(original_id, content)
             else:
                 length = await self._write_stream(original_id, content)
-            await self.threads.run(partial(_put_file, self.collections.originals, instance, length))
+            await self.threads.run(partial(_put_file, self.collections.originals, instance, length, row))
         except Unavailable:
             raise  # at once: another wait would make the refusal late, and the sweep finds what was written
         except BaseException:
@@ -194,16 +198,16 @@ class Originals:
             pass
 
 
-def original_document(instance: Instance, length: int) -> Document:
+def original_document(instance: Instance, length: int, row: bytes | None) -> Document:
     """Return the document that makes the chunks of an instance's original a file."""
-    metadata = original_metadata(instance)
+    metadata = original_metadata(instance, row)
     return file_document(instance["original_id"], length, instance["_id"], metadata, instance["received_at"])
 
 
-def put_original(bucket: Bucket, instance: Instance, content: Buffer) -> None:
+def put_original(bucket: Bucket, instance: Instance, content: Buffer, row: bytes | None = None) -> None:
     """Write a whole original that is held in memory; synchronous."""
     insert_chunks(bucket, instance["original_id"], content)
-    _put_file(bucket, instance, len(content))
+    _put_file(bucket, instance, len(content), row)
 
 
 def _find_file(bucket: Bucket, wanted: Document) -> Document | None:
@@ -230,14 +234,16 @@ def _insert_from(bucket: Bucket, original_id: ObjectId, file: BinaryIO, first: i
     return sum(map(len, chunks))
 
 
-def _put_file(bucket: Bucket, instance: Instance, length: int) -> None:
-    bucket.files.insert_one(original_document(instance, length))
+def _put_file(bucket: Bucket, instance: Instance, length: int, row: bytes | None) -> None:
+    bucket.files.insert_one(original_document(instance, length, row))
 
 
-def original_metadata(instance: Instance) -> Document:
+def original_metadata(instance: Instance, row: bytes | None) -> Document:
     """Return what is kept beside an original: enough to tie its bytes to its patient without the instance.
 
-    The identifiers, where it is extracted already, let studies be listed and counted from these small documents.
+    The identifiers, where it is extracted already, let studies be listed and counted from these small documents, and
+    the row lets tables be made of them.
     """
-    kept = {"patient_id": instance["patient_id"], "dicom_id": instance["_id"], "sha256": instance["sha256"]}
-    return kept | {name: value for name in (*IDENTIFIERS, "inbox") if (value := instance.get(name))}
+    kept: Document = {"patient_id": instance["patient_id"], "dicom_id": instance["_id"], "sha256": instance["sha256"]}
+    kept |= {name: value for name in (*IDENTIFIERS, "inbox") if (value := instance.get(name))}
+    return kept if row is None else {**kept, "row": row}

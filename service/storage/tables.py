@@ -1,16 +1,17 @@
-"""Instances by the hundred, for tables: which there are, and of the index or the tree of each what is asked for.
+"""Instances by the hundred, for tables: which there are, and of the row, index or tree of each what is asked for.
 
-An index document may stand for nothing: its upload is under way, or met a crash, or its instance is being deleted.
-What the last sweep has looked at has its instance, which is found by its state where it is not to be shown. All others
-are *unsettled*: only their instances tell.
+The row stands beside the original, in a document that is small. Rows and index documents may stand for nothing: the
+upload is under way, or met a crash, or the instance is being deleted. What the last sweep has looked at has its
+instance, which is found by its state where it is not to be shown. All others are *unsettled*: only their instances
+tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import bson
 import pymongo
@@ -33,9 +34,22 @@ AT_ONCE = 25
 
 _SMALL = 64 << 10
 
+WINDOW = 500
+"""Files that a window of a walk is to have."""
+
+MAX_WINDOW = 2_000
+"""Files of which a walk reads no more at once, however many came in a short time."""
+
+FIRST_SPAN = timedelta(minutes=1)
+LONGEST_SPAN = timedelta(days=3650)
+_TICK = timedelta(milliseconds=1)
+"""What the database tells apart."""
+
 MAX_UNFINISHED = 1_000
 """Instances without a tree of their own, of everybody, that are looked up by their state; with more, all are unsettled.
 """
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 VALUE_BYTES = 256
 """What a value of the index counts for where a batch ends by its size; a text may have so many characters."""
@@ -70,11 +84,11 @@ class Listing:
     dicom_ids : list of str
         Their ids.
     settled : Settled
-        What tells whose index documents have instances.
+        What tells whose rows and index documents have instances.
     unsettled : frozenset of str
         Those whose do not, as far as is known.
     dates : list of datetime or None
-        When they came, where these are all files that may be seen, the newest first.
+        When they came, where these are all files of a time that may be seen, the newest first.
     """
 
     dicom_ids: list[str]
@@ -85,6 +99,81 @@ class Listing:
     def among(self, dicom_ids: Set[str]) -> Listing:
         """Return those of some files, in the same order."""
         return Listing([each for each in self.dicom_ids if each in dicom_ids], self.settled, self.unsettled)
+
+
+class Row(NamedTuple):
+    """What stands beside the original of a settled file.
+
+    Parameters
+    ----------
+    patient_id : str
+        Whose it is.
+    original_id : ObjectId
+        The original.
+    row : bytes
+        The row.
+    """
+
+    patient_id: str
+    original_id: ObjectId
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Files in the order of a table, with their rows.
+
+    Parameters
+    ----------
+    listing : Listing
+        The files.
+    rows : dict of str to Row, or None
+        Of those that are settled and have one; None where nobody has looked.
+    """
+
+    listing: Listing
+    rows: Mapping[str, Row] | None
+
+
+@dataclass(slots=True)
+class Walk:
+    """A way through all files of a patient, the newest first, a window of time after the other.
+
+    The local database reads all that a filter finds, and costs as much for a file as the rest of a table does. So each
+    file is read once, in windows that are found by how many files the last one had. Behind one that had none the next
+    goes to where a series ended, so that no window ends in the midst of many files.
+
+    Parameters
+    ----------
+    visible : Visible
+        All that a patient has.
+    settled : Settled
+        What tells whose rows have instances.
+    ends : list of datetime
+        When the newest instances of the patient's series came, the newest last.
+
+    Attributes
+    ----------
+    before : datetime or None
+        What came before it is still to be read; None: everything.
+    span : timedelta
+        How long the next window is.
+    gap : bool
+        Whether the next window is one that ends at a series instead.
+    over : bool
+        Whether all is read.
+    passed : set of str
+        The files that were read: one that has two originals, of which one is swept one day, is read once.
+    """
+
+    visible: Visible
+    settled: Settled
+    ends: list[datetime]
+    before: datetime | None = None
+    span: timedelta = FIRST_SPAN
+    gap: bool = True
+    over: bool = False
+    passed: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +222,46 @@ class Tables:
     threads: Threads
     walks: Threads
 
-    async def list_all(self, visible: Visible) -> Listing:
-        """List all files, the newest first: by the documents of the originals, which are small."""
+    async def begin_walk(self, visible: Visible) -> Walk:
+        """Return a walk through all that a patient has.
+
+        Raises
+        ------
+        ValueError
+            Only a part of it may be seen.
+        """
+        if visible.is_part:
+            raise ValueError("A walk is for all that a patient has.")
+
+        def look() -> Walk:
+            look_first(self.collections.meta)
+            settled = _find_settled(self.collections)
+            series = self.collections.series.find({"patient_id": visible.patient_id}, {"_id": 0, "received_at": 1})
+            return Walk(visible, settled, sorted(each["received_at"] for each in series))
+
+        return await self.walks.run(look, LISTING_SECONDS)
+
+    async def next_page(self, walk: Walk) -> Page | None:
+        """Return the files of the next window of a walk that has some, the newest first; None at its end."""
+
+        def look() -> Page | None:
+            while not walk.over:
+                if files := _read_window(self.collections, walk):
+                    return _page_of(walk, files)
+            return None
+
+        return await self.threads.run(look, READING_SECONDS)
+
+    async def list_part(self, visible: Visible) -> Listing:
+        """List all files of a part, the newest first: by the documents of the originals, which are small."""
 
         def look() -> Listing:
             look_first(self.collections.tag_index)
             settled = _find_settled(self.collections)
-            shown = {"metadata.dicom_id": 1, "uploadDate": 1}
-            found: dict[str, tuple[datetime, ObjectId]] = {}
-            twice: set[str] = set()
-            for file in self.collections.originals.files.find(visible.files(), shown):
-                dicom_id = file["metadata"]["dicom_id"]
-                if dicom_id in found:  # one of them lost a race, and is swept one day
-                    twice.add(dicom_id)
-                found[dicom_id] = file["uploadDate"], file["_id"]
-            ids = sorted(found)
-            ids.sort(key=lambda each: found[each][0], reverse=True)
-            unsettled = {each for each in ids if not settled.holds(each, found[each][1])}
-            return Listing(ids, settled, frozenset(unsettled | twice), [found[each][0] for each in ids])
+            found = list(
+                self.collections.originals.files.find(visible.files(), {"metadata.dicom_id": 1, "uploadDate": 1})
+            )
+            return _listing_of(found, settled)
 
         return await self.walks.run(look, LISTING_SECONDS)
 
@@ -175,13 +286,26 @@ class Tables:
 
         return await self.walks.run(look, LISTING_SECONDS)
 
-    async def settle(self, originals: Sequence[tuple[ObjectId, str]]) -> Listing:
-        """Return instances, each given behind its original, as a listing."""
+    async def settle(self, originals: Sequence[tuple[ObjectId, str]], kept: Mapping[ObjectId, Row]) -> Page:
+        """Return instances as a page.
 
-        def look() -> Listing:
+        Parameters
+        ----------
+        originals : sequence of tuple
+            Each instance's original, and its id.
+        kept : dict of ObjectId to Row
+            The rows that stand beside these originals.
+        """
+
+        def look() -> Page:
             settled = _find_settled(self.collections)
             unsettled = frozenset(each for original_id, each in originals if not settled.holds(each, original_id))
-            return Listing([each for _, each in originals], settled, unsettled)
+            rows = {
+                each: kept[original_id]
+                for original_id, each in originals
+                if original_id in kept and each not in unsettled
+            }
+            return Page(Listing([each for _, each in originals], settled, unsettled), rows)
 
         return await self.threads.run(look, READING_SECONDS)
 
@@ -222,9 +346,11 @@ class Tables:
         return found
 
     async def list_originals(
-        self, visible: Visible | None, after: ObjectId | None, size: int
-    ) -> list[tuple[ObjectId, str]]:
+        self, visible: Visible | None, after: ObjectId | None, size: int, *, rows: bool = True
+    ) -> tuple[list[tuple[ObjectId, str]], dict[ObjectId, Row]]:
         """List originals and the ids of their instances, in the order of the originals: a page of a walk over all.
+
+        Beside them come the rows of those that have one.
 
         Parameters
         ----------
@@ -234,16 +360,53 @@ class Tables:
             The last original of the page before.
         size : int
             How many at most.
+        rows : bool
+            Whether rows are wanted.
         """
         wanted: Document = {} if visible is None else visible.files()
         if after is not None:
             wanted["_id"] = {"$gt": after}
+        # Whole where rows are wanted: they are small, and the local database takes longer to leave something out.
+        projection = None if rows else {"metadata.dicom_id": 1}
 
-        def look() -> list[tuple[ObjectId, str]]:
+        def look() -> tuple[list[tuple[ObjectId, str]], dict[ObjectId, Row]]:
             look_first(self.collections.tag_index)
-            files = self.collections.originals.files
-            found = files.find(wanted, {"metadata.dicom_id": 1}, sort=[("_id", 1)], limit=size)
-            return [(file["_id"], file["metadata"]["dicom_id"]) for file in found]
+            found = self.collections.originals.files.find(wanted, projection, sort=[("_id", 1)], limit=size)
+            if visible is None:
+                found.hint([("_id", 1)])  # by which the local database need not sort
+            listed: list[tuple[ObjectId, str]] = []
+            kept: dict[ObjectId, Row] = {}
+            for file in found:
+                listed.append((file["_id"], file["metadata"]["dicom_id"]))
+                if rows and (row := _row_of(file)) is not None:
+                    kept[file["_id"]] = row
+            return listed, kept
+
+        return await self.threads.run(look, READING_SECONDS)
+
+    async def read_rows(self, visible: Visible | None, listing: Listing, begin: int, end: int) -> dict[str, Row]:
+        """Read the rows of those files of a listing that are settled and have one.
+
+        Parameters
+        ----------
+        visible : Visible or None
+            What the caller may see; None: anybody's files, which is for commands alone.
+        listing : Listing
+            The files.
+        begin, end : int
+            From which of them on, and up to which.
+        """
+        ids = [each for each in listing.dicom_ids[begin:end] if each not in listing.unsettled]
+        whose = (lambda some: {"metadata.dicom_id": {"$in": some}}) if visible is None else visible.files
+
+        def look() -> dict[str, Row]:
+            kept: dict[str, Row] = {}
+            for place in range(0, len(ids), AT_ONCE):
+                for file in self.collections.originals.files.find(whose(ids[place : place + AT_ONCE])):
+                    row, dicom_id = _row_of(file), file["metadata"]["dicom_id"]
+                    if row is not None and listing.settled.holds(dicom_id, file["_id"]):
+                        kept[dicom_id] = row
+            return kept
 
         return await self.threads.run(look, READING_SECONDS)
 
@@ -334,6 +497,96 @@ class Tables:
             each.setdefault("dataset", {})
         read_further(self.collections.instances, among, found, keys, further)
         return [found[each] for each in some if each in found]
+
+
+def _row_of(file: Document) -> Row | None:
+    about = file["metadata"]
+    return Row(about["patient_id"], file["_id"], about["row"]) if "row" in about else None
+
+
+def _listing_of(files: Sequence[Document], settled: Settled) -> Listing:
+    """Return what the documents of originals tell of, the newest first; one that has two originals is unsettled."""
+    found: dict[str, tuple[datetime, ObjectId]] = {}
+    twice: set[str] = set()
+    for file in files:
+        dicom_id = file["metadata"]["dicom_id"]
+        if dicom_id in found:  # one of them lost a race, and is swept one day
+            twice.add(dicom_id)
+        found[dicom_id] = file["uploadDate"], file["_id"]
+    ids = sorted(found)
+    ids.sort(key=lambda each: found[each][0], reverse=True)
+    unsettled = {each for each in ids if not settled.holds(each, found[each][1])}
+    return Listing(ids, settled, frozenset(unsettled | twice), [found[each][0] for each in ids])
+
+
+def _page_of(walk: Walk, files: Sequence[Document]) -> Page:
+    files = [file for file in files if file["metadata"]["dicom_id"] not in walk.passed]
+    listing = _listing_of(files, walk.settled)
+    walk.passed.update(listing.dicom_ids)
+    kept = {file["metadata"]["dicom_id"]: _row_of(file) for file in files}
+    rows = {each: row for each, row in kept.items() if row is not None and each not in listing.unsettled}
+    return Page(listing, rows)
+
+
+def _read_window(collections: Collections, walk: Walk) -> list[Document]:
+    """Read the documents of the originals of the next window, and move on behind it."""
+    before, since = walk.before, None
+    while before is not None and walk.ends and walk.ends[-1] >= before:
+        walk.ends.pop()
+    if walk.gap and walk.ends:
+        since = walk.ends[-1] + _TICK
+    elif not walk.gap and before is not None and before > _EARLIEST + walk.span:
+        since = before - walk.span
+    files, whole = _came_within(collections, walk.visible, since, before)
+    if not whole:  # and nothing says that these are the newest
+        files, whole = _came_within(collections, walk.visible, since, before, in_order=True)
+    if not whole:  # all but those of the last moment
+        since = files[-1]["uploadDate"] + _TICK
+        files = [file for file in files if file["uploadDate"] >= since]
+        if not files:  # all came in one moment
+            since -= _TICK
+            files, _ = _came_within(collections, walk.visible, since, since + _TICK, bounded=False)
+        walk.span = _in_ticks((files[0]["uploadDate"] - since) * WINDOW / len(files))
+    elif not walk.gap:
+        if len(files) < WINDOW // 2:
+            walk.span = min(2 * walk.span, LONGEST_SPAN)
+        elif len(files) > 2 * WINDOW:
+            walk.span = _in_ticks(walk.span / 2)
+    walk.gap = not walk.gap and not files
+    walk.before, walk.over = since, since is None
+    return files
+
+
+def _in_ticks(span: timedelta) -> timedelta:
+    """Return a span as the database tells it, so that no file is between two windows."""
+    return max(span // _TICK, 1) * _TICK
+
+
+def _came_within(
+    collections: Collections,
+    visible: Visible,
+    since: datetime | None,
+    before: datetime | None,
+    *,
+    in_order: bool = False,
+    bounded: bool = True,
+) -> tuple[list[Document], bool]:
+    """Find the documents of the originals that came in a span of time, in any order or the newest first.
+
+    They come with whether these are all: there may be more than are read at once, if they are to be `bounded`.
+    """
+    most = MAX_WINDOW + 1 if bounded else 0
+    span: Document = {}
+    if since is not None:
+        span["$gte"] = since - MARGIN
+    if before is not None:
+        span["$lt"] = before
+    wanted = {**visible.files(), **({"uploadDate": span} if span else {})}
+    order = [("uploadDate", -1)] if in_order else None
+    # Whole: they are small, and the local database takes longer to leave something out.
+    found = list(collections.originals.files.find(wanted, sort=order, limit=most, batch_size=most))
+    files = [file for file in found if since is None or file["uploadDate"] >= since]
+    return files, not 0 < most == len(found) or (in_order and len(files) < len(found))
 
 
 def _find_settled(collections: Collections) -> Settled:

@@ -114,7 +114,7 @@ class Uploads:
         """
         if isinstance(content, Buffer):
             return await self.together.ask(SmallUpload(instance, extracted, content), len(content))
-        return await self._write_original(instance, content) and await self._keep_if(
+        return await self._write_original(instance, content, extracted.row) and await self._keep_if(
             instance, self.commit(instance, extracted)
         )
 
@@ -124,19 +124,21 @@ class Uploads:
             instance, self._insert_pending(instance)
         )
 
-    async def _write_original(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
+    async def _write_original(
+        self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes], row: bytes | None = None
+    ) -> bool:
         """Write the original if there is room for it; False as of :meth:`_reserve`."""
         if isinstance(content, Buffer):
-            return await self.threads.run(partial(self._put_original, instance, content))
+            return await self.threads.run(partial(self._put_original, instance, content, row))
         if not await self.threads.run(partial(self._reserve, instance)):
             return False
-        await self.originals.write(instance, content)
+        await self.originals.write(instance, content, row)
         return True
 
-    def _put_original(self, instance: Instance, content: Buffer) -> bool:
+    def _put_original(self, instance: Instance, content: Buffer, row: bytes | None) -> bool:
         if not self._reserve(instance):
             return False
-        put_original(self.collections.originals, instance, content)
+        put_original(self.collections.originals, instance, content, row)
         return True
 
     async def _keep_if(self, instance: Instance, committing: Awaitable[bool]) -> bool:
@@ -212,7 +214,7 @@ class Uploads:
             {"_id": instance["_id"], "patient_id": instance["patient_id"]}, document, upsert=True
         )
         put_series(self.collections, instance, extracted.series)
-        about = {"$set": {"metadata": original_metadata(instance)}}
+        about = {"$set": {"metadata": original_metadata(instance, extracted.row)}}
         self.collections.originals.files.update_one({"_id": instance["original_id"]}, about)
         # Not whether it waits in an inbox: it may be accepted meanwhile.
         fields = {name: value for name, value in instance.items() if name not in ("_id", "inbox")}
@@ -335,7 +337,7 @@ def _store_alone(collections: Collections, upload: SmallUpload) -> bool:
             give_back(collections, instance["patient_id"], instance["size"])
         if outcome is not IndexWrite.WRITTEN:
             return outcome is IndexWrite.COMMITTED
-        put_original(collections.originals, instance, upload.content)
+        put_original(collections.originals, instance, upload.content, upload.extracted.row)
     try:
         if _commit(collections, instance, upload.extracted):
             return True

@@ -1,8 +1,9 @@
 """The use case: what files say, as a table with one row for each.
 
-Which files there are is settled before the first row, so that the answer can begin with what may be missing. Then they
-are read in batches, of which no more than two are held: one is read while the other is sent. What stands outside
-sequences is read from the index, whose documents are smaller than the trees; the trees tell the rest.
+Where there are conditions, which files meet them is settled before the first row, so that the answer can begin with
+what may be missing; all that a patient has is walked through. They are read in batches, of which a few are held: one
+is read while another is sent. What stands outside sequences is read from the rows that stand beside the originals, or
+where there is none from the index, whose documents are smaller than the trees; the trees tell the rest.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ from service.dicom.limits import Limits, Readable
 from service.dicom.matching.conditions import Condition
 from service.dicom.matching.index_filter import index_filter
 from service.dicom.paths import TagPath, first_keys, further_keys, index_key, parse_search_path, tag_path_text
+from service.dicom.rows import read_rows
 from service.dicom.source import open_source
 from service.dicom.withheld import ORIGINAL_TAGS, without_originals
 from service.errors import LimitExceeded, NotFound
-from service.storage.tables import Listing
+from service.storage.tables import Listing, Page, Row, Walk
 from service.storage.threads import outlast
 from service.storage.visible import Visible
 from service.usecases.context import Context
@@ -71,15 +73,15 @@ class Table:
         What the caller may see.
     fields : tuple of Field
         What is shown of each.
-    listing : Listing
-        Of which files, in order.
+    files : Listing or Walk
+        Of which files, in order; a walk is of all that the patient has.
     unknown : bool
         Whether there are files of which nobody can say whether they belong into it.
     """
 
     visible: Visible
     fields: tuple[Field, ...]
-    listing: Listing
+    files: Listing | Walk
     unknown: bool
 
     @property
@@ -119,15 +121,17 @@ async def open_table(
     LimitExceeded
         Too many files would have to be tried to find the ones that match.
     """
+    tables = context.store.tables
     settled = await settle_fields(context, visible, fields)
     list_ids = partial(
-        context.store.tables.list_ids,
+        tables.list_ids,
         visible,
         order=None if order is None else f"tags.{index_key(order)}",
         descending=descending,
     )
     if not conditions and order is None:
-        return Table(visible, settled, await context.store.tables.list_all(visible), unknown=False)
+        files = await (tables.list_part(visible) if visible.is_part else tables.begin_walk(visible))
+        return Table(visible, settled, files, unknown=False)
     candidates = await find_candidates(context, visible, conditions)
     if candidates.hits is None and not candidates.left_out and not candidates.check:
         return Table(visible, settled, await list_ids(index_filter(conditions)), unknown=False)
@@ -174,31 +178,62 @@ async def iter_table(context: Context, table: Table, encode: Callable[[Rows], T]
     LimitExceeded
         A file cannot be read again.
     """
-    visible, listing = table.visible, table.listing
-    begin = 0
-    following: asyncio.Task[Batch] | None = None
-    try:
-        while begin < len(listing.dicom_ids):
-            end = min(begin + (BATCH if begin else FIRST_BATCH), len(listing.dicom_ids))
-            batch = await (following or read_batch(context, visible, listing, begin, end, table.fields))
-            begin = batch.end
-            following = None
-            if begin < len(listing.dicom_ids):
-                end = min(begin + BATCH, len(listing.dicom_ids))
-                following = asyncio.create_task(read_batch(context, visible, listing, begin, end, table.fields))
+    async with contextlib.aclosing(ahead(_iter_batches(context, table))) as batches:
+        async for told in batches:
             rows: Rows = []
-            for dicom_id, told in batch.told.items():
-                cells = told.cells
+            for dicom_id, each in told.items():
+                cells = each.cells
                 if cells is None:
                     with contextlib.suppress(NotFound):
                         cells = await read_left(context, table.visible, dicom_id, table.fields)
                 if cells is not None:
                     rows.append([dicom_id, *cells])
             yield await asyncio.to_thread(encode, rows)
+
+
+async def _iter_batches(context: Context, table: Table) -> AsyncGenerator[Mapping[str, Told], None]:
+    """Return what the files of a table say, a batch at a time."""
+    visible, files = table.visible, table.files
+    pages = _iter_pages(context, files) if isinstance(files, Walk) else _iter_ready(Page(files, None))
+    size = FIRST_BATCH
+    async with contextlib.aclosing(pages):
+        async for page in pages:
+            begin = 0
+            while begin < len(page.listing.dicom_ids):
+                batch = await read_batch(context, visible, page, begin, begin + size, table.fields)
+                begin, size = batch.end, BATCH
+                yield batch.told
+
+
+def _iter_pages(context: Context, walk: Walk) -> AsyncGenerator[Page, None]:
+    """Return the pages of a walk, of which one is read ahead."""
+
+    async def read() -> AsyncGenerator[Page, None]:
+        while (page := await context.store.tables.next_page(walk)) is not None:
+            yield page
+
+    return ahead(read())
+
+
+async def _iter_ready(page: Page) -> AsyncGenerator[Page, None]:
+    yield page
+
+
+async def ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Return what a generator makes, while it makes the next one."""
+    following = asyncio.create_task(_next_of(source))
+    try:
+        while (made := await following) is not None:
+            following = asyncio.create_task(_next_of(source))
+            yield made
     finally:
-        if following is not None:
-            following.cancel()
-            await outlast(following)
+        following.cancel()
+        await outlast(following)
+        await source.aclose()
+
+
+async def _next_of(source: AsyncGenerator[T, None]) -> T | None:
+    return await anext(source, None)
 
 
 class Told(NamedTuple):
@@ -236,9 +271,9 @@ class Batch:
 
 
 async def read_batch(
-    context: Context, visible: Visible | None, listing: Listing, begin: int, end: int, fields: Sequence[Field]
+    context: Context, visible: Visible | None, page: Page, begin: int, end: int, fields: Sequence[Field]
 ) -> Batch:
-    """Return what the files of a listing from one place up to another say, or as many of them as are small.
+    """Return what the files of a page from one place up to another say, or as many of them as are small.
 
     Parameters
     ----------
@@ -250,24 +285,45 @@ async def read_batch(
     DatabaseUnavailable
         The database is away.
     """
-    tables = context.store.tables
+    tables, listing = context.store.tables, page.listing
+    ids = listing.dicom_ids[begin:end]
     entries = [field.entry for field in fields if field.entry is not None]
     if visible is not None and not visible.originals and any(field.path[-1].tag in ORIGINAL_TAGS for field in fields):
         entries = []  # the index may have a text where a file has pixels; a tree is shown without
     told: dict[str, Told] = {}
     async with context.whole_trees:  # what is shown may be as large as a tree
-        if len(entries) == len(fields) and not listing.unsettled.issuperset(listing.dicom_ids[begin:end]):
-            found = await tables.read_entries(visible, listing, begin, end, entries)
-            end = begin + found.passed
-            told = await asyncio.to_thread(_told_by_entries, found.documents, fields)
-        left = [each for each in listing.dicom_ids[begin:end] if each not in told]
+        if len(entries) == len(fields) and not listing.unsettled.issuperset(ids):
+            rows = page.rows if page.rows is not None else await tables.read_rows(visible, listing, begin, end)
+            told, read = await asyncio.to_thread(_told_by_rows, ids, rows, fields)
+            unread = [each for each in ids if each not in read and each not in listing.unsettled] if read else ids
+            if unread:
+                among, first = (listing.among(set(unread)), 0) if read else (listing, begin)
+                found = await tables.read_entries(visible, among, first, first + len(unread), entries)
+                if found.passed < len(unread):
+                    ids = ids[: ids.index(unread[found.passed])]
+                told |= await asyncio.to_thread(_told_by_entries, found.documents, fields)
+        left = [each for each in ids if each not in told]
         if left:
             wanted = Wanted.of(fields)
             trees = await tables.read(visible, left, wanted.keys, wanted.further, large=wanted.large)
             if trees.passed < len(left):
-                end = listing.dicom_ids.index(left[trees.passed], begin)
+                ids = ids[: ids.index(left[trees.passed])]
             told |= await asyncio.to_thread(told_by_trees, visible, trees.instances, fields)
-    return Batch({each: told[each] for each in listing.dicom_ids[begin:end] if each in told}, end)
+    return Batch({each: told[each] for each in ids if each in told}, begin + len(ids))
+
+
+def _told_by_rows(
+    dicom_ids: Sequence[str], rows: Mapping[str, Row], fields: Sequence[Field]
+) -> tuple[dict[str, Told], set[str]]:
+    """Return what the rows of some files say, by the files' ids, and which files have a row that can be read."""
+    there = [each for each in dicom_ids if each in rows]
+    columns, unsaid, unread = read_rows([rows[each].row for each in there], fields)
+    told = {
+        each: Told(rows[each].patient_id, rows[each].original_id, cells)
+        for place, (each, cells) in enumerate(zip(there, zip(*columns, strict=True), strict=True))
+        if place not in unsaid and place not in unread
+    }
+    return told, {each for place, each in enumerate(there) if place not in unread}
 
 
 def _told_by_entries(documents: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -> dict[str, Told]:

@@ -61,14 +61,16 @@ async def make_worse(store, **fields):
     await instances.update_many({}, {"$set": fields, "$unset": {"dataset.Modality": ""}})
     await store._database["tag_index"].update_many({}, {"$set": {"tags": {}}})
     await store._database["series"].delete_many({})
-    # as originals were stored before DICOMweb looked for the identifiers there
-    gone = {f"metadata.{name}": "" for name in IDENTIFIERS}
+    # as originals were stored before DICOMweb looked for the identifiers there, and tables for the row
+    gone = {f"metadata.{name}": "" for name in (*IDENTIFIERS, "row")}
     await store._database["originals.files"].update_many({}, {"$unset": gone})
 
 
 async def test_what_an_older_extractor_made_is_made_again_and_the_series_too(filled):
     async with open_store(settings_of(filled)) as store:
         before = await everything(store)
+        files = await store._database["originals.files"].find({}).to_list(None)
+        assert all(each["metadata"]["row"] for each in files)
         await make_worse(store)
         context = Context(store, Inline(), settings_of(filled), now)
         report = await reindex(context, Selection(), extract=in_process)
@@ -88,7 +90,7 @@ async def test_a_dry_run_shows_just_what_a_changed_extractor_changes_and_no_pati
             name: getattr(made, name) for name in ("identifiers", "problems", "warnings", "truncated_at", "spilled")
         }
         series = None if made.series is None else bson.encode(made.series)
-        return bson.encode(made.dataset), bson.encode(made.index), series, rest
+        return bson.encode(made.dataset), bson.encode(made.index), made.row, series, rest
 
     async with open_store(settings_of(filled)) as store:
         before = await everything(store)
@@ -134,6 +136,23 @@ async def test_a_damaged_original_a_lost_one_and_a_wrong_tag_are_found_and_leave
             await database["originals.chunks"].replace_one({"_id": chunk["_id"]}, chunk)
             await database["originals.files"].insert_one(file)
             await database["instances"].replace_one({"_id": wrong["_id"]}, whole)
+
+
+async def test_a_row_that_says_something_else_is_found_and_made_again_and_one_that_is_not_there_is_no_fault(filled):
+    settings = settings_of(filled)
+    async with open_store(settings) as store:
+        files = store._database["originals.files"]
+        before = await everything(store)
+        wrong, other, lacking = await files.find({}).sort("_id", 1).to_list(3)
+        row = {"$set": {"metadata.row": other["metadata"]["row"]}}
+        await files.update_one({"_id": wrong["_id"]}, row)
+        await files.update_one({"_id": lacking["_id"]}, {"$unset": {"metadata.row": ""}})
+        context = Context(store, Inline(), settings, now)
+        report = await reindex(context, Selection(which="all", verify=True), extract=in_process)
+        assert {each["dicom_id"] for each in report.failures} == {wrong["metadata"]["dicom_id"]}
+        ids = tuple(each["metadata"]["dicom_id"] for each in (wrong, lacking))
+        assert (await reindex(context, Selection(dicom_ids=ids), extract=in_process)).done == 2
+        assert await everything(store) == before
 
 
 async def test_a_run_over_all_that_was_stopped_goes_on_where_it_was(filled):

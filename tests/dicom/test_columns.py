@@ -2,48 +2,16 @@
 
 import contextlib
 import math
-import warnings
-from pathlib import Path
 
 import bson
-import pydicom
 import pytest
 
 from service.dicom.columns import Seen, read_cells, read_columns, settle
-from service.dicom.dictionary import KEYWORD_VRS
-from service.dicom.extract import read_tree
 from service.dicom.index import MAX_EXACT_VALUES, index_entries
-from service.dicom.limits import Limits
-from service.dicom.paths import index_key, parse_search_path, private_element_key
-from service.dicom.private import creator_of
-from service.dicom.source import open_source
+from service.dicom.paths import parse_search_path
 from service.errors import ServiceError
+from tests.dicom.every_field import FILES, fields_of, same, tree_of
 from tests.dicom.mutations import mutated
-
-FILES = sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*.dcm"))
-LIMITS = Limits()
-
-
-def paths_of(dataset):
-    """The path of each element outside sequences, private ones by their creators, and the element."""
-    for key, element in dataset.items():
-        creator = None if key in KEYWORD_VRS else creator_of(dataset, int(key, 16))
-        name = key if creator is None else private_element_key(creator, int(key, 16))
-        yield parse_search_path(name), element
-
-
-def fields_of(dataset):
-    """A field for each element, of the type of its VR; and of some the type that files of other VRs would give it."""
-    for path, element in paths_of(dataset):
-        several = len(element.get("Value") or ()) > 1
-        for vrs in ({element["vr"]}, {element["vr"], "LO"}, {"DS"}, {"SQ"}):
-            yield settle(index_key(path), path, Seen(frozenset(vrs), several))
-            yield settle(index_key(path), path, Seen(frozenset(vrs), several=not several))
-
-
-def same(one, other):
-    """Whether cells are the same, NaN being itself, and integers no floats."""
-    return repr(one) == repr(other)
 
 
 def compare(dataset):
@@ -63,12 +31,6 @@ def compare(dataset):
         cells = [column[0] for column in columns]
         assert same(cells, read_cells(stored, [field])), (field, index["tags"].get(field.entry))
     return said, left
-
-
-def tree_of(content):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return read_tree(open_source(content), LIMITS).dataset
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -121,23 +121,24 @@ def _code(value: str, meaning: str) -> Dataset:
     return _item(CodeValue=value, CodingSchemeDesignator="99EXAMPLE", CodeMeaning=meaning)
 
 
-def _documents(
-    store: Store, patient: str, content: bytes, number: int, limits: Limits
-) -> tuple[Instance, dict[str, Any], bytes]:
-    """Make the documents of one upload: its instance with the tree, its index; and its bytes."""
+Documents = tuple[Instance, dict[str, Any], bytes | None, bytes]
+
+
+def _documents(store: Store, patient: str, content: bytes, number: int, limits: Limits) -> Documents:
+    """Make the documents of one upload: its instance with the tree, its index, its row; and its bytes."""
     made = extract(content, limits)
     sha256 = hashlib.sha256(content).hexdigest()
     dicom_id, received = store.namespaces.own_id(patient, sha256), BEGIN + timedelta(seconds=number)
     instance = new_instance(dicom_id, patient, f"{number}.dcm", len(content), sha256, received)
     whole: Instance = {**extracted(instance, made, received), "series": made.series, "dataset": made.dataset}
-    return whole, index_document(whole, made), content
+    return whole, index_document(whole, made), made.row, content
 
 
-def _insert(collections: Collections, documents: list[tuple[Instance, dict[str, Any], bytes]]) -> None:
-    collections.tag_index.insert_many([index for _, index, _ in documents])
+def _insert(collections: Collections, documents: list[Documents]) -> None:
+    collections.tag_index.insert_many([index for _, index, *_ in documents])
     collections.instances.insert_many([instance for instance, *_ in documents])
     collections.originals.chunks.insert_many(
-        [{"files_id": instance["original_id"], "n": 0, "data": content} for instance, _, content in documents]
+        [{"files_id": instance["original_id"], "n": 0, "data": content} for instance, _, _, content in documents]
     )
     collections.originals.files.insert_many(
         [
@@ -147,10 +148,10 @@ def _insert(collections: Collections, documents: list[tuple[Instance, dict[str, 
                 "chunkSize": 1 << 20,
                 "uploadDate": instance["received_at"],
                 "filename": instance["_id"],
-                "metadata": original_metadata(instance),
+                "metadata": original_metadata(instance, row),
             }
-            for instance, *_ in documents
+            for instance, _, row, _ in documents
         ]
     )
-    instance, _, _ = documents[-1]
+    instance, *_ = documents[-1]
     put_series(collections, instance, instance["series"])

@@ -117,7 +117,7 @@ def measure(content):
         "chunkSize": 1 << 20,
         "uploadDate": datetime.now(UTC),
         "filename": instance["_id"],
-        "metadata": original_metadata(instance),
+        "metadata": original_metadata(instance, extraction.row),
     }
     keys = list(wildcard_keys(index))
     chunk = {"_id": ObjectId(), "files_id": files["_id"], "n": 0}

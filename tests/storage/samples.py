@@ -36,6 +36,7 @@ class Extraction:
     index: Mapping[str, Any] = field(
         default_factory=lambda: {"tags": {"Modality": ["CT"]}, "names": {}, "vrs": {}, "truncated": []}
     )
+    row: bytes | None = None
 
 
 def extraction(description: str = "Head", **elements: Any) -> Extraction:

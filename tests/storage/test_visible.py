@@ -158,7 +158,8 @@ async def test_searches_in_a_part_find_count_and_show_what_lies_in_it(world: Wor
     assert world.names((await tables.list_ids(visible, everything)).dicom_ids) == seen[::-1]
     trees = await tables.read(visible, ids, ["Modality"], lambda *_: (), large=False)
     assert {each["_id"] for each in trees.instances} == world.ids(seen)
-    assert {each for _, each in await tables.list_originals(visible, None, 100)} == world.ids(seen)
+    listed, _ = await tables.list_originals(visible, None, 100)
+    assert {each for _, each in listed} == world.ids(seen)
     vrs = await tables.find_vrs(visible, ["SeriesDescription"])
     assert vrs == {"SeriesDescription": (set(), False)}
 

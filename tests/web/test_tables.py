@@ -226,6 +226,80 @@ async def test_the_index_of_what_was_swept_says_the_same_as_the_trees(service, w
             meta.update_one({"_id": "store"}, {"$set": {"swept_until": later}})
 
 
+@contextlib.contextmanager
+def indexes_read(monkeypatch):
+    """Gives the ids whose index documents were read meanwhile."""
+    read_entries, by_index = Tables.read_entries, []
+
+    async def read(self, visible, listing, begin, end, entries):
+        found = await read_entries(self, visible, listing, begin, end, entries)
+        by_index.extend(document["_id"] for document in found.documents)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tables, "read_entries", read)
+        yield by_index
+
+
+@pytest.mark.parametrize("kept", ["all", "half", "none", "of another version", "damaged"])
+async def test_with_rows_and_without_them_a_table_is_the_same(service, wheel, rows, monkeypatch, kept):
+    patient, found = wheel
+    monkeypatch.setattr("service.usecases.tables.BATCH", 20)
+    query = f"fields={','.join(FIELDS)}"
+    files = service.store.instances.collections.originals.files
+    before = {each["_id"]: each for each in files.find({"metadata.patient_id": patient})}
+    lacking = set()
+    for number, (original_id, file) in enumerate(before.items()):
+        if kept == "none" or (kept == "half" and number % 2):
+            files.update_one({"_id": original_id}, {"$unset": {"metadata.row": ""}})
+        elif kept in {"of another version", "damaged"} and number % 3:
+            row = file["metadata"]["row"]
+            other = b"\x7f" + row[1:] if kept == "of another version" else row[: len(row) // 2]
+            files.update_one({"_id": original_id}, {"$set": {"metadata.row": other}})
+        else:
+            continue
+        lacking.add(file["metadata"]["dicom_id"])
+    try:
+        with swept(service) as by_trees, indexes_read(monkeypatch) as by_index:
+            assert lines_of(await ask(service, patient, query, NDJSON)) == rows
+            assert len(by_trees) < 0.2 * len(found)
+            assert set(by_index) == lacking
+            by_index.clear()
+            some = [row for row in rows if row["Modality"] in ("CT", "MR")]
+            assert lines_of(await ask(service, patient, f"{query}&Modality=CT,MR", NDJSON)) == some
+            assert set(by_index) == lacking & {row["dicom_id"] for row in some}
+            monkeypatch.setattr("service.storage.tables.MAX_PAGE_BYTES", 10)
+            assert lines_of(await ask(service, patient, query, NDJSON)) == rows
+    finally:
+        for original_id, file in before.items():
+            files.replace_one({"_id": original_id}, file)
+
+
+async def test_private_elements_are_read_from_rows_too(service, wheel, monkeypatch):
+    patient, _ = wheel
+    query = "fields=GEMS_IDEN_01:0009xx01,GEMS_ACQU_01:0019xx02,00091001"
+    by_tree = lines_of(await ask(service, patient, query, NDJSON))
+    assert any(row["GEMS_ACQU_01:0019xx02"] is not None for row in by_tree)
+    query = query.removesuffix(",00091001")  # whose block that is, only a tree tells
+    with swept(service) as by_trees, indexes_read(monkeypatch) as by_index:
+        quick = lines_of(await ask(service, patient, query, NDJSON))
+        assert by_trees == []
+        assert by_index == []
+    assert quick == [{name: cell for name, cell in row.items() if name != "00091001"} for row in by_tree]
+
+
+async def test_a_reindex_that_is_under_way_gives_the_row_of_one_time_or_the_other(service, patient):
+    dicom_id = (await service.upload(patient, written(make(SliceThickness="1.5")))).json()
+    collections = service.store.instances.collections
+    # Killed between two writes: the index is new, and row and tree are as they were.
+    collections.tag_index.update_one({"_id": dicom_id}, {"$set": {"tags.SliceThickness": [2.5]}})
+    query = "fields=SliceThickness"
+    by_tree = lines_of(await ask(service, patient, query, NDJSON))
+    with swept(service):
+        assert lines_of(await ask(service, patient, query, NDJSON)) == by_tree
+    assert by_tree[0]["SliceThickness"] == 1.5
+
+
 async def test_an_index_without_an_instance_has_no_row(service, patient):
     ids = [(await service.upload(patient, written(make(InstanceNumber=number)))).json() for number in range(5)]
     collections = service.store.instances.collections

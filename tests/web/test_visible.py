@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +19,7 @@ import pydicom
 import pytest
 import pytest_asyncio
 
+from service.storage.tables import Row, Tables
 from service.storage.visible import Visible
 from tests.web.dicomweb.patient import video
 from tests.web.service import Answer, Service
@@ -301,6 +303,44 @@ async def test_lists_searches_and_the_catalogue_are_those_of_the_part(twins: Twi
     assert answer.status == 200
     if answer.headers["Content-Type"].startswith("application/json") and path.startswith("dicom"):
         assert answer.json()["storage"] is None
+
+
+TABLES = (
+    "dicom?fields=SeriesDescription,InstanceNumber,MINE:0071xx01",
+    "dicom?fields=SeriesDescription,InstanceNumber&orderby=-InstanceNumber",
+    "dicom?fields=SeriesDescription&SliceThickness=..5",
+)
+
+
+@pytest.mark.parametrize("path", TABLES)
+async def test_tables_that_are_read_from_rows_have_those_of_the_part(twins: Twins, path: str) -> None:
+    rows: set[str] = set()
+    trees: list[str] = []
+    read_rows, read_trees = Tables.read_rows, Tables.read
+
+    async def seen(self: Tables, *arguments: Any) -> dict[str, Row]:
+        found = await read_rows(self, *arguments)
+        rows.update(found)
+        return found
+
+    async def by_trees(self: Tables, visible: Visible | None, ids: Sequence[str], *others: Any, **options: Any) -> Any:
+        trees.extend(ids)
+        return await read_trees(self, visible, ids, *others, **options)
+
+    meta = twins.service.store.instances.collections.meta
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Tables, "read_rows", seen)
+        patched.setattr(Tables, "read", by_trees)
+        meta.update_one({"_id": "store"}, {"$set": {"swept_until": datetime.now(UTC) + timedelta(hours=1)}})
+        try:
+            answer = await compare(twins, f"{path}&format=ndjson")
+        finally:
+            meta.update_one({"_id": "store"}, {"$unset": {"swept_until": ""}})
+    inside = {twins.ids[WORLD][name] for name in PARTS[twins.alone.rstrip("-")]}
+    assert answer.status == 200
+    assert len(answer.body.splitlines()) == len(inside)
+    assert rows & set(twins.ids[WORLD].values()) == inside
+    assert trees == []
 
 
 @pytest.mark.parametrize("name", [*WHAT, "waits"])
