@@ -73,10 +73,67 @@ class Uploaders:
         return False
 
 
-def run_rounds(directory, kills, *, alone, seed=1, longest=1.5):
+class Deleter:
+    """A thread that deletes files which were acknowledged, one after another.
+
+    Attributes: `gone`, what it was told is deleted, and `doubtful`, of which it was told nothing; by id, with patient.
+    """
+
+    def __init__(self, uploaders, seed):
+        self.gone = {}
+        self.doubtful = {}
+        self.unexpected = []
+        self._uploaders = uploaders
+        self._chance = random.Random(f"{seed} deletes")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self):
+        self._thread.start()
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join(60)
+
+    def _run(self):
+        while not self._stop.wait(0.02):
+            there = sorted(dict(self._uploaders.acknowledged).keys() - self.gone.keys())
+            if self.doubtful:
+                self._delete(next(iter(self.doubtful)))
+            elif len(there) > len(self.gone):  # half of them stay, so that there is something to lose too
+                self._delete(self._chance.choice(there))
+
+    def _delete(self, dicom_id):
+        patient, _ = self._uploaders.acknowledged[dicom_id]
+        path = f"/patient/{patient}/dicom/{dicom_id}"
+        try:
+            status, _, _ = self._uploaders.service.request("DELETE", path, patient=patient)
+        except (OSError, HTTPException, AssertionError):
+            status = 503
+        if status == 204 or (status == 404 and dicom_id in self.doubtful):
+            self.gone[dicom_id] = patient
+            self.doubtful.pop(dicom_id, None)
+        elif status == 503:
+            self.doubtful[dicom_id] = patient
+        else:
+            self.unexpected.append(status)
+
+
+def comes_back(service, dicom_id, patient):
+    """Whether anything shows of a file that was deleted."""
+    with contextlib.closing(service.connect()) as connection:
+        below = f"/patient/{patient}/dicom/{dicom_id}"
+        statuses = {
+            service.request("GET", path, patient=patient, connection=connection, Accept="*/*")[0]
+            for path in (below, f"{below}/tags", f"{below}/tag/Modality")
+        }
+    return statuses != {404}
+
+
+def run_rounds(directory, kills, *, alone, deleting=False, seed=1, longest=1.5):
     """Kill a service so many times while 8 clients upload, and give the figures.
 
-    `alone`: its database survives it; else the database is killed with it.
+    `alone`: its database survives it; else the database is killed with it. `deleting`: another client deletes.
     """
     chance = random.Random(seed)
     data = Path(directory) / "data"
@@ -88,6 +145,9 @@ def run_rounds(directory, kills, *, alone, seed=1, longest=1.5):
         uploaders = Uploaders(seed)
         service = RunningService(data, **variables)
         uploaders.start(service)
+        deleter = Deleter(uploaders, seed)
+        if deleting:
+            deleter.start()
         began = time.monotonic()
         try:
             for _ in range(kills):
@@ -96,9 +156,15 @@ def run_rounds(directory, kills, *, alone, seed=1, longest=1.5):
                 service = uploaders.service = RunningService(data, **variables)
             time.sleep(1)
         finally:
+            if deleting:
+                deleter.stop()
             uploaders.stop()
         with service:
-            acknowledged = dict(uploaders.acknowledged)
+            for dicom_id, patient in deleter.doubtful.items():  # it is there or it is not
+                status, _, _ = service.request("DELETE", f"/patient/{patient}/dicom/{dicom_id}", patient=patient)
+                assert status in {204, 404}
+            deleted = deleter.gone | deleter.doubtful
+            acknowledged = {dicom_id: of for dicom_id, of in uploaders.acknowledged.items() if dicom_id not in deleted}
             lost = [
                 dicom_id
                 for dicom_id, (patient, sha256) in acknowledged.items()
@@ -112,14 +178,17 @@ def run_rounds(directory, kills, *, alone, seed=1, longest=1.5):
             before = look(where)
             swept = sweep(where)
             after = faults(where)
+            back = [dicom_id for dicom_id, patient in deleted.items() if comes_back(service, dicom_id, patient)]
             service.stop()
     return {
         "kills": kills,
         "seconds": round(time.monotonic() - began),
         "sent": uploaders.sent,
-        "acknowledged": len(acknowledged),
+        "acknowledged": len(uploaders.acknowledged),
         "lost": len(lost),
-        "unexpected answers": uploaders.unexpected,
+        "deleted": len(deleted),
+        "back": len(back),
+        "unexpected answers": uploaders.unexpected + deleter.unexpected,
         "states": dict(before["states"]),
         "swept": swept,
         "faults": {name: count for name, count in after.items() if count != CLEAN[name]},
@@ -142,8 +211,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--deleting", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        figures = run_rounds(temporary, given.kills, alone=given.alone, seed=given.seed)
+        figures = run_rounds(temporary, given.kills, alone=given.alone, deleting=given.deleting, seed=given.seed)
     sys.stdout.write(f"{figures}\n")
