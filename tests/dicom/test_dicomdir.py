@@ -108,13 +108,13 @@ def test_an_item_with_a_character_set_of_its_own_is_read_as_in_the_file(tmp_path
     dataset = pydicom.dcmread(io.BytesIO(read("reportsi.dcm")))
     dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 100", "Müller"
     (concept,) = dataset.ConceptNameCodeSequence
-    concept.SpecificCharacterSet, concept.CodeMeaning = "ISO_IR 144", "Люкceмбypг"
+    concept.SpecificCharacterSet, concept.CodeMeaning = "ISO_IR 101", "Zażółć"
     made = io.BytesIO()
     dataset.save_as(made)
     write(tmp_path, [made.getvalue()])
     patient, *_, report = pydicom.dcmread(tmp_path / "DICOMDIR").DirectoryRecordSequence
     assert patient.PatientName == "Müller"
-    assert report.ConceptNameCodeSequence[0].CodeMeaning == "Люкceмбypг"
+    assert report.ConceptNameCodeSequence[0].CodeMeaning == "Zażółć"
 
 
 @pytest.mark.parametrize("name", ["no_meta.dcm", "rtplan_truncated.dcm"])
