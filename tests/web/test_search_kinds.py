@@ -663,3 +663,13 @@ async def test_what_stands_in_the_place_of_a_time_by_another_vr_and_a_fourth_gro
     assert await patient.find('AcquisitionTime="12"') == "12"
     assert await patient.find("OtherPatientNames=Exam=B=C=D") == "2"
     assert await patient.find("OtherPatientNames=Exam=B=C") == ""
+
+
+async def test_a_text_that_begins_with_spaces_is_found_by_it(service):
+    patient = Patient(service, next(service.patients))
+    await patient.store(
+        written(1, LongCodeValue="  a", StudyDescription="b"), written(2, LongCodeValue="a", StudyDescription="b")
+    )
+    assert await patient.find("LongCodeValue=%20%20a") == "12"  # whoever pastes a value may paste spaces too
+    assert await patient.find("LongCodeValue=a") == "2"
+    assert await patient.find("StudyDescription=%20b%20") == "12"

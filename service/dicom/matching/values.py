@@ -198,7 +198,8 @@ def _single(step: Step, vr: str | None, value: str, options: Options) -> tuple[T
         return (Like(wildcard_pattern(value)),)
     if vr is None:
         return (OneOf(tuple(dict.fromkeys((value, *_numbers(None, value))))),)
-    return (OneOf((value.strip(" ") or value,)),)
+    # Spaces before a text are a part of it in some VRs (PS3.5 6.2: LT, ST, UC, UT).
+    return (OneOf(tuple(dict.fromkeys((value.strip(" ") or value, value.rstrip(" ") or value)))),)
 
 
 def _raw_text(vr: str, text: str) -> tuple[Any, ...]:
