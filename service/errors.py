@@ -185,6 +185,13 @@ class NoPublicUrl(Conflict):
     """Links cannot be made: nobody has said at which address others reach the service."""
 
 
+class PreconditionFailed(ServiceError):
+    """What is there is not what the caller means."""
+
+    def __init__(self) -> None:
+        super().__init__("What is there is another version than the one that If-Match or If-Unmodified-Since names.")
+
+
 class TooLarge(ServiceError):
     """More bytes than the service accepts."""
 

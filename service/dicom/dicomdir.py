@@ -386,8 +386,11 @@ def _shown(value: Any) -> str:
 
 
 def _item(item: Mapping[str, Any]) -> bytes:
+    """Encode an item of a sequence, in the character set of its record whatever it has in the file (PS3.5 6.1.2.3)."""
     elements: dict[int, bytes] = {}
     for key, element in item.items():
+        if key == "SpecificCharacterSet":
+            continue
         tag = tag_of_key(key)
         if isinstance(element, Mapping) and (vr := element.get("vr")) in {*_TEXTS, *_NUMBERS, "SQ"}:
             elements[tag] = _element(tag, vr, _encoded(vr, element))

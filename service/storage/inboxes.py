@@ -116,11 +116,40 @@ class Inboxes:
         return {instance["_id"]: instance for instance in self.collections.instances.find(wanted, SMALL_FIELDS)}
 
     @one_hop
-    def note_answer(self, share_id: str, dicom_id: str, accepted_as: str | None) -> None:
-        """Note what became of a file: accepted under an id, or declined. Nothing where the share is forgotten."""
-        self.collections.shares.update_one(
-            {"_id": share_id, "inbox": {"$ne": None}}, {"$set": {f"answered.{dicom_id}": accepted_as}}
-        )
+    def note_answer(
+        self, share_id: str, dicom_id: str, seen: Mapping[str, str | None], accepted_as: str | None
+    ) -> bool:
+        """Note what becomes of a file before it is done: accepted under an id, or declined.
+
+        Parameters
+        ----------
+        share_id, dicom_id : str
+            The inbox, and the file.
+        seen : mapping of str to (str or None)
+            What had become of its files when it was decided.
+        accepted_as : str or None
+            The id; None where it is declined.
+
+        Returns
+        -------
+        bool
+            False where somebody else has answered otherwise since. Where the share is forgotten nothing is noted.
+        """
+        field, inbox = f"answered.{dicom_id}", {"_id": share_id, "inbox": {"$ne": None}}
+        same: Document = {field: seen[dicom_id]} if dicom_id in seen else {field: {"$exists": False}}
+        shares, change = self.collections.shares, {"$set": {field: accepted_as}}
+        if shares.update_one({**inbox, "$or": [same, {field: accepted_as}]}, change).matched_count:
+            return True
+        return shares.find_one(inbox, {"_id": 1}) is None
+
+    @one_hop
+    def take_back_answer(
+        self, share_id: str, dicom_id: str, seen: Mapping[str, str | None], accepted_as: str | None
+    ) -> None:
+        """Take back an answer that was noted and could not be done. Parameters as of :meth:`note_answer`."""
+        field = f"answered.{dicom_id}"
+        change = {"$set": {field: seen[dicom_id]}} if dicom_id in seen else {"$unset": {field: ""}}
+        self.collections.shares.update_one({"_id": share_id, field: accepted_as}, change)
 
 
 def _waiting(patient_id: str, share_id: str) -> Document:

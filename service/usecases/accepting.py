@@ -1,13 +1,15 @@
 """The use case: a patient takes what came by an inbox, or declines it.
 
 What is accepted is stored again as an upload of the patient's own, under the id that such has, and the inbox's copy is
-deleted after that. So a crash in between leaves a file that waits still, and the next try finds it stored already.
+deleted after that. So a crash in between leaves a file that waits still, and the next try finds it stored already. The
+answer is noted before: of two who answer at once, one to accept and one to decline, only one goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from schemas.database import Instance
@@ -39,7 +41,7 @@ class Answered:
     declined : list of str
         Those that were declined.
     left : int
-        How many still wait of those that were meant.
+        How many still wait of those that were meant, or are being answered otherwise at the same time.
     """
 
     accepted: dict[str, str] = field(default_factory=dict)
@@ -85,6 +87,7 @@ async def answer_files(
     patient_id, inboxes = intent.patient_id, context.store.inboxes
     share = await context.store.shares.find(patient_id, share_id)
     is_inbox = share is not None and share["inbox"] is not None
+    before = {} if share is None else share["answered"]
     answered = Answered()
     if chosen is None:
         waiting, more = await inboxes.list_waiting(patient_id, share_id, AT_ONCE, 0)
@@ -92,7 +95,6 @@ async def answer_files(
     else:
         found = await inboxes.find_waiting(patient_id, share_id, chosen)
         waiting = list(found.values())
-        before = {} if share is None else share["answered"]
         for dicom_id in dict.fromkeys(chosen):
             if dicom_id in before and dicom_id not in found:
                 answered.note(dicom_id, before[dicom_id])
@@ -102,12 +104,18 @@ async def answer_files(
         raise NoSuchShare
     if waiting:
         await write_intent(context, replace(intent, dicom_ids=tuple(instance["_id"] for instance in waiting)))
-        await _answer_each(context, share_id, waiting, answered, decline=decline)
+        await _answer_each(context, share_id, waiting, before, answered, decline=decline)
     return answered
 
 
 async def _answer_each(
-    context: Context, share_id: str, waiting: Sequence[Instance], answered: Answered, *, decline: bool
+    context: Context,
+    share_id: str,
+    waiting: Sequence[Instance],
+    before: Mapping[str, str | None],
+    answered: Answered,
+    *,
+    decline: bool,
 ) -> None:
     ends = time.monotonic() + SECONDS
     first_error: ServiceError | None = None
@@ -116,9 +124,13 @@ async def _answer_each(
         if time.monotonic() > ends and done:
             break
         try:
-            accepted_as = None if decline else await _accept(context, instance)
-            await context.store.inboxes.note_answer(share_id, instance["_id"], accepted_as)
-            await remove(context, instance["patient_id"], instance["_id"])
+            patient_id, sha256 = instance["patient_id"], instance["sha256"]
+            accepted_as = None if decline else await context.store.namespaces.settle_id(patient_id, sha256)
+            if not await context.store.inboxes.note_answer(share_id, instance["_id"], before, accepted_as):
+                continue
+            if accepted_as is not None:
+                await _accept(context, share_id, instance, before, accepted_as)
+            await remove(context, patient_id, instance["_id"])
         except NotFound:  # somebody else has answered it meanwhile
             done += 1
             continue
@@ -134,9 +146,16 @@ async def _answer_each(
         raise first_error
 
 
-async def _accept(context: Context, instance: Instance) -> str:
-    """Store what came by an inbox as an upload of the patient's own, and return its id there."""
+async def _accept(
+    context: Context, share_id: str, instance: Instance, before: Mapping[str, str | None], accepted_as: str
+) -> None:
+    """Store what came by an inbox as an upload of the patient's own; where that fails its answer is taken back."""
     patient_id = instance["patient_id"]
-    original = await open_original(context, Visible(patient_id), instance)
-    pieces = original.content.iter_range()
-    return (await ingest.store_upload(context, patient_id, instance["file_name"], pieces)).dicom_id
+    try:
+        original = await open_original(context, Visible(patient_id), instance)
+        await ingest.store_upload(context, patient_id, instance["file_name"], original.content.iter_range())
+    except ServiceError:
+        with contextlib.suppress(Unavailable):  # then the next answer takes its place
+            if await context.store.instances.find(Visible(patient_id), accepted_as) is None:
+                await context.store.inboxes.take_back_answer(share_id, instance["_id"], before, accepted_as)
+        raise

@@ -277,13 +277,14 @@ class ZipReader:
 
     async def _inflated(self, entry: _Entry) -> AsyncIterator[bytes]:
         stream: Any = zlib.decompressobj(-zlib.MAX_WBITS)
-        raw = b""
+        raw = made = b""
         while not stream.eof:
-            if not raw:
+            if not raw and len(made) < INLINE_OUT:  # a step that made all it may can have more to give of what it took
                 left = entry.packed - entry.taken if entry.measured else IN_PIECE
                 if left <= 0:
                     entry.is_hopeless = True
                     raise _damaged()
+                self._check_time()  # what makes nothing passes no other look at the time
                 raw = await self._piece(left)
                 entry.taken += len(raw)
             try:

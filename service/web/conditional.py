@@ -55,6 +55,24 @@ def is_unchanged(validators: Validators, if_none_match: str | None, if_modified_
     return since is not None and validators.modified.replace(microsecond=0) <= since
 
 
+def is_expected(validators: Validators | None, if_match: str | None, if_unmodified_since: str | None) -> bool:
+    """Return whether what is there is what the caller means (RFC 9110, 13.1.1 and 13.1.4); a tag outranks a date.
+
+    Parameters
+    ----------
+    validators : Validators or None
+        Of the current version; None where what is meant has none, as a study has.
+    if_match, if_unmodified_since : str or None
+        The headers of the request.
+    """
+    if if_match is not None:
+        if if_match.strip() == "*":
+            return True
+        return validators is not None and any(match[0] == validators.etag for match in _TAG.finditer(if_match))
+    since = _date(if_unmodified_since)
+    return since is None or validators is None or validators.modified.replace(microsecond=0) <= since
+
+
 def requested_range(
     validators: Validators, length: int, range_header: str | None, if_range: str | None
 ) -> tuple[int, int] | None:

@@ -8,7 +8,9 @@ from aiohttp.typedefs import Handler
 from service.web.app_keys import SETTINGS
 
 METHODS = "GET, HEAD, POST, DELETE"
-REQUEST_HEADERS = "Accept, Access-Token, Authorization, Content-Type, If-None-Match, Prefer, Range, X-Request-ID"
+REQUEST_HEADERS = (
+    "Accept, Access-Token, Authorization, Content-Type, If-Match, If-None-Match, Prefer, Range, X-Request-ID"
+)
 EXPOSED_HEADERS = (
     "Content-Disposition, Content-Length, Content-Range, ETag, Link, Location, Retry-After, Warning, X-Request-ID, "
     "Dicom-Frame, Dicom-Frames, Dicom-Window, Dicom-Window-Source"

@@ -20,12 +20,15 @@ from service.web.app_keys import ACTION, AUDITED, CALLER, CONTEXT
 from service.web.instance_json import describe, validators_of
 from service.web.negotiation import DICOM, JSON, PNG, accept_header, choose_representation
 from service.web.path import dicom_id_of
-from service.web.streams import send_file, unchanged
+from service.web.streams import check_expected, send_file, unchanged
 
 HEADERS = {
     "Cache-Control": "private, no-cache",  # a browser may keep it, and asks each time, token in hand
     "Vary": "Accept, Content-Type, Access-Token, Authorization",
 }
+
+CONDITIONS = frozenset({hdrs.IF_MATCH, hdrs.IF_UNMODIFIED_SINCE})
+"""Headers by which a delete is meant for one version."""
 
 NO_PARAMETERS = NoParameters()
 PICTURE_PARAMETERS = PictureParameters()
@@ -48,6 +51,8 @@ async def get_instance(request: web.Request) -> web.StreamResponse:
 async def delete_instance(request: web.Request) -> web.Response:
     """Delete an instance and all that came from it."""
     dicom_id = dicom_id_of(request)
+    if CONDITIONS & request.headers.keys():
+        check_expected(request, validators_of(await _find_instance(request)))
     intent = entry_of(request.app, request, request[AUDITED], None)
     await deletion.delete(request.app[CONTEXT], request[CALLER].patient_id, dicom_id, intent)
     return web.Response(status=204)

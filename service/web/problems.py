@@ -53,6 +53,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     errors.ExtractionFailed: Problem(422, "extraction-failed"),
     errors.Conflict: Problem(409, "conflict"),
     errors.NoPublicUrl: Problem(409, "no-public-url"),
+    errors.PreconditionFailed: Problem(412, "precondition-failed"),
     errors.TooLarge: Problem(413, "too-large"),
     errors.StorageFull: Problem(507, "storage-full"),
     errors.InboxFull: Problem(507, "inbox-full"),

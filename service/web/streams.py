@@ -11,10 +11,11 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from service.errors import PreconditionFailed
 from service.usecases.instances import LOOK_BYTES, Original
 from service.usecases.near import NearOriginal
 from service.web.app_keys import CALLER, REQUEST_ID, SETTINGS, STARTED
-from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
+from service.web.conditional import Unsatisfiable, Validators, is_expected, is_unchanged, requested_range
 from service.web.problems import problem_response
 
 SLICE_BYTES = 1 << 18
@@ -159,6 +160,27 @@ def unchanged(request: web.Request, validators: Validators, headers: Mapping[str
     return web.Response(status=304, headers={**kept, **_version(validators)})
 
 
+def check_expected(request: web.Request, validators: Validators | None) -> None:
+    """Refuse a request that is meant for another version of what is there.
+
+    Parameters
+    ----------
+    request : web.Request
+        What is asked.
+    validators : Validators or None
+        Of the current version; None where there are none.
+
+    Raises
+    ------
+    PreconditionFailed
+        It is meant for another one.
+    """
+    # A header that is sent twice is one list (RFC 9110, 5.3).
+    if_match = ", ".join(request.headers.getall(hdrs.IF_MATCH, ())) if hdrs.IF_MATCH in request.headers else None
+    if not is_expected(validators, if_match, request.headers.get(hdrs.IF_UNMODIFIED_SINCE)):
+        raise PreconditionFailed
+
+
 async def send_file(
     request: web.Request,
     validators: Validators,
@@ -167,7 +189,7 @@ async def send_file(
     headers: Mapping[str, str],
     original: Original | None = None,
 ) -> web.StreamResponse:
-    """Send a file, or the range of it that the request asks for, or 304 or 416 (RFC 9110, 13 and 14).
+    """Send a file, or the range of it that the request asks for, or 304, 412 or 416 (RFC 9110, 13 and 14).
 
     Parameters
     ----------
@@ -183,7 +205,13 @@ async def send_file(
         Of the answer, `Content-Type` among them.
     original : Original, optional
         The file, where it is an original as it is stored: the kernel sends one that is near.
+
+    Raises
+    ------
+    PreconditionFailed
+        The request is meant for another version.
     """
+    check_expected(request, validators)
     if (same := unchanged(request, validators, headers)) is not None:
         return same
     sent = request.headers

@@ -104,6 +104,19 @@ def test_a_japanese_name_is_in_its_record(tmp_path):
     assert str(record.PatientName) == "Yamada^Taro=山田^太郎"
 
 
+def test_an_item_with_a_character_set_of_its_own_is_read_as_in_the_file(tmp_path):
+    dataset = pydicom.dcmread(io.BytesIO(read("reportsi.dcm")))
+    dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 100", "Müller"
+    (concept,) = dataset.ConceptNameCodeSequence
+    concept.SpecificCharacterSet, concept.CodeMeaning = "ISO_IR 101", "Zażółć"
+    made = io.BytesIO()
+    dataset.save_as(made)
+    write(tmp_path, [made.getvalue()])
+    patient, *_, report = pydicom.dcmread(tmp_path / "DICOMDIR").DirectoryRecordSequence
+    assert patient.PatientName == "Müller"
+    assert report.ConceptNameCodeSequence[0].CodeMeaning == "Zażółć"
+
+
 @pytest.mark.parametrize("name", ["no_meta.dcm", "rtplan_truncated.dcm"])
 def test_what_has_no_file_meta_or_no_class_has_no_record(name):
     tree = dict(extract(read(name), Limits()).dataset)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.web.conditional import Unsatisfiable, Validators, is_unchanged, requested_range
+from service.web.conditional import Unsatisfiable, Validators, is_expected, is_unchanged, requested_range
 
 HERE = Validators('"abc"', datetime(2024, 5, 17, 12, 30, 15, 250_000, tzinfo=UTC))
 DATE = "Fri, 17 May 2024 12:30:15 GMT"
@@ -39,6 +39,35 @@ def test_a_date_has_whole_seconds_in_gmt():
 )
 def test_what_the_caller_has_already(tag, since, expected):
     assert is_unchanged(HERE, tag, since) is expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "since", "expected"),
+    [
+        (None, None, True),
+        ('"abc"', None, True),
+        ('"x", "abc"', None, True),
+        ("*", None, True),
+        ('W/"abc"', None, False),  # a weak tag names no version
+        ('"x"', None, False),
+        ("abc", None, False),
+        ("", None, False),
+        ('"x"', LATER, False),
+        ('"abc"', EARLIER, True),  # the tag outranks the date
+        (None, DATE, True),
+        (None, LATER, True),
+        (None, EARLIER, False),
+        (None, "yesterday", True),
+    ],
+)
+def test_what_the_caller_means(tag, since, expected):
+    assert is_expected(HERE, tag, since) is expected
+
+
+def test_what_has_no_version_is_meant_by_a_star_alone():
+    assert is_expected(None, "*", None)
+    assert is_expected(None, None, EARLIER)
+    assert not is_expected(None, '"abc"', None)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,13 @@ async def test_a_parameter_is_refused_because_a_delete_must_not_mean_more_than_w
     assert len(await left(service, library)) == 9
 
 
+async def test_a_delete_that_is_meant_for_a_version_deletes_no_study_because_that_has_none(service, library):
+    answer = await delete(service, library, STUDY, headers={"If-Match": '"abc"'})
+    assert (answer.status, answer.json()["code"]) == (412, "precondition-failed")
+    assert len(await left(service, library)) == 9
+    assert (await delete(service, library, STUDY, headers={"If-Match": "*"})).status == 204
+
+
 async def test_a_token_that_may_not_delete_deletes_nothing(service, library):
     headers = {"access-token": service.token(library, scope="dicom:read dicom:write")}
     path = f"/patient/{library}/dicomweb/studies/{STUDY}"

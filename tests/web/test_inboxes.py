@@ -537,6 +537,39 @@ async def test_two_who_accept_at_once_store_it_once(shares, inbox):
     assert (await inbox.look())["accepted"] == 4
 
 
+async def test_of_two_who_answer_at_once_otherwise_one_is_obeyed_and_the_other_is_told(shares, inbox, monkeypatch):
+    inbox_id = (await inbox.send(dicom(1))).json()
+    noted, others = type(shares.service.store.inboxes).note_answer, []
+
+    async def note_second(self, share_id, dicom_id, seen, accepted_as):
+        if not others:
+            others.append(None)
+            others[0] = (await inbox.answer(decline=True)).json()
+        return await noted(self, share_id, dicom_id, seen, accepted_as)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(shares.service.store.inboxes), "note_answer", note_second)
+        told = (await inbox.answer()).json()
+    assert others == [{"accepted": {}, "declined": [inbox_id], "left": 0}]
+    assert told == {"accepted": {}, "declined": [], "left": 1}
+    assert await listed(shares) == {shares.dicom_id}
+    assert (await inbox.answer([inbox_id])).json() == others[0]
+
+
+async def test_an_answer_that_cannot_be_done_is_no_answer(inbox, monkeypatch):
+    inbox_id = (await inbox.send(dicom(1))).json()
+
+    async def fail(*_, **__):
+        raise accepting.StorageFull(1, 1, 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accepting.ingest, "store_upload", fail)
+        assert (await inbox.answer()).status == 507
+    looked = await inbox.look()
+    assert (len(looked["files"]), looked["accepted"], looked["declined"]) == (1, 0, 0)
+    assert (await inbox.answer(decline=True)).json()["declined"] == [inbox_id]
+
+
 async def test_more_files_than_one_request_answers_are_answered_by_several(inbox, monkeypatch):
     monkeypatch.setattr(accepting, "AT_ONCE", 2)
     for number in range(5):

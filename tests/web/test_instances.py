@@ -79,6 +79,22 @@ async def test_who_has_it_already_gets_304(get, path):
     assert (await get(path, method="HEAD", if_none_match="*")).status == 304
 
 
+async def test_what_is_meant_for_another_version_is_not_done(service, get, ct):
+    path = (await service.upload(PATIENT, ct + b"\0\0")).headers["Location"]
+    etag = (await get(path)).headers["ETag"]
+    for other in (
+        {"If_Match": '"abc"'},
+        {"If_Match": f"W/{etag}"},
+        {"If_Unmodified_Since": "Sun, 01 Jan 2006 00:00:00 GMT"},
+    ):
+        for method in ("GET", "DELETE"):
+            answer = await get(path, method=method, **other)
+            assert (answer.status, answer.json()["code"]) == (412, "precondition-failed")
+    assert (await get(path, If_Match=f'"abc", {etag}')).status == 200
+    assert (await get(path, method="DELETE", If_Match=etag)).status == 204
+    assert (await get(path, method="DELETE", If_Match="*")).status == 404
+
+
 @pytest.mark.parametrize(
     ("header", "part"), [("0-9", slice(0, 10)), ("1000-", slice(1000, None)), ("-5", slice(-5, None))]
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import time
+import tracemalloc
 
+import pydicom
 import pytest
 
 from service.errors import Overloaded, TooManyRequests
@@ -335,3 +338,20 @@ async def test_there_are_no_more_connections_than_the_system_has_descriptors_for
     monkeypatch.setattr("resource.setrlimit", lambda _, limits: set_to.append(limits[0]))
     assert room_for(1000) == room
     assert set_to[-1:] == ([] if asked_for is None else [asked_for])
+
+
+async def test_a_file_that_says_it_has_millions_of_frames_costs_no_memory_for_them(service, patient, ct):
+    dataset = pydicom.dcmread(io.BytesIO(ct))
+    dataset.NumberOfFrames = 2_000_000
+    made = io.BytesIO()
+    dataset.save_as(made)
+    assert (await service.upload(patient, made.getvalue())).status == 200
+    instance = f"series/{dataset.SeriesInstanceUID}/instances/{dataset.SOPInstanceUID}"
+    tracemalloc.start()
+    for kind in ("rendered", "thumbnail"):
+        path = f"/patient/{patient}/dicomweb/studies/{dataset.StudyInstanceUID}/{instance}/{kind}"
+        answer = await service.ask("GET", path, patient=patient, headers={"Accept": "image/png"})
+        assert answer.status in {200, 406}
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 << 20

@@ -652,3 +652,24 @@ async def test_a_retrieval_ignores_parameters_that_it_does_not_know(service, bel
     assert (await patient.ask("dicomweb/instances?charset=utf-8")).status == 200
     if below in {"/rendered", "/thumbnail"}:
         assert (await patient.ask(f"{path}?viewport=x&_=1")).status == 400
+
+
+async def test_what_stands_in_the_place_of_a_time_by_another_vr_and_a_fourth_group_of_a_name_are_found(service):
+    patient = Patient(service, next(service.patients))
+    await patient.store(
+        written(1, AcquisitionTime="123456", raw={b"TM\x06\x00123456": b"IS\x06\x0000012 "}),
+        written(2, OtherPatientNames="Exam=B=CxD", AcquisitionTime="12", raw={b"=CxD": b"=C=D"}),
+    )
+    assert await patient.find('AcquisitionTime="12"') == "12"
+    assert await patient.find("OtherPatientNames=Exam=B=C=D") == "2"
+    assert await patient.find("OtherPatientNames=Exam=B=C") == ""
+
+
+async def test_a_text_that_begins_with_spaces_is_found_by_it(service):
+    patient = Patient(service, next(service.patients))
+    await patient.store(
+        written(1, LongCodeValue="  a", StudyDescription="b"), written(2, LongCodeValue="a", StudyDescription="b")
+    )
+    assert await patient.find("LongCodeValue=%20%20a") == "12"  # whoever pastes a value may paste spaces too
+    assert await patient.find("LongCodeValue=a") == "2"
+    assert await patient.find("StudyDescription=%20b%20") == "12"

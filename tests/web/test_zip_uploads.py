@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import struct
 import time
@@ -255,6 +256,26 @@ async def test_a_zip_that_takes_too_long_is_given_up():
     reader = ZipReader(dribble(packed(("a.dcm", CT)), 999), ZipBounds(9, 1 << 40, 10), lambda: next(times))
     with pytest.raises(BadZip, match="longer"):
         await reader.next_member()
+
+
+async def test_a_member_that_inflates_to_nothing_is_given_up_too():
+    """Blocks without content (RFC 1951, 3.2.4) can follow each other for ever."""
+    times = itertools.count()
+    nothing = (
+        member(b"a", b"", method=0, flags=8)[:31].replace(b"\x08\0\0\0", b"\x08\0\x08\0") + b"\0\0\0\xff\xff" * 50_000
+    )
+    reader = ZipReader(dribble(nothing, 1000), ZipBounds(9, 1 << 40, 20), lambda: next(times))
+    found = await reader.next_member()
+    with pytest.raises(BadZip, match="longer"):
+        async for _ in found.content:
+            pass
+
+
+@pytest.mark.parametrize("length", [(1 << 16) + 1, (1 << 17) + 1, (1 << 18) + 1, (1 << 18) + 259])
+async def test_a_member_whose_bytes_were_all_taken_before_the_last_it_makes_is_whole(length):
+    for content in (bytes(length), b"ab" * (length // 2) + b"c"):
+        for archive in (packed(("a", content), ("b", CT)), piped(("a", content), ("b", CT))):
+            assert [found async for found in _read(archive, 1 << 20)] == [("a", content), ("b", CT)]
 
 
 async def test_three_members_that_cannot_be_stored_now_end_it(service, patient, monkeypatch):

@@ -198,16 +198,21 @@ def _single(step: Step, vr: str | None, value: str, options: Options) -> tuple[T
         return (Like(wildcard_pattern(value)),)
     if vr is None:
         return (OneOf(tuple(dict.fromkeys((value, *_numbers(None, value))))),)
-    return (OneOf((value.strip(" ") or value,)),)
+    # Spaces before a text are a part of it in some VRs (PS3.5 6.2: LT, ST, UC, UT).
+    return (OneOf(tuple(dict.fromkeys((value.strip(" ") or value, value.rstrip(" ") or value)))),)
 
 
 def _raw_text(vr: str, text: str) -> tuple[Any, ...]:
-    """Return what a text in quotes means: itself, in the place of a value, and the value that it means."""
+    """Return what a text in quotes means: itself, in the place of a value, and the value that it means.
+
+    A file may have a number where a date belongs, by another VR than the path has.
+    """
     if vr in _NUMBERS:
         return tuple(dict.fromkeys((text, *_numbers(vr, text))))
+    numbers = _numbers(None, text)
     if vr in _MOMENTS:
-        return tuple(dict.fromkeys((text, str(_NORMALISED[vr](text)))))
-    return (text,)
+        return tuple(dict.fromkeys((text, str(_NORMALISED[vr](text)), *numbers)))
+    return (text, *numbers)
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
@@ -234,7 +239,9 @@ def _name(value: str, options: Options) -> tuple[Test, ...]:
     """Match a person name: regardless of case, as PS3.4 C.2.2.2.1 leaves open, each component group for itself."""
     if options.fuzzy:
         return tuple(_word(word) for word in name_words(value, also="*?") if word.strip("*"))
-    groups = [normalised_name(group) for group in value.split("=")]
+    groups = [
+        normalised_name(group) for group in value.split("=", 2)
+    ]  # a file may have more, and the third is the rest
     return tuple(Like(wildcard_pattern(group), ignore_case=True) for group in groups if group.strip("*"))
 
 

@@ -10,6 +10,7 @@ from service.usecases import deletion
 from service.web.access_log import entry_of
 from service.web.app_keys import AUDITED, CALLER, CONTEXT, DICOM_IDS
 from service.web.dicomweb.requests import answers, scope_of
+from service.web.streams import check_expected
 
 NO_PARAMETERS = NoParameters()
 
@@ -18,6 +19,7 @@ NO_PARAMETERS = NoParameters()
 async def delete(request: web.Request) -> web.Response:
     """Delete a study or a series: 204 where all is gone, 202 where bytes are still being removed."""
     NO_PARAMETERS.read(request.query.items())  # a delete must not mean less than its caller thinks
+    check_expected(request, None)
     scope = scope_of(request)
     assert scope.study is not None  # noqa: S101 - both routes name it
     intent = entry_of(request.app, request, request[AUDITED], None)

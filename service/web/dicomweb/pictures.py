@@ -149,7 +149,8 @@ async def _candidates(
         if numbers:
             return [(member, numbers[0])]
         frames = await _frames_of(context, scope, [member])
-        return [(member, number) for number in range(1, max(dict(frames).get(member, 1), 1) + 1)][:MAX_TRIES]
+        told = dict(frames).get(member, 1)  # by the file, which may say two thousand millions
+        return [(member, number) for number in range(1, min(told, MAX_TRIES) + 1)]
     members = [member for member in members if not member.waits] or members
     middle = len(members) // 2
     found = await _frames_of(context, scope, [members[middle], *members[:middle], *members[middle + 1 :]], MAX_TRIES)

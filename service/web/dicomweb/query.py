@@ -103,7 +103,8 @@ def read_search(request: web.Request, level: str) -> QidoQuery:
         path = read_path(name)
         include.append(replace(path[0], item=None))  # what is matched is returned too, also where any value will do
         if path[0].tag != SPECIFIC_CHARACTER_SET:
-            asked.append((name, value.strip(" ")))
+            has_wildcards = "*" in value or "?" in value
+            asked.append((name, value.strip(" ") if has_wildcards else value.rstrip(" ")))
     named = [field for field in dict.fromkeys(fields) if field.lower() != "all"]
     include += [path[0] for path in read_fields("includefield", named)]
     check_blocks(include)

@@ -20,7 +20,7 @@ VERSIONS = ("ETag", "Last-Modified", "Accept-Ranges")
 MEDIUM = (
     " `Accept: application/zip; media=dicomdir` asks for a DICOM medium (PS3.10) with a DICOMDIR and the stored files."
 )
-CONDITIONAL = ("Range", "IfRange", "IfNoneMatch", "IfModifiedSince")
+CONDITIONAL = ("Range", "IfRange", "IfMatch", "IfNoneMatch", "IfModifiedSince")
 SAYS = {
     400: "A parameter is invalid.",
     406: "None of the media types or transfer syntaxes in `Accept` is available; `detail` lists those that are.",
@@ -102,7 +102,7 @@ def _retrieve(operation_id: str, level: str) -> Operation:
         "WADO-RS",
         f"Get the files of a{'n' if level == 'instance' else ''} {level}",
         responses,
-        frozenset({400, 404, 406, 416 if level == "instance" else 413}),
+        frozenset({400, 404, 406, *({412, 416} if level == "instance" else {413})}),
         "Files come in Explicit VR Little Endian, except those that are lossily compressed or cannot be converted. In "
         "`Accept`, the parameter `transfer-syntax=*` requests the stored files, and "
         "`transfer-syntax=1.2.840.10008.1.2.1` asks that lossily compressed ones be converted too (PS3.18 8.7.3.4)."
@@ -173,8 +173,9 @@ def _delete(operation_id: str, level: str) -> Operation:
                 {"application/json": Deleted},
             ),
         },
-        frozenset({400, 404}),
-        "All instances are deleted, or none. The audit names each of them before.",
+        frozenset({400, 404, 412}),
+        "All instances are deleted, or none. The audit names each of them before. A study or series has no `ETag`, so "
+        "any `If-Match` but `*` is 412.",
         says=SAYS,
     )
 
@@ -208,7 +209,7 @@ GET_BULK_DATA = Operation(
         206: Response("A part of a video or document.", {"*/*": BINARY}, (*VERSIONS, "Content-Range")),
         304: UNCHANGED,
     },
-    frozenset({400, 404, 406, 413, 416}),
+    frozenset({400, 404, 406, 412, 413, 416}),
     parameters=("Accept", *CONDITIONAL),
     says=SAYS,
 )

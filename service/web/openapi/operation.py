@@ -25,6 +25,7 @@ REFUSALS: Mapping[int, str] = {
     406: "None of the media types in `Accept` is available; `detail` lists those that are.",
     408: "The request or its body did not arrive in time.",
     409: "Nothing was stored; the dataset gives the reasons.",
+    412: "What is there is another version than the one that `If-Match` or `If-Unmodified-Since` names.",
     413: "The content is larger than the service accepts.",
     414: "The request target exceeds 8,190 bytes.",
     415: "The media type of the request is not supported.",

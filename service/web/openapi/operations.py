@@ -220,10 +220,10 @@ GET_INSTANCE = Operation(
         ),
         304: UNCHANGED,
     },
-    frozenset({404, 406, 416}),
+    frozenset({404, 406, 412, 416}),
     "By default, the original is returned. `frame`, `window`, `voi` and `size` apply to images only.",
     query=PictureParameters,
-    parameters=("Accept", "ContentTypeAsked", "Range", "IfRange", "IfNoneMatch", "IfModifiedSince"),
+    parameters=("Accept", "ContentTypeAsked", "Range", "IfRange", "IfMatch", "IfNoneMatch", "IfModifiedSince"),
     says={422: "A parameter or the `Content-Type` is invalid, or the file cannot be rendered."},
 )
 
@@ -268,5 +268,6 @@ DELETE_INSTANCE = Operation(
     "Files",
     "Delete a file and everything derived from it",
     {204: Response("The file was deleted.")},
-    frozenset({404}),
+    frozenset({404, 412}),
+    parameters=("IfMatch",),
 )

@@ -175,6 +175,9 @@ PARAMETERS: Mapping[str, dict[str, Any]] = {
         "image/png",
     ),
     "Range": _header("Range", "One byte range of the file.", "bytes=0-131"),
+    "IfMatch": _header(
+        "If-Match", "`ETag` of the version that is meant; any other is 412, and nothing is done to it.", "*"
+    ),
     "IfNoneMatch": _header(
         "If-None-Match", "`ETag` that the caller already has; the response is 304 if it is still current.", '""'
     ),
@@ -207,7 +210,10 @@ RESPONSE_HEADERS: Mapping[str, dict[str, Any]] = {
     "Preference-Applied": {"description": "Preferences from `Prefer` that were applied.", "schema": {"type": "string"}},
     "Link": {"description": 'The next page, as `<…>; rel="next"`, if there is one.', "schema": {"type": "string"}},
     "Warning": {"description": 'A warning about the response, as `299 - "…"`.', "schema": {"type": "string"}},
-    "ETag": {"description": "Version of the content, for `If-None-Match`.", "schema": {"type": "string"}},
+    "ETag": {
+        "description": "Version of the content, for `If-None-Match` and `If-Match`.",
+        "schema": {"type": "string"},
+    },
     "Last-Modified": {"description": "Time of the upload.", "schema": {"type": "string"}},
     "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
     "Content-Range": {"description": "The range that is returned, and the total size.", "schema": {"type": "string"}},
