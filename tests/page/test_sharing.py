@@ -126,7 +126,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await shoot(guest, "guest-ended")
         await guest.open("about:blank")
         await guest.open(link)
-        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('does not work')")
         await looking.check_everywhere(guest, shoot, "guest-refused")
 
 
@@ -164,7 +164,7 @@ async def test_an_image_with_downloads_once_and_what_the_list_says_of_it(stored,
     await tab.click("#share-download")
     await looking.fill(tab, "#share-opens", "1")
     assert "one image of the series" in await looking.text_of(tab, "#share-meaning")
-    assert "The link opens once." in await looking.text_of(tab, "#share-meaning")
+    assert "The link can be opened once." in await looking.text_of(tab, "#share-meaning")
     shown = await tab.evaluate("document.querySelector('#canvas').dataset.shown")
     await tab.click("#share-make")
     link = await tab.wait_for("document.querySelector('#share-link').value")
@@ -179,7 +179,7 @@ async def test_an_image_with_downloads_once_and_what_the_list_says_of_it(stored,
         _, content = await looking.downloaded(guest)
         assert content[128:132] == b"DICM"
     async with looking.guest_at(other_browser, link) as guest:
-        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('does not work')")
 
 
 async def test_a_date_is_that_day_to_its_end_and_the_service_says_what_is_too_long(stored, tab):
@@ -200,5 +200,5 @@ async def test_a_link_without_its_secret_and_one_that_never_was_say_so(stored, o
     async with looking.guest_at(other_browser, f"{stored.url}/s") as guest:
         await guest.wait_for("document.querySelector('#door').innerText.includes('Open the link that you were sent')")
         await guest.evaluate(f"location.hash = '#{'x' * 43}'")
-        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('does not work')")
         assert await guest.evaluate("location.href") == f"{stored.url}/s"
