@@ -5,6 +5,7 @@ import { writeAddress } from "./address.js";
 import { nextOf } from "./api.js";
 import { find, make, makeButton } from "./dom.js";
 import { personName } from "./dicomjson.js";
+import { sentenceOf } from "./sharing.js";
 import { text } from "./text.js";
 
 /** @typedef {import("./api.js").Service} Service */
@@ -89,7 +90,7 @@ export class Shares {
     const error = find("shares-error", HTMLElement);
     error.textContent = "";
     await work().catch((refusal) => {
-      error.textContent = refusal.message || text.notReached;
+      error.textContent = sentenceOf(refusal);
     });
   }
 

@@ -94,7 +94,7 @@ export const text = Object.freeze({
   answered: (/** @type {number} */ status) => `The service answered ${status}.`,
   noParts: "The answer has no parts.",
   partCut: "The answer ends within a part.",
-  pasteToken: "This service asks for a token. Paste one.",
+  pasteToken: "This service needs a token for that patient. Paste it.",
   outerSpaces: "A patient id cannot begin or end with a space. Remove it.",
 
   // the list
@@ -228,6 +228,7 @@ export const text = Object.freeze({
   sharing: Object.freeze({
     titles: Object.freeze({ study: "Share this study", series: "Share this series", image: "Share this image", file: "Share this file" }),
     askTitle: "Ask for images",
+    notAllowed: "Your token does not allow sharing. Ask whoever gave it to you for one that does (dicom:share).",
     meaning: (/** @type {{level: keyof typeof LEVELS, name: string, until: string, passcode: boolean, download: boolean, opens: number}} */ {
       level, name, until, passcode, download, opens,
     }) =>
@@ -357,8 +358,8 @@ export const text = Object.freeze({
   mouse: [
     ["Wheel", "Through the images"],
     ["Drag", "Window: across for its width, up and down for its center"],
-    ["Shift drag, middle button", "Move"],
-    ["Ctrl wheel, right button", "Zoom"],
+    ["Shift drag", "middle button", "Move"],
+    ["Ctrl wheel", "right button", "Zoom"],
     ["One finger", "Through the images"],
     ["Two fingers", "Zoom and move"],
   ],
