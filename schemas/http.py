@@ -335,9 +335,13 @@ class ShareRequest(Content):
         """Refuse a share of nothing, and of several kinds of things."""
         bounds = ("max_files" in data) + ("max_bytes" in data)
         if sum(name in data for name in ("studies", "series", "instances")) != (0 if data["upload"] else 1):
-            raise ValidationError("A share has one of studies, series and instances, or upload and none of them.")
+            raise ValidationError(
+                "Name what is shared: one of studies, series and instances. An inbox (upload) names none of them."
+            )
         if data["upload"] and (bounds < 2 or data["frozen"] or data["download"]):
-            raise ValidationError("An inbox has max_files and max_bytes, and is neither frozen nor for downloads.")
+            raise ValidationError(
+                "An inbox (upload) needs max_files and max_bytes, and takes neither frozen nor download."
+            )
         if bounds and not data["upload"]:
             raise ValidationError("Only an inbox, with upload, has max_files and max_bytes.")
 

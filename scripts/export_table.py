@@ -86,8 +86,7 @@ async def work(settings: Settings, given: argparse.Namespace, request: TableRequ
     seconds = progress.seconds()
     lines = [
         f"{report.rows} rows of {report.passed} files in {seconds:.1f} s ({report.bytes} bytes); "
-        f"{report.untagged} files had no tags, of {report.unknown} nobody can say whether they match, "
-        f"{report.failed} failed."
+        f"{report.untagged} files had no tags, {report.unknown} may match and were left out, {report.failed} failed."
     ]
     lines += [f"  failed: {each['dicom_id']}: {each['error']}" for each in report.failures]
     with contextlib.redirect_stdout(sys.stderr if given.file == "-" else sys.stdout):

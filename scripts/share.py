@@ -34,11 +34,12 @@ async def work(settings: Settings, given: argparse.Namespace) -> int:
     async with open_store_beside(settings, "scripts/share.py") as store:
         if given.what == "revoke":
             revoked = await revoke_shares(store, given.patient, now())
-            print_summary(given, {"revoked": revoked}, [f"{len(revoked)} shares were revoked.", *revoked])
+            print_summary(given, {"revoked": revoked}, [f"{len(revoked)} revoked.", *revoked])
             return 0
         shares = await list_shares(store, given.patient, now())
     lines = [
-        f"{each.share_id}  {each.kind:5}  {each.state:7}  until {each.expires_at:%Y-%m-%d %H:%M}  {each.opens} sessions"
+        f"{each.share_id}  {each.kind:5}  {each.state:7}  until {each.expires_at:%Y-%m-%d %H:%M} UTC  "
+        f"opened {each.opens}x"
         for each in shares
     ]
     print_summary(given, {"shares": [asdict(each) for each in shares]}, lines or ["This patient has no shares."])

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -191,9 +192,13 @@ async def _until_told(work: Awaitable[int]) -> int:
     return await task
 
 
+def _written(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
 def print_summary(arguments: argparse.Namespace, summary: Mapping[str, Any], lines: list[str]) -> None:
     """Print what came of it: one JSON object, or lines for people."""
     if arguments.json:
-        sys.stdout.write(json.dumps(summary, default=str, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(summary, default=_written, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("\n".join(lines) + "\n")

@@ -90,7 +90,9 @@ class UnknownKeyword(Invalid):
     """
 
     def __init__(self, word: str, meant: str | None) -> None:
-        shown = f": `{word}`" if _LIKE_KEYWORD.fullmatch(word) or _is_misspelled(word) else ""
+        near = None if meant else _near_keyword(word)
+        shown = f": `{word}`" if near or _LIKE_KEYWORD.fullmatch(word) else ""
+        meant = meant or near
         super().__init__(f"Unknown DICOM keyword{shown}." + (f" Did you mean `{meant}`?" if meant else ""))
 
 
@@ -311,14 +313,16 @@ def _keywords_by_lower_case() -> dict[str, str]:
     return {keyword.lower(): keyword for keyword in (*REPEATING_TAGS, *KEYWORD_TAGS)}
 
 
-def _is_misspelled(word: str) -> bool:
-    """Return whether a word is all but a keyword that begins alike and is about as long."""
+def _near_keyword(word: str) -> str | None:
+    """Return the keyword that a word all but is: it begins alike and is about as long. None where there is none."""
+    if len(word) <= 4:
+        return None
     alike = [
         keyword
         for keyword in _keywords_by_lower_case().values()
         if keyword[0] == word[0] and abs(len(keyword) - len(word)) <= 2
     ]
-    return len(word) > 4 and bool(get_close_matches(word, alike, n=1, cutoff=0.85))
+    return next(iter(get_close_matches(word, alike, n=1, cutoff=0.85)), None)
 
 
 # --- path to text -------------------------------------------------------------------------------------------------

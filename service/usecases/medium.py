@@ -208,16 +208,32 @@ def _page(contents: _Contents) -> bytes:
         text = {key: html.escape(value[:200]) for key, value in series.texts.items()}
         picture = f'<img src="{series.preview}" alt="">' if series.preview else ""
         kind = " ".join(part for part in (text["Modality"], text["SeriesNumber"], text["SeriesDescription"]) if part)
+        family, _, rest = text["PatientName"].partition("^")
+        name = ", ".join(part for part in (family, " ".join(rest.replace("^", " ").split())) if part)
+        study = " ".join(part for part in (_day(text["StudyDate"]), text["StudyDescription"]) if part)
         rows.append(
-            f"<tr><td>{picture}</td><td>{text['PatientName']}<br>{text['PatientID']}</td>"
-            f"<td>{text['StudyDate']} {text['StudyDescription']}</td>"
+            f"<tr><td>{picture}</td><td>{name}<br>{text['PatientID']}</td>"
+            f"<td>{study}</td>"
             f'<td><a href="{series.first}">{kind or series.folder}</a></td><td>{series.files}</td></tr>\n'
         )
     rows.append("</table>\n")
     if contents.others:
-        rows.append(f"<p>{len(contents.others)} more files, which no DICOMDIR may list, are in the folder OTHER.</p>\n")
+        count = len(contents.others)
+        more = (
+            f"{count} more files, which a DICOMDIR may not list, are"
+            if count > 1
+            else "One more file, which a DICOMDIR may not list, is"
+        )
+        rows.append(
+            f"<p>{more} in the folder OTHER. README.TXT has {'their names' if count > 1 else 'its name'}.</p>\n"
+        )
     rows.append("</body></html>\n")
     return "".join(rows).encode("utf-8", "replace")
+
+
+def _day(date: str) -> str:
+    """Return a DA as people read it; what is none as it is."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
 
 
 def _read_me(contents: _Contents) -> bytes:
@@ -225,7 +241,7 @@ def _read_me(contents: _Contents) -> bytes:
     lines = [
         "This is a DICOM medium (DICOM PS3.10).",
         "",
-        f"DICOMDIR   the directory of {files} files below DICOM; a DICOM viewer opens it",
+        f"DICOMDIR   the directory of {files} file{'' if files == 1 else 's'} below DICOM; a DICOM viewer opens it",
         "INDEX.HTM  an overview for a web browser, not for diagnosis",
         "",
         "Every file is byte for byte as it was uploaded.",
@@ -233,7 +249,7 @@ def _read_me(contents: _Contents) -> bytes:
     if contents.others:
         lines += [
             "",
-            f"OTHER has {len(contents.others)} files that a DICOMDIR may not list, with their former names:",
+            "OTHER has the files that a DICOMDIR may not list, such as those without a study. Their former names:",
             "",
         ]
     rows = (f"{name}  {''.join(each for each in former if each.isprintable())}" for name, former in contents.others)

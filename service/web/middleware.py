@@ -119,7 +119,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     request[AUDITED] = Audited(patient, claims.subject, claims.token_id, verified=True, share_id=caller.share_id)
     request[CALLER] = caller
     if caller.inbox is not None and not route.takes_files:
-        raise Forbidden("This link lets put files in, and nothing else.", route.scope or WRITE)
+        raise Forbidden("This link only takes files: nothing can be read or changed by it.", route.scope or WRITE)
     claims.require(route.scope)
     return await handler(request)
 

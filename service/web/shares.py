@@ -50,7 +50,9 @@ async def make_share(request: web.Request) -> web.Response:
     NO_PARAMETERS.read(request.query.items())
     context, settings = request.app[CONTEXT], request.app[SETTINGS]
     if settings.public_url is None and not settings.dev_mode:
-        raise NoPublicUrl("PUBLIC_URL is not set: the service does not know at which address a link would reach it.")
+        raise NoPublicUrl(
+            "No link can be made yet: whoever runs the service has to set PUBLIC_URL, its address for other people."
+        )
     wanted = SHARE_REQUEST.read(await read_json(request, MAX_REQUEST_BYTES, settings))
     claims = request[CALLER].claims
     maker = sharing.Maker(request[CALLER].patient_id, claims.subject, claims.token_id)

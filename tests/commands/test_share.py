@@ -1,6 +1,7 @@
 """An operator looks which shares a patient has, and ends all of them, beside a service."""
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -44,7 +45,10 @@ def test_shares_are_listed_and_revoked_with_an_entry_in_the_audit(service):
     ]
     status, out, _ = run("share", service.data_dir, *flags)
     assert status == 0
-    assert view["share_id"] in out
+    line = next(line for line in out.splitlines() if view["share_id"] in line)
+    assert line.endswith("UTC  opened 1x")
+    assert all(datetime.fromisoformat(each["made_at"]).tzinfo for each in told["shares"])
+    assert all("T" in each["expires_at"] for each in told["shares"])
     for secret in ("a private note", view["link"].rpartition("#")[2]):
         assert secret not in out + json.dumps(told)
 

@@ -197,10 +197,18 @@ def test_the_last_step_has_no_item_number_because_an_item_is_no_element():
         parse_tag_path("ReferencedImageSequence[0]")
 
 
-@pytest.mark.parametrize("word", ["SliceThicknes", "SOPInstanceUI", "Modallity"])
-def test_a_misspelled_keyword_is_repeated(word):
-    with pytest.raises(Invalid, match=rf"^Unknown DICOM keyword: `{word}`\.$"):
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("SliceThicknes", "SliceThickness"), ("SOPInstanceUI", "SOPInstanceUID"), ("Modallity", "Modality")],
+)
+def test_a_misspelled_keyword_is_repeated_with_the_one_that_was_meant(word, meant):
+    with pytest.raises(Invalid, match=rf"^Unknown DICOM keyword: `{word}`\. Did you mean `{meant}`\?$"):
         parse_index_path(f"ReferencedImageSequence.{word}")
+
+
+def test_a_word_like_a_keyword_that_is_near_to_none_is_repeated():
+    with pytest.raises(Invalid, match=r"^Unknown DICOM keyword: `SliceThickWords`\.$"):
+        parse_index_path("SliceThickWords")
 
 
 @pytest.mark.parametrize("word", ["Miller", "miller", "MILLER", "x1", "Aa" * 33])

@@ -57,11 +57,11 @@ async def test_images_are_asked_for_dropped_by_the_link_accepted_and_declined(
         await looking.check_everywhere(guest, shoot, "inbox")
         await guest.drop([folder])
         await guest.wait_for("!document.querySelector('#upload-result').hidden", 60)
-        assert await looking.text_of(guest, "#upload-progress") == "3 sent, 1 refused"
+        assert await looking.text_of(guest, "#upload-progress") == "3 sent, 1 left out"
         rows = await guest.evaluate("[...document.querySelectorAll('#upload-rows tr')].map(e => e.innerText)")
-        assert [rows[0].split("\t")[:2], *sorted(row.split("\t")[:2] for row in rows[1:])] == [
-            ["scan/letter.txt", "Refused"],
+        assert [*sorted(row.split("\t")[:2] for row in rows[:-1]), rows[-1].split("\t")[:2]] == [
             *([f"scan/{name}", "Sent"] for name in ("other.dcm", "slice-001.dcm", "slice-002.dcm")),
+            ["scan/letter.txt", "Left out"],
         ]
         # What came before stays in the table, and nothing says that it is there already.
         await guest.click("#upload-close")
@@ -79,16 +79,15 @@ async def test_images_are_asked_for_dropped_by_the_link_accepted_and_declined(
         await guest.wait_for("document.querySelectorAll('#upload-rows tr.refused').length === 1")
         assert "takes no more files" in await looking.text_of(guest, "#upload-rows tr.refused")
 
-    await tab.click("#shares-close")
-    await tab.click("#shares-button")
-    await tab.wait_for("document.querySelector('.share')")
-    said = await looking.text_of(tab, ".share")
-    assert "from the clinic" in said
-    assert "5 of 5 files came" in said
-    assert "Opened once" in said
+    # The list was there before anything came: it learns of it with the files.
+    assert "0 of 5 files received" in await looking.text_of(tab, ".share")
     await tab.click(".share .answers button")
     await tab.wait_for("document.querySelectorAll('.came [data-file]').length === 4")
-    assert "4 files wait for your answer" in await looking.text_of(tab, ".came")
+    said = await looking.text_of(tab, ".share")
+    assert "from the clinic" in said
+    assert "5 of 5 files received" in said
+    assert "Opened once" in said
+    assert "4 files wait for you to accept or decline them" in await looking.text_of(tab, ".came")
     await tab.wait_for("document.querySelector('.came').innerText.includes('Muster, Maria')")
     await tab.click(".share > .answers button:nth-child(2)")
     await tab.wait_for("document.querySelector('.uses').innerText.includes('Files sent')")
@@ -103,7 +102,7 @@ async def test_images_are_asked_for_dropped_by_the_link_accepted_and_declined(
     assert "Decline 1 file?" in await looking.text_of(tab, "#sure-title")
     await tab.click("#sure-yes")
     await tab.wait_for("document.querySelectorAll('.came [data-file]').length === 1")
-    assert "1 file waits for your answer, 2 accepted, 1 declined" in await looking.text_of(tab, ".came")
+    assert "1 file waits for you to accept or decline it, 2 accepted, 1 declined" in await looking.text_of(tab, ".came")
     assert files_of(service) == {f"{SERIES}.1", f"{SERIES}.2", f"{ROOT_UID}.18.1801.2"}
     waits = await tab.evaluate("document.querySelector('.came [data-file]').dataset.file")
     await tab.click(".came [data-file] .link")

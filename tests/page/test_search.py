@@ -31,7 +31,7 @@ async def open_search(tab, service, query=""):
 
 
 async def hits(tab):
-    await tab.wait_for("document.querySelector('#hits-count').innerText.match(/file|fits/)")
+    await tab.wait_for("document.querySelector('#hits-count').innerText.match(/file|matches/)")
     return await looking.count_of(tab, "#hits-table tbody tr")
 
 
@@ -71,6 +71,26 @@ async def test_what_is_wrong_is_said_at_its_word(stored, tab):
     assert await looking.text_of(tab, "#conditions .wrong code") == "SliceThick=..2"
     assert "Unknown parameter or DICOM keyword" in await looking.text_of(tab, "#conditions .sentence")
     assert await tab.evaluate("document.querySelector('#search').ariaInvalid") == "true"
+
+
+async def test_what_was_wrong_is_not_held_against_another_patients_search(stored, tab):
+    await open_search(tab, stored, "?SliceThick=2")
+    await tab.wait_for("document.querySelectorAll('#conditions .wrong').length === 1")
+    await tab.evaluate("location.hash = '#p-search-other'")
+    await tab.wait_for("document.querySelector('#patient').value === 'p-search-other'")
+    assert await tab.evaluate("document.querySelector('#search').ariaInvalid") == "false"
+    assert await looking.count_of(tab, "#conditions li") == 0
+
+
+async def test_the_field_says_what_the_address_asks_for_even_while_the_keyboard_is_in_it(stored, tab):
+    await open_search(tab, stored)
+    await tab.write("Modality=CT  SliceThickness=..2")
+    await tab.press("Enter")
+    await tab.wait_for("document.querySelectorAll('#hits-table tbody tr').length === 4")
+    assert await tab.evaluate("document.querySelector('#search').value") == "Modality=CT  SliceThickness=..2"
+    await tab.evaluate("location.hash = '#p-search?Modality=MR'")
+    await tab.wait_for("document.querySelector('#search').value === 'Modality=MR'")
+    assert await hits(tab) == 1
 
 
 async def test_a_word_without_a_value_is_refused_before_anything_is_asked(stored, tab):

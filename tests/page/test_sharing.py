@@ -1,7 +1,9 @@
 """Links: made by a patient, opened by somebody else in a browser of their own, and ended."""
 
 import json
+import time
 
+import jwt
 import pytest
 
 from tests.page import looking
@@ -38,6 +40,13 @@ def make(service, **wanted):
     return json.loads(body)
 
 
+def token_of(service, scope, **claims):
+    """A token as an issuer would give it."""
+    secret = (service.data_dir / "dev-secret").read_text().strip()
+    content = {"patient_id": PATIENT, "exp": int(time.time()) + 600, "scope": scope, **claims}
+    return jwt.encode(content, secret, algorithm="HS256")
+
+
 async def see_series(tab, service):
     await looking.open_at(tab, service, f"#{PATIENT}/{STUDY}/{SERIES}")
     await looking.see(tab)
@@ -66,10 +75,13 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
     await tab.wait_for("document.querySelector('#share-qr').naturalWidth > 100")
     link = await tab.evaluate("document.querySelector('#share-link').value")
     assert link.startswith(f"{stored.url}/s#")
+    # One that was made up is known to nobody else.
+    assert await looking.text_of(tab, "#share-told") == f"Passcode: {PASSCODE}"
     await looking.check_everywhere(tab, shoot, "share-made", "#share")
     await tab.click("#share-done")
-    # It is shown this once.
+    # They are shown this once.
     assert await tab.evaluate("document.querySelector('#share-link').value") == ""
+    assert PASSCODE not in await tab.evaluate("document.documentElement.outerHTML")
     assert link.split("#")[1] not in await tab.evaluate("document.documentElement.outerHTML")
 
     async with looking.guest_at(other_browser, link) as guest:
@@ -126,7 +138,7 @@ async def test_a_series_is_shared_with_a_passcode_opened_elsewhere_and_revoked(s
         await shoot(guest, "guest-ended")
         await guest.open("about:blank")
         await guest.open(link)
-        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('does not work')")
         await looking.check_everywhere(guest, shoot, "guest-refused")
 
 
@@ -164,7 +176,7 @@ async def test_an_image_with_downloads_once_and_what_the_list_says_of_it(stored,
     await tab.click("#share-download")
     await looking.fill(tab, "#share-opens", "1")
     assert "one image of the series" in await looking.text_of(tab, "#share-meaning")
-    assert "The link opens once." in await looking.text_of(tab, "#share-meaning")
+    assert "The link can be opened once." in await looking.text_of(tab, "#share-meaning")
     shown = await tab.evaluate("document.querySelector('#canvas').dataset.shown")
     await tab.click("#share-make")
     link = await tab.wait_for("document.querySelector('#share-link').value")
@@ -179,7 +191,7 @@ async def test_an_image_with_downloads_once_and_what_the_list_says_of_it(stored,
         _, content = await looking.downloaded(guest)
         assert content[128:132] == b"DICM"
     async with looking.guest_at(other_browser, link) as guest:
-        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('does not work')")
 
 
 async def test_a_date_is_that_day_to_its_end_and_the_service_says_what_is_too_long(stored, tab):
@@ -200,5 +212,30 @@ async def test_a_link_without_its_secret_and_one_that_never_was_say_so(stored, o
     async with looking.guest_at(other_browser, f"{stored.url}/s") as guest:
         await guest.wait_for("document.querySelector('#door').innerText.includes('Open the link that you were sent')")
         await guest.evaluate(f"location.hash = '#{'x' * 43}'")
-        await guest.wait_for("document.querySelector('#door').innerText.includes('opens nothing')")
+        await guest.wait_for("document.querySelector('#door').innerText.includes('does not work')")
         assert await guest.evaluate("location.href") == f"{stored.url}/s"
+
+
+async def test_a_token_that_may_not_share_is_told_so_without_the_name_of_a_scope_alone(stored, tab):
+    await tab.open(stored.url)
+    await tab.wait_for("document.activeElement.id === 'patient'")
+    await tab.evaluate(f"document.querySelector('#token').value = '{token_of(stored, 'dicom:read')}'")
+    await tab.write(PATIENT)
+    await tab.press("Enter")
+    await tab.wait_for("!document.querySelector('#workplace').hidden")
+    await tab.click("#shares-button")
+    await tab.wait_for("document.querySelector('#shares-error').innerText.includes('does not allow sharing')")
+    tab.complaints.clear()  # the refusal is what was asked for
+
+
+async def test_the_list_says_with_whose_token_a_share_was_made(stored, tab):
+    body = json.dumps({"series": [SERIES], "expires_in": 600, "label": "made by her"}).encode()
+    status, _, _ = stored.request(
+        "POST", f"/patient/{PATIENT}/shares", body, content_type="application/json",
+        access_token=token_of(stored, "dicom:share", sub="dr-lang"),
+    )  # fmt: skip
+    assert status == 201
+    await see_series(tab, stored)
+    await tab.click("#shares-button")
+    await tab.wait_for("document.querySelector('#shares-list').innerText.includes('made by her')")
+    assert "by dr-lang" in await looking.text_of(tab, ".share")

@@ -101,7 +101,7 @@ async def test_what_is_wrong_with_a_file_is_told_with_its_paths(service, tab):
     await looking.open_at(tab, service, f"#p-cut/{ROOT_UID}.7/{ROOT_UID}.7.702")
     await tab.wait_for("!document.querySelector('#warnings').hidden")
     await tab.click("#warnings summary")
-    assert "cut at byte" in await looking.text_of(tab, "#warnings-list")
+    assert "cut off at byte" in await looking.text_of(tab, "#warnings-list")
     uids = "/".join((broken.StudyInstanceUID, broken.SeriesInstanceUID, broken.SOPInstanceUID))
     await tab.evaluate(f"location.hash = '#p-cut/{uids}/1'")
     await tab.wait_for("document.querySelector('#warnings-list .link')")

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import json
 import zipfile
 
 import pytest
@@ -17,6 +18,13 @@ async def send(tab, files, field="#choose-files"):
     await tab.wait_for("!document.querySelector('#workplace').hidden")
     await tab.choose(field, files)
     await tab.wait_for("!document.querySelector('#upload-result').hidden", 60)
+
+
+async def catch_table(tab):
+    """Have the page keep the table that it would save; thumbnails that come meanwhile are none."""
+    await tab.evaluate(
+        "URL.createObjectURL = (blob) => { if (blob.type === 'text/csv') window.saved = blob; return ''; }"
+    )
 
 
 def put(folder, files):
@@ -39,7 +47,7 @@ async def test_what_became_of_each_file_is_a_table_that_can_be_saved(service, ta
         "[...document.querySelectorAll('#upload-rows .refused td:last-child')].map(e => e.innerText)"
     )
     assert all(reasons)
-    await tab.evaluate("URL.createObjectURL = (blob) => { window.saved = blob; return ''; }")
+    await catch_table(tab)
     await tab.click("#upload-save")
     table = (await tab.evaluate("window.saved.text()")).splitlines()
     assert table[0].endswith("file,bytes,outcome,reason,dicom_id")
@@ -59,7 +67,7 @@ async def test_files_that_name_another_patient_are_pointed_at(service, tab, tmp_
     ]
     await send(tab, mine + theirs)
     warning = await looking.text_of(tab, "#upload-warning")
-    assert warning.startswith("1 file names another patient than the rest, who is Muster, Maria, 1.")
+    assert warning.startswith("1 file names a different patient from the rest, who is Muster, Maria, 1.")
     assert "Doe, John, 2" in await looking.text_of(tab, "#upload-rows tr:first-child")
 
 
@@ -113,7 +121,7 @@ async def test_of_a_zip_each_member_has_its_line_beside_the_files_that_came_alon
     assert "checksum" in outcomes["broken.zip/DICOM/a.dcm"][1]
     assert all(reason for outcome, reason in outcomes.values() if outcome != "Stored")
     await tab.wait_for("document.querySelector('.series')?.textContent.includes('4 images')")
-    await tab.evaluate("URL.createObjectURL = (blob) => { window.saved = blob; return ''; }")
+    await catch_table(tab)
     await tab.click("#upload-save")
     table = list(csv.reader(io.StringIO((await tab.evaluate("window.saved.text()")).lstrip("\ufeff"))))
     assert table[0] == ["file", "bytes", "outcome", "reason", "dicom_id"]
@@ -143,8 +151,58 @@ async def test_members_that_name_another_patient_are_pointed_at(service, tab, tm
     mine = ct_slices(3, 806, PatientName="Muster^Maria", PatientID="1")
     theirs = [(f"other-{name}", content) for name, content in ct_slices(1, 807, PatientName="Doe^John", PatientID="2")]
     await send(tab, [pack(tmp_path / "both.zip", [*mine, *theirs])])
-    assert "1 file names another patient than the rest" in await looking.text_of(tab, "#upload-warning")
+    assert "1 file names a different patient from the rest" in await looking.text_of(tab, "#upload-warning")
     assert "Doe, John, 2" in (await outcomes_of(tab))["both.zip/other-slice-001.dcm"][1]
+
+
+async def test_what_lies_beside_the_images_on_a_disc_is_left_out(service, tab, tmp_path):
+    await looking.open_at(tab, service, "#p-disc")
+    await tab.wait_for("!document.querySelector('#workplace').hidden")
+    disc = tmp_path / "disc"
+    put(disc, [
+        *ct_slices(2, 811), ("DICOMDIR", content_of("DICOMDIR")), ("LIST.BIN", content_of("DICOMDIR")),
+        ("VIEWER.EXE", b"MZ" * 100), ("AUTORUN.INF", b"[autorun]"), ("README", b"Dear patient"), ("IM000003", b""),
+    ])  # fmt: skip
+    await tab.choose("#choose-folder", [disc])
+    await tab.wait_for("!document.querySelector('#upload-result').hidden", 60)
+    assert await looking.text_of(tab, "#upload-progress") == "2 stored, 1 refused, 5 left out"
+    outcomes = {path: outcome for path, (outcome, _) in (await outcomes_of(tab)).items()}
+    assert outcomes["disc/IM000003"] == "Refused"
+    assert outcomes["disc/DICOMDIR"] == "Left out"
+    _, _, body = service.request("GET", "/patient/p-disc/dicom", patient="p-disc")
+    assert {each["file_name"] for each in json.loads(body)["instances"]} == {"slice-001.dcm", "slice-002.dcm"}
+
+
+async def test_nothing_of_one_patient_is_shown_beside_another(service, tab, tmp_path):
+    await looking.open_at(tab, service, "#p-beside")
+    await send(tab, put(tmp_path / "beside", ct_slices(1, 808)))
+    await tab.click(".series")
+    await looking.see(tab)
+    await tab.wait_for("document.querySelector('#tree .tag')")
+    await tab.click("#pin")
+    await tab.wait_for("!document.querySelector('#pinned').hidden")
+    await tab.evaluate("location.hash = '#p-beside-other'")
+    await tab.wait_for("document.querySelector('#patient').value === 'p-beside-other'")
+    assert not await looking.is_visible(tab, "#uploads")
+    assert await tab.evaluate("document.querySelector('#pinned').hidden")
+
+
+async def test_files_of_two_patients_are_not_uploaded_together(service, tab, tmp_path):
+    await looking.open_at(tab, service, "#p-one")
+    await tab.wait_for("!document.querySelector('#workplace').hidden")
+    slow = {"latency": 50, "downloadThroughput": -1, "uploadThroughput": 200_000}
+    await tab.call("Network.emulateNetworkConditions", offline=False, **slow)
+    await tab.choose("#choose-files", put(tmp_path / "one", ct_slices(12, 809)))
+    await tab.wait_for("document.querySelector('#upload-progress').innerText.includes('of 12 files')")
+    await tab.evaluate("location.hash = '#p-two'")
+    await tab.wait_for("document.querySelector('#patient').value === 'p-two'")
+    await tab.choose("#choose-files", put(tmp_path / "two", ct_slices(1, 810)))
+    await tab.wait_for("document.querySelector('#notice').innerText.includes('still being uploaded for p-one')")
+    await tab.wait_for("!document.querySelector('#upload-result').hidden", 60)
+    assert await looking.text_of(tab, "#upload-progress") == "12 stored"
+    for patient, count in (("p-one", 12), ("p-two", 0)):
+        _, _, body = service.request("GET", f"/patient/{patient}/dicom", patient=patient)
+        assert len(json.loads(body)["instances"]) == count
 
 
 async def test_a_folder_is_chosen_and_an_upload_is_cancelled(service, tab, tmp_path):

@@ -171,8 +171,21 @@ async def test_colour_has_no_window_and_what_has_no_pixels_says_so(stored, tab):
     await looking.see(tab, f"{ROOT_UID}.4.401.1")
     assert await tab.evaluate("document.querySelector('#voi').disabled")
     await tab.evaluate(f"location.hash = '#{PATIENT}/{ROOT_UID}.4/{ROOT_UID}.4.402'")
-    await tab.wait_for("document.querySelector('#stage-message').innerText === 'This object has no pixels.'")
+    await tab.wait_for("document.querySelector('#stage-message').innerText.startsWith('This file has no picture.')")
     await tab.wait_for("document.querySelector('#tree').innerText.includes('RTPlanLabel')")
+
+
+async def test_a_series_without_a_description_is_called_by_its_number(service, tab):
+    service.upload(written(placed(read("MR_small.dcm"), 410, 1)), "p-untitled")
+    await looking.open_at(tab, service, f"#p-untitled/{ROOT_UID}.4/{ROOT_UID}.4.410")
+    await looking.see(tab)
+    assert (await looking.text_of(tab, "#corner-series")).splitlines()[0] == "Series 410"
+
+
+async def test_a_patient_without_files_is_not_told_to_choose_a_series(service, tab):
+    await looking.open_at(tab, service, "#p-nobody")
+    await tab.wait_for("document.querySelector('#no-files').checkVisibility()")
+    assert not await looking.is_visible(tab, "#nothing-chosen")
 
 
 async def test_the_question_mark_shows_the_keys(stored, tab):
@@ -226,5 +239,5 @@ async def test_a_patient_id_with_outer_spaces_is_refused_with_a_word(service, ta
     await tab.wait_for("document.activeElement.id === 'patient'")
     await tab.write(" p-17")
     await tab.press("Enter")
-    await tab.wait_for("document.querySelector('#notice').innerText.includes('no space')")
+    await tab.wait_for("document.querySelector('#notice').innerText.includes('with a space')")
     assert await tab.evaluate("document.querySelector('#workplace').hidden")

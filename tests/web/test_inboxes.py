@@ -162,7 +162,7 @@ async def test_whoever_puts_files_in_can_do_nothing_else(shares, inbox):
             assert answer.status == 403, (method, path)
             if method != "HEAD":
                 sentences.add(answer.detail)
-    assert sentences == {"This link lets put files in, and nothing else."}
+    assert sentences == {"This link only takes files: nothing can be read or changed by it."}
 
 
 async def test_a_file_that_the_patient_has_is_answered_as_a_new_one(shares, inbox, ct):

@@ -68,6 +68,7 @@ async def test_its_page_shows_a_picture_of_each_series_and_no_markup_of_a_file(s
     page = archive.read("INDEX.HTM").decode()
     assert "&lt;script&gt;" in page
     assert "<script" not in page
+    assert "<td>CompressedSamples, CT1<br>1CT1</td><td>2004-01-19 e+1</td>" in page
     pictures = [name for name in archive.namelist() if name.startswith("PREVIEW/")]
     assert pictures
     assert all(archive.read(name).startswith(b"\x89PNG") and name in page for name in pictures)

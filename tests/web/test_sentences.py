@@ -17,14 +17,17 @@ INSTANCE = "/patient/p-1/dicom/5b1f0000-0000-5000-8000-000000000000"
         (f"{INSTANCE}?size=1&size=2", "The parameter size may be given only once."),
         (f"{INSTANCE}?colour=red", "Unknown parameter. Use: frame, window, voi, size."),
         (f"{INSTANCE}/tags?limit=1", "Unknown parameter. This request takes none."),
-        (f"{INSTANCE}/tag/SliceThicknes", "Unknown DICOM keyword: `SliceThicknes`."),
-        ("/patient/p-1/dicom?SliceThicknes=5", "Unknown parameter or DICOM keyword: `SliceThicknes`."),
+        (f"{INSTANCE}/tag/SliceThicknes", "Unknown DICOM keyword: `SliceThicknes`. Did you mean `SliceThickness`?"),
+        (
+            "/patient/p-1/dicom?SliceThicknes=5",
+            "Unknown parameter or DICOM keyword: `SliceThicknes`. Did you mean `SliceThickness`?",
+        ),
         ("/patient/p-1/dicom?modality=CT", "Unknown parameter or DICOM keyword. Did you mean `Modality`?"),
         ("/patient/p-1/dicom?Miller=5", "Unknown parameter or DICOM keyword."),
         ("/patient/p-1/dicom?limit=x", "Invalid limit: the value must be a whole number."),
         ("/patient/p-1/dicom?fuzzymatching=yes", "Invalid fuzzymatching: the value must be true or false."),
         ("/patient/p-1/dicomweb/studies?limit=x", "Invalid limit: the value must be a whole number."),
-        ("/patient/p-1/dicomweb/series?SliceThicknes=5", "Unknown parameter or DICOM keyword: `SliceThicknes`."),
+        ("/patient/p-1/dicomweb/series?SliceThickWords=5", "Unknown parameter or DICOM keyword: `SliceThickWords`."),
     ],
 )
 async def test_a_refusal_says_what_is_wrong(service, path, sentence):

@@ -216,7 +216,7 @@ async def test_outside_dev_mode_there_are_no_links_without_an_address(start, ct)
             assert answer.json()["link"].startswith("https://images.example/store/s#")
         else:
             assert answer.json()["code"] == "no-public-url"
-            assert "PUBLIC_URL is not set" in answer.detail
+            assert "has to set PUBLIC_URL" in answer.detail
 
 
 async def test_shares_are_listed_by_pages_the_newest_first(shares):

@@ -115,7 +115,7 @@ def naming(parameter: str) -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        raise Invalid(f"{parameter} cannot be searched so: {error.detail}.") from None
+        raise Invalid(f"{parameter} cannot be searched like this: {error.detail}.") from None
 
 
 _WORD = re.compile(r"\(?([A-Za-z][A-Za-z0-9]{0,63}|[0-9A-Fa-f]{4},?[0-9A-Fa-f]{4})\)?(?:\[[0-9]{1,9}\])?", re.ASCII)

@@ -49,6 +49,8 @@ def create_document(routes: Iterable[Route]) -> dict[str, Any]:
     routes : iterable of Route
         The table of routes.
     """
+    described = [(route, route.operation) for route in routes if route.operation is not UNDESCRIBED]
+    used = {operation.tag for _, operation in described}
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
     spec = APISpec(
         title="DICOM document store",
@@ -57,7 +59,7 @@ def create_document(routes: Iterable[Route]) -> dict[str, Any]:
         plugins=[plugin],
         info={"description": DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         servers=[{"url": "/"}],
-        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        tags=[{"name": name, "description": text} for name, text in TAGS.items() if name in used],
     )
     converter = plugin.converter
     assert converter is not None  # noqa: S101 - it has one from the moment that it belongs to a document
@@ -76,9 +78,8 @@ def create_document(routes: Iterable[Route]) -> dict[str, Any]:
         spec.components.header(name, header)
     spec.components.security_scheme("accessToken", {"type": "apiKey", "in": "header", "name": "access-token"})
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
-    for route in routes:
-        if route.operation is not UNDESCRIBED:
-            spec.path(route.path, operations={route.method.lower(): _operation(converter, route, route.operation)})
+    for route, operation in described:
+        spec.path(route.path, operations={route.method.lower(): _operation(converter, route, operation)})
     document: dict[str, Any] = spec.to_dict()
     for shape in _below(http.Answer):
         component = document["components"]["schemas"].get(_name(shape))

@@ -114,6 +114,11 @@ async function signIn(patient, given, isNeeded) {
  */
 async function openPatient(next, isNeeded) {
   closePicture();
+  if (next.patient !== service?.patient) {
+    // Of one patient nothing is shown beside another's files. An upload that runs is not stopped.
+    tags.unpin();
+    uploads.close();
+  }
   const isQuiet = isNeeded ? Promise.resolve() : new Promise((resolve) => {
     release = () => resolve(undefined);
   });
@@ -153,6 +158,7 @@ async function openSession({ token, patient, ends, download: mayDownload, inbox 
 /** Puts away what the session of a link showed. */
 function closeSession() {
   closePicture();
+  tags.unpin();
   uploads.cancel();
   service = null;
   sink = null;

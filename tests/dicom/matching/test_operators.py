@@ -112,7 +112,7 @@ def test_the_standard_alone_has_fewer_operators_and_refuses_what_a_vr_cannot_hav
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("Modallity", "Unknown parameter or DICOM keyword: `Modallity`."),
+        ("Modallity", "Unknown parameter or DICOM keyword: `Modallity`. Did you mean `Modality`?"),
         ("limits", "Unknown parameter or DICOM keyword."),
         ("ReferencedImageSequence[0].Uidd", "Unknown parameter or DICOM keyword."),
         ("ReferencedImageSequence.Miller^Anna", "The parameter ReferencedImageSequence.… is"),

@@ -33,6 +33,14 @@ def test_every_route_but_the_files_of_the_pages_is_described(route):
     assert ((route.method, route.path) in DESCRIBED) != route.path.startswith("/static/")
 
 
+@pytest.mark.parametrize("dev_mode", [True, False])
+def test_no_chapter_is_empty(dev_mode):
+    document = create_document(all_routes(Settings(dev_mode=dev_mode)))
+    used = {each["tags"][0] for operations in document["paths"].values() for each in operations.values()}
+    assert {tag["name"] for tag in document["tags"]} == used
+    assert ("Tokens" in used) == dev_mode
+
+
 def test_it_is_a_valid_openapi_document():
     validate(DOCUMENT)
 

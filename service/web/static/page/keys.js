@@ -112,11 +112,14 @@ function showHelp({ upload }) {
 
 /**
  * @param {string} title
- * @param {readonly (readonly string[])[]} lines
+ * @param {readonly (readonly string[])[]} lines  what is pressed, one or more ways of it, and what it does
  */
 function makeGroup(title, lines) {
   const list = make("dl");
-  for (const [keys, does] of lines) list.append(make("div", "", make("dt", "", make("kbd", "", keys)), make("dd", "", does)));
+  for (const line of lines) {
+    const keys = line.slice(0, -1).map((key) => make("kbd", "", key));
+    list.append(make("div", "", make("dt", "", ...keys), make("dd", "", line[line.length - 1])));
+  }
   return make("section", "", make("h3", "", title), list);
 }
 

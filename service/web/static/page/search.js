@@ -76,7 +76,7 @@ export class Search {
     this.#service = service;
     this.#catalogue = new Catalogue(service);
     this.#field.value = "";
-    this.#chips.replaceChildren();
+    this.#showConditions([], new Map());
   }
 
   /** Asks anew for what the files say, because they are others now. */
@@ -92,14 +92,16 @@ export class Search {
 
   /**
    * Searches, and shows the hits.
-   * @param {string} written  the query of the address
+   * @param {string} query  of the address
    */
-  async run(written) {
+  async run(query) {
     const asked = (this.#asked += 1);
-    this.#query = new URLSearchParams(written);
+    this.#query = new URLSearchParams(query);
     const conditions = this.#conditions();
     const typed = writeQuery(conditions);
-    if (document.activeElement !== this.#field || !this.#field.value) this.#field.value = typed;
+    // What somebody is writing stays as it is written, as long as it says the same.
+    const written = writeQuery(readQuery(this.#field.value).map(({ name, value }) => [name, value]));
+    if (document.activeElement !== this.#field || written !== typed) this.#field.value = typed;
     this.#showConditions(readQuery(typed), new Map());
     const status = find("hits-count", HTMLElement);
     status.textContent = text.loading;

@@ -5,6 +5,7 @@ import { writeAddress } from "./address.js";
 import { nextOf } from "./api.js";
 import { find, make, makeButton } from "./dom.js";
 import { personName } from "./dicomjson.js";
+import { sentenceOf } from "./sharing.js";
 import { text } from "./text.js";
 
 /** @typedef {import("./api.js").Service} Service */
@@ -21,7 +22,7 @@ import { text } from "./text.js";
  * @property {boolean} has_passcode
  * @property {string | null} label
  * @property {string} made_at
- * @property {{sub?: string | null}} made_by
+ * @property {{subject: string | null}} made_by
  * @property {string} expires_at
  * @property {string | null} ended_at
  * @property {number | null} max_opens
@@ -89,7 +90,7 @@ export class Shares {
     const error = find("shares-error", HTMLElement);
     error.textContent = "";
     await work().catch((refusal) => {
-      error.textContent = refusal.message || text.notReached;
+      error.textContent = sentenceOf(refusal);
     });
   }
 
@@ -120,15 +121,6 @@ export class Shares {
     const { shares: words } = text;
     const what = this.#whatOf(share);
     const title = make("h3", "", share.label || what);
-    const facts = [
-      share.label ? what : "",
-      share.inbox ? words.came(share.inbox.files, share.inbox.max_files, share.inbox.bytes) : "",
-      share.state === "open" || share.state === "used-up" ? words.until(text.moment(share.expires_at)) : "",
-      share.inbox ? "" : share.download ? words.download : words.look,
-      share.has_passcode ? words.passcode : words.noPasscode,
-      share.wrong_passcodes ? words.wrong(share.wrong_passcodes) : "",
-    ];
-    const opened = share.opened_at ? words.opened(share.opens, share.max_opens, text.moment(share.opened_at)) : words.neverOpened(share.max_opens);
     const buttons = make("div", "answers");
     if (share.inbox) buttons.append(this.#makeUnfolding(row, "came", words.whatCame, (box) => this.#showCome(box, share)));
     buttons.append(this.#makeUnfolding(row, "uses", words.uses, (box) => this.#showUses(box, share)));
@@ -137,10 +129,40 @@ export class Shares {
     }
     row.replaceChildren(
       make("div", "title", title, make("span", "state", words.states[share.state])),
-      make("p", "facts", facts.filter(Boolean).join(" · ")),
-      make("p", "facts", [opened, words.made(text.moment(share.made_at), share.made_by.sub ?? "")].join(" · ")),
+      ...this.#factsOf(share).map((line) => make("p", "facts", line)),
       buttons,
     );
+  }
+
+  /**
+   * Returns the two lines beneath the name of a share: what it allows, and what became of it.
+   * @param {Share} share
+   */
+  #factsOf(share) {
+    const { shares: words } = text;
+    const allows = [
+      share.label ? this.#whatOf(share) : "",
+      share.inbox ? words.came(share.inbox.files, share.inbox.max_files, share.inbox.bytes) : "",
+      share.state === "open" || share.state === "used-up" ? words.until(text.moment(share.expires_at)) : "",
+      share.inbox ? "" : share.download ? words.download : words.look,
+      share.has_passcode ? words.passcode : words.noPasscode,
+      share.wrong_passcodes ? words.wrong(share.wrong_passcodes) : "",
+    ];
+    const opened = share.opened_at ? words.opened(share.opens, share.max_opens, text.moment(share.opened_at)) : words.neverOpened(share.max_opens);
+    const became = [opened, words.made(text.moment(share.made_at), share.made_by.subject ?? "")];
+    return [allows, became].map((facts) => facts.filter(Boolean).join(" · "));
+  }
+
+  /**
+   * Says in the lines of a share what is known of it by now.
+   * @param {HTMLElement} box  beneath the share
+   * @param {Share} share  as it was found now
+   */
+  #renewFacts(box, share) {
+    const lines = this.#factsOf(share);
+    box.parentElement?.querySelectorAll(":scope > .facts").forEach((line, at) => {
+      line.textContent = lines[at];
+    });
   }
 
   /** @param {Share} share */
@@ -198,8 +220,10 @@ export class Shares {
   async #showUses(box, share) {
     const service = this.#service;
     if (!service) return;
-    /** @type {{audit?: Use[]}} */
-    const { audit = [] } = await service.json(`${service.root}/shares/${share.share_id}?limit=${AT_ONCE}`);
+    /** @type {Share & {audit?: Use[]}} */
+    const found = await service.json(`${service.root}/shares/${share.share_id}?limit=${AT_ONCE}`);
+    const { audit = [] } = found;
+    this.#renewFacts(box, found);
     const lines = together(audit.filter(({ action }) => !OWN_LOOKS.has(action)));
     const list = make("ol", "plain", ...lines.map(({ use, times }) => make(
       "li", "",
@@ -220,7 +244,8 @@ export class Shares {
     if (!service) return;
     /** @type {Waiting[]} */
     const files = [];
-    let told = { accepted: 0, declined: 0 };
+    /** @type {Share & {accepted: number, declined: number} | null} */
+    let told = null;
     let next = `${service.root}/shares/${share.share_id}?limit=${AT_ONCE}`;
     for (let page = 0; next && page < MOST_PAGES; page += 1) {
       const answer = await service.ask(next);
@@ -231,7 +256,8 @@ export class Shares {
       next = found.files.length < AT_ONCE ? "" : (nextOf(answer) ?? "");
     }
     const { shares: words } = text;
-    const said = make("p", "facts", words.answered(files.length, told.accepted, told.declined));
+    if (told) this.#renewFacts(box, told);
+    const said = make("p", "facts", words.answered(files.length, told?.accepted ?? 0, told?.declined ?? 0));
     box.replaceChildren(said);
     if (!files.length) return;
     const answerAll = make(

@@ -1,5 +1,6 @@
 // Making a link: one that shows a study, a series or an image, and one by which others put files in.
 
+import { Refusal } from "./api.js";
 import { copy, find } from "./dom.js";
 import { text } from "./text.js";
 
@@ -133,7 +134,7 @@ export class Sharing {
       this.#showLink(await answer.json());
       this.onMade();
     } catch (refusal) {
-      error.textContent = /** @type {Error} */ (refusal).message || text.notReached;
+      error.textContent = sentenceOf(refusal);
     }
     button.disabled = false;
   }
@@ -147,6 +148,8 @@ export class Sharing {
     // As a picture an SVG runs nothing, and names nothing of elsewhere.
     this.#picture = URL.createObjectURL(new Blob([qr], { type: "image/svg+xml" }));
     find("share-qr", HTMLImageElement).src = this.#picture;
+    find("share-told", HTMLElement).hidden = !this.#hasPasscode.checked;
+    find("share-told-passcode", HTMLElement).textContent = this.#hasPasscode.checked ? this.#passcode.value : "";
     this.#link.value = link;
     this.#link.focus();
     this.#link.select();
@@ -157,6 +160,7 @@ export class Sharing {
   #clear() {
     this.#form.reset();
     this.#link.value = "";
+    find("share-told-passcode", HTMLElement).textContent = "";
     find("share-error", HTMLElement).textContent = "";
     find("share-qr", HTMLImageElement).removeAttribute("src");
     if (this.#picture) URL.revokeObjectURL(this.#picture);
@@ -183,4 +187,13 @@ function inventPasscode() {
     if (byte < Math.floor(256 / LETTERS.length) * LETTERS.length) made += LETTERS[byte % LETTERS.length];
   }
   return made;
+}
+
+/**
+ * Returns what to say of something that failed here: most patients do not know what a scope is.
+ * @param {unknown} refusal
+ */
+export function sentenceOf(refusal) {
+  if (refusal instanceof Refusal && refusal.status === 403) return text.sharing.notAllowed;
+  return /** @type {Error} */ (refusal).message || text.notReached;
 }

@@ -1,6 +1,6 @@
 // Uploads: files, folders and ZIPs, four at a time, with what became of each file.
 
-import { warningOf } from "./api.js";
+import { Refusal, warningOf } from "./api.js";
 import { isArchive, Members } from "./archive.js";
 import { find, make, save } from "./dom.js";
 import { personName } from "./dicomjson.js";
@@ -29,6 +29,11 @@ const AT_ONCE = 4;
 const TRIES = 5;
 const MOST_ROWS = 1000;
 const NOTICE_MS = 250;
+const HEAD_BYTES = 512;
+/** Media Storage Directory Storage: the class of a DICOMDIR (PS3.10 8.6). */
+const DIRECTORY_CLASS = "1.2.840.10008.1.3.10";
+/** What lies beside the images on a disc: it has an ending of other programs, or a name of theirs. */
+const BESIDE = /\.(?!dcm$|dic$|dicom$|ima?$|img$)[a-z]\w{1,9}$|^(autorun|lockfile|readme|version)$/i;
 /** What went wrong stands first. */
 const RANKS = ["refused", "incomplete", "cancelled", "there", "stored", "sent", "skipped"];
 
@@ -64,8 +69,12 @@ export class Uploads {
    * @param {Service} service
    * @param {{file: File, path: string}[]} files
    * @param {boolean} [isInbox]  whether they go to somebody else, of whose files nothing can be read
+   * @throws {Refusal} while files of another patient are uploaded: those that wait would go to this one
    */
   async send(service, files, isInbox = false) {
+    if (this.#running && this.#service?.root !== service.root) {
+      throw new Refusal(text.stillUploading(this.#service?.patient ?? ""), 409);
+    }
     if (!this.#running) this.#all = [];
     this.#service = service;
     this.#isInbox = isInbox;
@@ -124,6 +133,13 @@ export class Uploads {
 
   /** @param {Upload} upload */
   async #send(upload) {
+    const beside = upload.members ? "" : await besideImages(upload);
+    if (beside) {
+      upload.state = "skipped";
+      upload.reason = beside;
+      upload.sent = upload.file.size;
+      return;
+    }
     for (let tried = 1; ; tried += 1) {
       const { status, body, wait, warning } = await this.#post(upload);
       if (upload.state === "cancelled") return;
@@ -287,6 +303,19 @@ function outcomesOf(uploads) {
     const isWhole = upload.state === "stored" && upload.members.all.length > 0;
     return [...(isWhole ? [] : [upload]), ...upload.members.all];
   });
+}
+
+/**
+ * Returns why a file is not sent that lies beside the images on a disc, as the service leaves it out of a ZIP; nothing
+ * where it is sent. What is no directory is left out of folders only: who chooses a letter alone is told of it.
+ * @param {Upload} upload
+ */
+async function besideImages({ file, path }) {
+  const bytes = await file.slice(0, HEAD_BYTES).arrayBuffer().catch(() => new ArrayBuffer(0));
+  const head = new TextDecoder("latin1").decode(bytes);
+  const isDicom = head.slice(128, 132) === "DICM";
+  if (/^dicomdir$/i.test(file.name) || (isDicom && head.includes(DIRECTORY_CLASS))) return text.isDirectory;
+  return path.includes("/") && !isDicom && BESIDE.test(file.name) ? text.isNotDicom : "";
 }
 
 /**

@@ -549,9 +549,9 @@ export class Viewer {
     const slice = shown?.slice;
     const dataset = slice?.dataset ?? {};
     fill("corner-patient", [textOf(dataset, "PatientName"), textOf(dataset, "PatientID")]);
-    const number = textOf(dataset, "SeriesNumber");
+    const [number, description] = [textOf(dataset, "SeriesNumber"), textOf(dataset, "SeriesDescription")];
     fill("corner-series", [
-      [number && `${number}.`, textOf(dataset, "SeriesDescription")].filter(Boolean).join(" "),
+      description ? [number && `${number}.`, description].filter(Boolean).join(" ") : number && text.untitled(number),
       [code(dataset, "Modality"), text.date(textOf(dataset, "StudyDate"))].filter(Boolean).join(" · "),
     ]);
     fill("corner-slice", slice ? this.#whereInStack(slice) : []);
