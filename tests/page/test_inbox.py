@@ -95,7 +95,12 @@ async def test_images_are_asked_for_dropped_by_the_link_accepted_and_declined(
 
     # The series of two is accepted, one of the others declined, and the last looked at.
     of_series = ".came details:has([aria-label*=slice-001])"
+    slow = {"latency": 500, "downloadThroughput": -1, "uploadThroughput": -1}
+    await tab.call("Network.emulateNetworkConditions", offline=False, **slow)
     await tab.click(f"{of_series} > .answers button")
+    await tab.wait_for("document.querySelector('.came').innerText.includes('Accepting: 2 files left')")
+    assert await tab.evaluate("[...document.querySelectorAll('.came button:not(.link)')].every(e => e.disabled)")
+    await tab.call("Network.emulateNetworkConditions", offline=False, **{**slow, "latency": 0})
     await tab.wait_for("document.querySelectorAll('.came [data-file]').length === 2")
     await tab.click(".came [data-file]:has([aria-label*=other]) .danger")
     await tab.wait_for("document.querySelector('#sure').open")

@@ -286,7 +286,7 @@ def _range_of_numbers(step: Step, vr: str, value: str, options: Options) -> Betw
     if ".." not in value:
         return None
     if options.standard:
-        raise Invalid("a range of numbers is not of DICOMweb: the search at /dicom has it")
+        raise Invalid("DICOMweb has no ranges of numbers: use the search at /dicom")
     between = _between(vr, value)
     if between is None:
         raise _no_number(step, vr, options)
@@ -327,7 +327,7 @@ def _no_number(step: Step, vr: str, options: Options) -> Invalid:
 def _count_of_items(value: str, options: Options) -> tuple[Any, ...]:
     if not re.fullmatch(r"[0-9]{1,9}", value.strip(" ")):
         also = "" if options.standard else ", or ! and !! for whether it is there"
-        raise Invalid(f"it is a sequence: name an element of its items behind it{also}")
+        raise Invalid(f"it is a sequence: name an element of its items after it{also}")
     return (int(value),)
 
 

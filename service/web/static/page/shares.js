@@ -258,11 +258,12 @@ export class Shares {
     const { shares: words } = text;
     if (told) this.#renewFacts(box, told);
     const said = make("p", "facts", words.answered(files.length, told?.accepted ?? 0, told?.declined ?? 0));
+    said.setAttribute("role", "status");
     box.replaceChildren(said);
     if (!files.length) return;
     const answerAll = make(
       "div", "answers",
-      makeButton("small", words.acceptAll, () => this.#telling(() => this.#answer(box, share, "all", false))),
+      makeButton("small", words.acceptAll, () => this.#telling(() => this.#answer(box, share, "all", false, files.length))),
       makeButton("danger quiet small", words.declineAll, () => this.#telling(() => this.#answer(box, share, "all", true, files.length))),
     );
     /** @type {Map<string, Waiting[]>} */
@@ -358,15 +359,22 @@ export class Shares {
       const body = { files: some, decline };
       return (await service.ask(`${service.root}/shares/${share.share_id}/accept`, { method: "POST", body })).json();
     };
+    // A request goes on for 20 s at most: hundreds of files take several, and whoever waits sees how far it is.
+    const tell = (/** @type {number} */ left) => {
+      box.querySelector(".facts")?.replaceChildren(words.answering(decline, left));
+    };
+    for (const button of box.querySelectorAll("button")) button.disabled = true;
+    tell(count);
     try {
       if (files === "all") {
-        for (let left = Infinity, before = 0; left && left !== before; ) {
+        for (let left = Infinity, before = 0; left && left !== before; tell(left)) {
           before = left;
           ({ left } = await ask("all"));
         }
       } else {
         for (let at = 0; at < files.length; at += ANSWERED_AT_ONCE) {
-          for (let left = 1; left; ) ({ left } = await ask(files.slice(at, at + ANSWERED_AT_ONCE)));
+          const rest = Math.max(0, files.length - at - ANSWERED_AT_ONCE);
+          for (let left = 1; left; tell(left + rest)) ({ left } = await ask(files.slice(at, at + ANSWERED_AT_ONCE)));
         }
       }
     } finally {

@@ -302,6 +302,8 @@ export const text = Object.freeze({
     acceptAll: "Accept all",
     declineAll: "Decline all",
     lookAt: (/** @type {string} */ name) => `Look at ${name}`,
+    answering: (/** @type {boolean} */ decline, /** @type {number} */ left) =>
+      `${decline ? "Declining" : "Accepting"}: ${counted(left, "file")} left …`,
     declineTitle: (/** @type {number} */ count) => `Decline ${counted(count, "file")}?`,
     declineMeaning: "What you decline is deleted for good. The sender is not told.",
   }),
