@@ -73,8 +73,8 @@ class Located(NamedTuple):
     creator: str | None
 
 
-# Two words or more, each with its capital; one alone may be a name.
-_LIKE_KEYWORD = re.compile(r"(?=.{1,64}\Z)[A-Z]+[a-z]+[0-9]*[A-Z][A-Za-z0-9]*")
+# Two words or more, each with its capital; one alone may be a name. Without digits: with them it may be a secret.
+_LIKE_KEYWORD = re.compile(r"(?=.{1,64}\Z)[A-Z]+[a-z]+[A-Z][A-Za-z]*")
 
 
 class UnknownKeyword(Invalid):

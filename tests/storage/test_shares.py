@@ -229,13 +229,23 @@ async def test_what_waits_is_listed_the_newest_first_until_it_is_deleted(store: 
     assert await store.inboxes.count_waiting("p-1", share["_id"]) == 2
 
 
-async def test_what_became_of_a_file_is_noted_the_last_word_counts(store: Store, clock: Clock) -> None:
+async def test_what_becomes_of_a_file_is_noted_unless_somebody_else_has_answered_otherwise(
+    store: Store, clock: Clock
+) -> None:
     share, view = await put(store, clock, inbox=dict(INBOX)), await put(store, clock)
     one, two, own = (str(uuid.uuid4()) for _ in range(3))
-    for dicom_id, answer in ((one, None), (two, own), (one, own)):
-        await store.inboxes.note_answer(share["_id"], dicom_id, answer)
-        await store.inboxes.note_answer(view["_id"], dicom_id, answer)
+    note = store.inboxes.note_answer
+    assert await note(share["_id"], one, {}, None)
+    assert await note(share["_id"], two, {}, own)
+    assert not await note(share["_id"], one, {}, own)  # who decides has not seen that it was declined
+    assert await note(share["_id"], one, {}, None)  # twice the same
+    assert (await read(store, share))["answered"] == {one: None, two: own}
+    assert await note(share["_id"], one, {one: None}, own)
     assert (await read(store, share))["answered"] == {one: own, two: own}
+    await store.inboxes.take_back_answer(share["_id"], two, {}, None)  # which is no longer its answer
+    await store.inboxes.take_back_answer(share["_id"], one, {one: None}, own)
+    assert (await read(store, share))["answered"] == {one: None, two: own}
+    assert await note(view["_id"], one, {}, own)
     assert (await read(store, view))["answered"] == {}
     listed, _ = await store.shares.list_of("p-1", 10, 0)
     assert all("answered" not in each for each in listed)

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import aiohttp
 import bson
 import pytest
 from aiohttp import web
+from mongomock.collection import Collection as MongoMockCollection
 from mongomock_motor import AsyncMongoMockClient
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -141,8 +143,14 @@ def check(method: str, answer: Answer) -> None:
 def plain_documents() -> Iterator[None]:
     """Have dicts from worker processes: the double keeps raw documents as they are and cannot project from them.
 
-    That a database takes them as they come is tested with the store, over the wire.
+    That a database takes them as they come is tested with the store, over the wire. Nor can two threads of the double
+    delete one document at once, as those of a database can.
     """
+    deleting, delete = threading.Lock(), MongoMockCollection._delete
+
+    def delete_alone(*arguments: Any, **options: Any) -> Any:
+        with deleting:
+            return delete(*arguments, **options)
 
     def unpack_plain(packed: Any) -> Extraction:
         made = unpack(packed)
@@ -153,6 +161,7 @@ def plain_documents() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.usecases.ingest.unpack", unpack_plain)
+        patch.setattr(MongoMockCollection, "_delete", delete_alone)
         yield
 
 
