@@ -17,6 +17,19 @@ PATIENT = "p-viewer"
 CT = f"{PATIENT}/{ROOT_UID}.3/{ROOT_UID}.3.300"
 WINDOWS = {"WindowCenter": [40, -600], "WindowWidth": [400, 1500], "WindowCenterWidthExplanation": ["SOFT", "LUNG"]}
 
+HOLD_AN_ANSWER = """(ending) => {
+  const ask = window.fetch;
+  const passed = new Promise((resolve) => { window.letPass = resolve; });
+  window.fetch = async (path, ...given) => {
+    const answer = ask(path, ...given);
+    if (window.isHeld || !new URL(path, location).pathname.endsWith(ending)) return answer;
+    window.isHeld = true;
+    await passed;
+    return answer;
+  };
+}"""
+"""Holds the first answer to a path of that ending until `letPass()`."""
+
 
 @pytest.fixture(scope="module")
 def stored(service):
@@ -217,6 +230,26 @@ async def test_back_and_a_reload_come_to_the_same_picture(stored, tab):
     await looking.see(tab, f"{ROOT_UID}.3.300.5")
     await looking.reload(tab)
     await looking.see(tab, f"{ROOT_UID}.3.300.5")
+
+
+@pytest.mark.parametrize("late", ["/token", "/series"])
+@pytest.mark.parametrize("other", [PATIENT, "p-nobody"])
+async def test_an_answer_that_comes_after_one_has_gone_elsewhere_changes_nothing(stored, tab, late, other):
+    wanted = f"{ROOT_UID}.3.300.7"
+    if other == PATIENT:
+        await looking.open_at(tab, stored, "")
+    else:
+        await open_ct(tab, stored)
+    await tab.evaluate(f"({HOLD_AN_ANSWER})({late!r})")
+    await tab.evaluate(f"location.hash = '#{other}'")
+    await tab.wait_for("window.isHeld")
+    await tab.evaluate(f"location.hash = '#{CT}/{wanted}/1'")
+    await looking.see(tab, wanted)
+    await tab.evaluate("letPass(); new Promise(done => setTimeout(() => done(true), 300))")
+    assert await shown(tab, "shown") == f"{wanted}/1"
+    assert await tab.evaluate("location.hash") == f"#{CT}/{wanted}/1"
+    assert await looking.count_of(tab, f"[data-series='{ROOT_UID}.3.300'] [aria-current]") == 1
+    assert await tab.evaluate("document.querySelector('#patient').value") == PATIENT
 
 
 async def test_series_unfold_by_instance_number(stored, tab):

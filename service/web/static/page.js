@@ -41,6 +41,8 @@ let address = "";
 /** @type {Slice | null} */
 let current = null;
 let opening = new AbortController();
+/** What is under way since somebody went to an address, or signed in. */
+let visit = new AbortController();
 
 putWords();
 
@@ -86,21 +88,30 @@ const telling = (work) => (...given) => {
 
 // --- who ----------------------------------------------------------------------------------------------------------
 
+/** Returns the signal of a visit that begins. The one before, whose answers may come later, changes nothing any more. */
+function beginVisit() {
+  visit.abort();
+  visit = new AbortController();
+  return visit.signal;
+}
+
 /**
  * Opens a patient's files, if a token for them is to be had.
  * @param {string} patient
  * @param {string} given  a token
  * @param {boolean} isNeeded  whether the list has to be there first
+ * @param {AbortSignal} signal  of the visit
  */
-async function signIn(patient, given, isNeeded) {
+async function signIn(patient, given, isNeeded, signal) {
   if (patient !== patient.trim()) throw new Refusal(text.outerSpaces, 422);
   const token = given || (await askForToken(patient));
+  signal.throwIfAborted();
   if (!token) {
     find("token-field", HTMLElement).hidden = false;
     find("token", HTMLInputElement).focus();
     throw new Refusal(text.pasteToken, 401);
   }
-  await openPatient(new Service(patient, token), isNeeded);
+  await openPatient(new Service(patient, token), isNeeded, signal);
   find("patient", HTMLInputElement).value = patient;
   find("upload-button", HTMLElement).hidden = false;
   find("shares-button", HTMLElement).hidden = false;
@@ -111,8 +122,9 @@ async function signIn(patient, given, isNeeded) {
  * Opens what a token lets see.
  * @param {Service} next
  * @param {boolean} isNeeded  whether the list has to be there first
+ * @param {AbortSignal} signal  of the visit
  */
-async function openPatient(next, isNeeded) {
+async function openPatient(next, isNeeded, signal) {
   closePicture();
   if (next.patient !== service?.patient) {
     // Of one patient nothing is shown beside another's files. An upload that runs is not stopped.
@@ -125,6 +137,7 @@ async function openPatient(next, isNeeded) {
   listed = library.open(next, isQuiet);
   if (isNeeded) await listed; // refuses what the token does not allow, before anything of it is shown
   else listed.catch(tellError);
+  signal.throwIfAborted();
   service = next;
   search.open(next);
   tell("");
@@ -137,6 +150,7 @@ async function openPatient(next, isNeeded) {
  * @param {import("./page/session.js").Session} session
  */
 async function openSession({ token, patient, ends, download: mayDownload, inbox }) {
+  const signal = beginVisit();
   const next = new Service(patient, token, () => guest.end());
   document.body.classList.toggle("look-only", !mayDownload);
   if (inbox) {
@@ -150,13 +164,18 @@ async function openSession({ token, patient, ends, download: mayDownload, inbox 
   bar.hidden = false;
   const names = readAddress(location.hash);
   const isNamed = names.patient && (names.study || names.file || names.query !== null);
-  await openPatient(next, !names.series && !names.file);
-  if (!isNamed) replacePlace({ ...NOWHERE, patient, ...(await library.first()) });
+  await openPatient(next, !names.series && !names.file, signal);
+  if (!isNamed) {
+    const first = await library.first();
+    signal.throwIfAborted();
+    replacePlace({ ...NOWHERE, patient, ...first });
+  }
   await follow();
 }
 
 /** Puts away what the session of a link showed. */
 function closeSession() {
+  visit.abort();
   closePicture();
   tags.unpin();
   uploads.cancel();
@@ -177,6 +196,7 @@ function go(wanted) {
 
 /** Shows what the address names. */
 async function follow() {
+  const signal = beginVisit();
   address = location.hash;
   const wanted = readAddress(address);
   if (!wanted.patient && !isGuest) {
@@ -189,9 +209,11 @@ async function follow() {
   }
   if (service?.patient !== wanted.patient) {
     const isNeeded = !wanted.series && !wanted.file;
-    await signIn(wanted.patient, find("token", HTMLInputElement).value.trim(), isNeeded);
+    await signIn(wanted.patient, find("token", HTMLInputElement).value.trim(), isNeeded, signal);
   }
   if (!service) return;
+  // A visit to another patient, given up on the way, may have begun that one's list.
+  if (library.service !== service) listed = library.open(service);
   tell("");
   const before = place;
   place = wanted;
@@ -358,7 +380,7 @@ find("sign-in", HTMLFormElement).addEventListener("submit", (event) => {
   const token = find("token", HTMLInputElement).value.trim();
   tell("");
   telling(async () => {
-    await signIn(patient, token, true);
+    await signIn(patient, token, true, beginVisit());
     go(writeAddress({ patient }));
   })();
 });

@@ -20,8 +20,8 @@ const OPEN_STUDIES = 3;
 const FILES_AT_ONCE = 100;
 
 export class Library {
-  /** @type {Service | null} */
-  #service = null;
+  /** @type {Service | null} whose list is asked for, or shown */
+  service = null;
   /** @type {Study[]} */
   studies = [];
   #list = find("studies", HTMLElement);
@@ -43,7 +43,7 @@ export class Library {
    */
   async open(service, quiet = Promise.resolve()) {
     const round = (this.#round += 1);
-    this.#service = service;
+    this.service = service;
     this.#thumbnails.open(service, quiet);
     /** @type {Dataset[]} */
     const series = [];
@@ -149,7 +149,7 @@ export class Library {
    * @param {Dataset} series
    */
   #makeSeries(study, series) {
-    const patient = this.#service?.patient ?? "";
+    const patient = this.service?.patient ?? "";
     const uid = textOf(series, "SeriesInstanceUID");
     const description = textOf(series, "SeriesDescription");
     const images = number(series, "NumberOfSeriesRelatedInstances") ?? 0;
@@ -185,7 +185,7 @@ export class Library {
     const open = button.getAttribute("aria-expanded") === "true";
     button.setAttribute("aria-expanded", String(!open));
     row.querySelector("ol")?.remove();
-    const service = this.#service;
+    const service = this.service;
     if (open || !service) return;
     const list = make("ol", "plain images");
     row.append(list);
@@ -212,7 +212,7 @@ export class Library {
       make("span", "", text.image(textOf(dataset, "InstanceNumber"))),
       make("span", "facts", facts.filter(Boolean).join(" · ")),
     );
-    link.href = writeAddress({ patient: this.#service?.patient ?? "", study, series, instance, frame: 1 });
+    link.href = writeAddress({ patient: this.service?.patient ?? "", study, series, instance, frame: 1 });
     link.dataset.instance = instance;
     return make("li", "", link);
   }
@@ -235,7 +235,7 @@ export class Library {
   }
 
   async *#filesAlone() {
-    const service = this.#service;
+    const service = this.service;
     if (!service) return;
     const seen = new Set();
     for (const tag of ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]) {
@@ -270,7 +270,7 @@ export class Library {
     if (summary.extraction.state === "pending") facts.push(text.pending);
     if (summary.extraction.state === "failed") facts.push(text.failed);
     const link = make("a", "image", make("span", "name", summary.file_name), make("span", "facts", facts.join(" · ")));
-    link.href = writeAddress({ patient: this.#service?.patient ?? "", file: summary.dicom_id, frame: 1 });
+    link.href = writeAddress({ patient: this.service?.patient ?? "", file: summary.dicom_id, frame: 1 });
     link.dataset.instance = summary.dicom_id;
     return make("li", "", link);
   }
