@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from schemas.database import ExtractionStatus, Instance
 from service.storage.collections import NEWEST_FIRST, SMALL_FIELDS, Collections, Document, same_upload
 from service.storage.gathering import Gathering
 from service.storage.lookups import Lookup, look_up, seen
-from service.storage.newest import date_of_file, page_since
+from service.storage.newest import list_by_files
 from service.storage.projections import (
     Elements,
     Further,
@@ -20,6 +20,7 @@ from service.storage.projections import (
     read_answer,
     read_further,
 )
+from service.storage.settled import Committed
 from service.storage.threads import Threads, one_hop
 from service.storage.visible import Visible
 
@@ -38,13 +39,16 @@ class Instances:
         Where look-ups of single instances wait for each other; from :func:`service.storage.lookups.gather_lookups`.
     lists_by_index : bool, optional
         Whether the server reads a list in the order of its index, and no more than the list has. Where it does not, as
-        the local database, the list first finds out how far it has to look (:mod:`service.storage.newest`).
+        the local database, the list is made of what stands beside originals (:mod:`service.storage.newest`).
+    committed : Committed, optional
+        Originals whose instances this process has seen.
     """
 
     collections: Collections
     threads: Threads
     lookups: Gathering[Lookup, Document | None]
     lists_by_index: bool = False
+    committed: Committed = field(default_factory=Committed)
 
     async def find(self, visible: Visible, dicom_id: str) -> Instance | None:
         """Find an instance, without its tree."""
@@ -158,21 +162,14 @@ class Instances:
         tuple of list of Instance, bool
             At most `limit` instances after the first `offset`, and whether there are more.
         """
+        if not self.lists_by_index:
+            return list_by_files(self.collections, visible, limit, offset, self.committed)
         wanted = limit + 1
-        if self.lists_by_index:
-            cursor = self.collections.instances.find(
-                visible.instances(), SMALL_FIELDS, skip=offset, limit=wanted, sort=list(NEWEST_FIRST), batch_size=wanted
-            )
-            page = list(cursor)
-            return page[:limit], len(page) > limit
-        reach = offset + wanted
-        while True:
-            since = date_of_file(self.collections, visible, reach)
-            pipeline = page_since(visible, since, wanted, offset)
-            found: list[Instance] = list(self.collections.instances.aggregate(pipeline))
-            if since is None or len(found) == wanted:
-                return found[:limit], len(found) > limit
-            reach *= 2
+        cursor = self.collections.instances.find(
+            visible.instances(), SMALL_FIELDS, skip=offset, limit=wanted, sort=list(NEWEST_FIRST), batch_size=wanted
+        )
+        page = list(cursor)
+        return page[:limit], len(page) > limit
 
     @one_hop
     def set_extraction(self, instance: Instance, extraction: ExtractionStatus) -> bool:

@@ -2,8 +2,9 @@
 
 Not every server lets a sort and a limit stop it early: the local database reads all that a filter matches, and a
 patient's trees are large. The documents of the originals' `files` are small, and their `uploadDate` is the
-instance's `received_at`. So they tell from which date on to look. They only narrow the look down: an original
-without an instance, which a crash may leave, makes it wider and never wrong. Synchronous functions.
+instance's `received_at`. So they tell what is listed, where it is settled, and from which date on to look elsewhere.
+There they only narrow the look down: an original without an instance, which a crash may leave, makes it wider and
+never wrong. Synchronous functions.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from datetime import datetime, timedelta
 
 from schemas.database import Instance
 from service.storage.collections import SMALL_FIELDS, Collections, Document
+from service.storage.originals import instance_beside
+from service.storage.settled import Committed, Settled, find_settled, listing_of
 from service.storage.visible import Visible
 
 # The local database leaves the very end of a range out where an index is descending.
 MARGIN = timedelta(milliseconds=1)
+MAX_FILES = 1_200
+"""Documents of originals of which a list reads no more."""
+
+AT_ONCE = 25
+"""Instances a command: the local database compares each document with each id of a list."""
+
 _CANDIDATES = 32
 _MAX_SERIES = 200
 
@@ -58,7 +67,83 @@ def newest_of_series(collections: Collections, instance: Instance | Document) ->
     return None
 
 
-def date_of_file(collections: Collections, visible: Visible, number: int) -> datetime | None:
+def list_by_files(
+    collections: Collections, visible: Visible, limit: int, offset: int, committed: Committed
+) -> tuple[list[Instance], bool]:
+    """List instances without their trees, newest first, by what stands beside their originals.
+
+    Of an instance that is settled nothing else is read. What the others say is noted, so that they are the next time.
+
+    Returns
+    -------
+    tuple of list of Instance, bool
+        At most `limit` instances after the first `offset`, and whether there are more.
+    """
+    reach = offset + limit + 1
+    while reach <= MAX_FILES:
+        settled = find_settled(collections, committed)
+        files, more = _newest_files(collections, visible, reach)
+        found = _instances_of(collections, visible, files, settled, committed)
+        if not more or len(found) >= offset + limit + 1:
+            return found[offset : offset + limit], len(found) > offset + limit
+        reach *= 2
+    return _list_by_dates(collections, visible, limit, offset)
+
+
+def _newest_files(collections: Collections, visible: Visible, number: int) -> tuple[list[Document], bool]:
+    """Return the documents of the newest originals, at least `number` of them where there are so many.
+
+    They come with whether there are more. Of those that came in the same moment there are all or none.
+    """
+    files: list[Document] = []
+    for since in (*_dates_of_series(collections, visible), None):
+        near = visible.files() if since is None else {**visible.files(), "uploadDate": {"$gte": since - MARGIN}}
+        # Whole: they are small, and the local database takes longer to leave something out.
+        order = [("uploadDate", -1)]
+        files = list(collections.originals.files.find(near, sort=order, limit=number + 1, batch_size=number + 1))
+        if len(files) > number:
+            break
+    if len(files) <= number:
+        return files, False
+    last = files[-1]["uploadDate"]
+    if files[-2]["uploadDate"] != last:
+        return files[:-1], True
+    together = collections.originals.files.find({**visible.files(), "uploadDate": last})
+    return [*(file for file in files if file["uploadDate"] != last), *together], True
+
+
+def _instances_of(
+    collections: Collections, visible: Visible, files: list[Document], settled: Settled, committed: Committed
+) -> list[Instance]:
+    """Return the instances of originals, in the order of lists."""
+    listing = listing_of(files, settled)
+    found = {
+        instance["_id"]: instance
+        for file in files
+        if file["metadata"]["dicom_id"] not in listing.unsettled and (instance := instance_beside(file)) is not None
+    }
+    asked = [each for each in listing.dicom_ids if each not in found]
+    for begin in range(0, len(asked), AT_ONCE):
+        some = list(collections.instances.find(visible.instances(asked[begin : begin + AT_ONCE]), SMALL_FIELDS))
+        found |= {instance["_id"]: instance for instance in some}
+        committed.add(each["original_id"] for each in some if each["extraction"]["state"] == "done")
+    return [found[each] for each in listing.dicom_ids if each in found]
+
+
+def _list_by_dates(collections: Collections, visible: Visible, limit: int, offset: int) -> tuple[list[Instance], bool]:
+    """List instances of which many newer ones are passed over: the documents of all of these would be too much."""
+    wanted = limit + 1
+    reach = offset + wanted
+    while True:
+        since = _date_of_file(collections, visible, reach)
+        pipeline = _page_since(visible, since, wanted, offset)
+        found: list[Instance] = list(collections.instances.aggregate(pipeline))
+        if since is None or len(found) == wanted:
+            return found[:limit], len(found) > limit
+        reach *= 2
+
+
+def _date_of_file(collections: Collections, visible: Visible, number: int) -> datetime | None:
     """Return the date of the newest original but `number` - 1; None when there are fewer."""
     for since in _dates_of_series(collections, visible):
         near = {**visible.files(), "uploadDate": {"$gte": since - MARGIN}}
@@ -92,7 +177,7 @@ def _date_among(collections: Collections, wanted: Document, number: int) -> date
     return None if file is None else file["uploadDate"]
 
 
-def page_since(visible: Visible, since: datetime | None, limit: int, offset: int) -> list[Document]:
+def _page_since(visible: Visible, since: datetime | None, limit: int, offset: int) -> list[Document]:
     """Return the pipeline for a page of instances, newest first, that came at this date or later."""
     window = visible.derived()
     if since is not None:

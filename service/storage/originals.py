@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from bson import ObjectId
 
 from schemas.database import Instance
 from service.errors import NoSuchInstance, ServiceError, Unavailable
-from service.storage.collections import Collections, Document
+from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.gridfs_documents import (
     CHUNK_BYTES,
     STEP_CHUNKS,
@@ -36,6 +36,12 @@ IDENTIFIERS = (
     "transfer_syntax_uid",
 )
 """The instance's fields that stand beside the original too, and beside its pictures."""
+
+_TOLD = frozenset(("_id", "patient_id", "sha256", "size", "original_id", "received_at"))
+"""What the document of an original says of the instance without being asked."""
+
+MAX_WARNINGS = 10
+"""With more of them, lists look at the instance: the document of the original is to be small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +247,32 @@ def _put_file(bucket: Bucket, instance: Instance, length: int, row: bytes | None
 def original_metadata(instance: Instance, row: bytes | None) -> Document:
     """Return what is kept beside an original: enough to tie its bytes to its patient without the instance.
 
-    The identifiers, where it is extracted already, let studies be listed and counted from these small documents, and
-    the row lets tables be made of them.
+    The identifiers, where it is extracted already, let studies be listed and counted from these small documents, the
+    row lets tables be made of them, and ``listed`` has what lists say beside all that.
     """
     kept: Document = {"patient_id": instance["patient_id"], "dicom_id": instance["_id"], "sha256": instance["sha256"]}
     kept |= {name: value for name in (*IDENTIFIERS, "inbox") if (value := instance.get(name))}
+    if instance["extraction"]["state"] == "done" and len(instance.get("warnings", ())) <= MAX_WARNINGS:
+        said = _TOLD.union(kept)
+        kept["listed"] = {name: value for name, value in instance.items() if name in SMALL_FIELDS and name not in said}
     return kept if row is None else {**kept, "row": row}
+
+
+def instance_beside(file: Document) -> Instance | None:
+    """Return the instance without its tree, as the document of its original has it; None where that does not say all.
+
+    It is as it was when it was extracted, which it is still unless its state is another.
+    """
+    about = file["metadata"]
+    if "listed" not in about:
+        return None
+    told = {
+        "_id": about["dicom_id"],
+        "patient_id": about["patient_id"],
+        "size": file["length"],
+        "sha256": about["sha256"],
+        "original_id": file["_id"],
+        "received_at": file["uploadDate"],
+    }
+    told |= {name: about[name] for name in (*IDENTIFIERS, "inbox") if name in about}
+    return cast("Instance", {**about["listed"], **told})

@@ -21,6 +21,7 @@ from service.storage.namespaces import Namespaces
 from service.storage.originals import Originals
 from service.storage.renditions import Renditions
 from service.storage.search import TagIndex
+from service.storage.settled import Committed
 from service.storage.shares import Shares
 from service.storage.statistics import Statistics
 from service.storage.studies import Studies
@@ -71,7 +72,9 @@ class Store:
         self._threads = threads = Threads(queue=queue)
         self._walks = Threads(4, queue=8)
         self._missing_indexes: tuple[str, ...] = ()
-        self.instances = Instances(collections, threads, gather_lookups(collections, threads, queue))
+        committed = Committed()
+        lookups = gather_lookups(collections, threads, queue)
+        self.instances = Instances(collections, threads, lookups, committed=committed)
         self.studies = Studies(collections, threads)
         self.index = TagIndex(collections, threads, self._walks)
         self.tables = Tables(collections, threads, self._walks)
@@ -79,7 +82,7 @@ class Store:
         self.originals = Originals(collections, threads)
         self.renditions = Renditions(collections, threads, clock, max_rendered_bytes)
         together = gather_small(collections, threads, self.usage, queue)
-        self.uploads = Uploads(collections, threads, self.originals, self.usage, together)
+        self.uploads = Uploads(collections, threads, self.originals, self.usage, together, committed)
         self.deletion = Deletion(collections, threads, self.usage)
         self.leases = Leases(collections, threads)
         self.leftovers = Leftovers(collections, threads, clock, max_rendered_bytes)

@@ -1,14 +1,12 @@
 """Instances by the hundred, for tables: which there are, and of the row, index or tree of each what is asked for.
 
-The row stands beside the original, in a document that is small. Rows and index documents may stand for nothing: the
-upload is under way, or met a crash, or the instance is being deleted. What the last sweep has looked at has its
-instance, which is found by its state where it is not to be shown. All others are *unsettled*: only their instances
-tell.
+The row stands beside the original, in a document that is small. Rows and index documents may stand for nothing, which
+:mod:`service.storage.settled` tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -20,17 +18,15 @@ from bson import ObjectId
 from schemas.database import Instance
 from service.storage.collections import NEWEST_FIRST, Collections, Document
 from service.storage.connection import ANSWER_SECONDS, look_first
-from service.storage.newest import MARGIN
+from service.storage.newest import AT_ONCE, MARGIN
 from service.storage.projections import Further, check_keys, read_further
 from service.storage.search import MAX_PAGE_BYTES
+from service.storage.settled import Listing, Settled, find_settled, listing_of
 from service.storage.threads import Threads
 from service.storage.visible import Visible
 
 LISTING_SECONDS = 120.0
 READING_SECONDS = 30.0
-
-AT_ONCE = 25
-"""Instances a command: the local database compares each document with each id of a list."""
 
 _SMALL = 64 << 10
 
@@ -45,60 +41,10 @@ LONGEST_SPAN = timedelta(days=3650)
 _TICK = timedelta(milliseconds=1)
 """What the database tells apart."""
 
-MAX_UNFINISHED = 1_000
-"""Instances without a tree of their own, of everybody, that are looked up by their state; with more, all are unsettled.
-"""
-
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 VALUE_BYTES = 256
 """What a value of the index counts for where a batch ends by its size; a text may have so many characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What tells which index documents have an instance that may be shown.
-
-    Parameters
-    ----------
-    before : ObjectId
-        The first original that no sweep has looked at.
-    unfinished : frozenset of str or None
-        Instances in another state than ``done``; None where there are many.
-    """
-
-    before: ObjectId
-    unfinished: frozenset[str] | None
-
-    def holds(self, dicom_id: str, original_id: ObjectId) -> bool:
-        """Return whether an instance is settled."""
-        return original_id < self.before and self.unfinished is not None and dicom_id not in self.unfinished
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Files in the order of a table.
-
-    Parameters
-    ----------
-    dicom_ids : list of str
-        Their ids.
-    settled : Settled
-        What tells whose rows and index documents have instances.
-    unsettled : frozenset of str
-        Those whose do not, as far as is known.
-    dates : list of datetime or None
-        When they came, where these are all files of a time that may be seen, the newest first.
-    """
-
-    dicom_ids: list[str]
-    settled: Settled
-    unsettled: frozenset[str]
-    dates: list[datetime] | None = None
-
-    def among(self, dicom_ids: Set[str]) -> Listing:
-        """Return those of some files, in the same order."""
-        return Listing([each for each in self.dicom_ids if each in dicom_ids], self.settled, self.unsettled)
 
 
 class Row(NamedTuple):
@@ -235,7 +181,7 @@ class Tables:
 
         def look() -> Walk:
             look_first(self.collections.meta)
-            settled = _find_settled(self.collections)
+            settled = find_settled(self.collections)
             series = self.collections.series.find({"patient_id": visible.patient_id}, {"_id": 0, "received_at": 1})
             return Walk(visible, settled, sorted(each["received_at"] for each in series))
 
@@ -257,11 +203,11 @@ class Tables:
 
         def look() -> Listing:
             look_first(self.collections.tag_index)
-            settled = _find_settled(self.collections)
+            settled = find_settled(self.collections)
             found = list(
                 self.collections.originals.files.find(visible.files(), {"metadata.dicom_id": 1, "uploadDate": 1})
             )
-            return _listing_of(found, settled)
+            return listing_of(found, settled)
 
         return await self.walks.run(look, LISTING_SECONDS)
 
@@ -275,7 +221,7 @@ class Tables:
 
         def look() -> Listing:
             look_first(self.collections.tag_index)
-            settled = _find_settled(self.collections)
+            settled = find_settled(self.collections)
             wanted = {**visible.derived(), **conditions}
             found = {
                 hit["_id"]: hit["original_id"]
@@ -298,7 +244,7 @@ class Tables:
         """
 
         def look() -> Page:
-            settled = _find_settled(self.collections)
+            settled = find_settled(self.collections)
             unsettled = frozenset(each for original_id, each in originals if not settled.holds(each, original_id))
             rows = {
                 each: kept[original_id]
@@ -504,24 +450,9 @@ def _row_of(file: Document) -> Row | None:
     return Row(about["patient_id"], file["_id"], about["row"]) if "row" in about else None
 
 
-def _listing_of(files: Sequence[Document], settled: Settled) -> Listing:
-    """Return what the documents of originals tell of, the newest first; one that has two originals is unsettled."""
-    found: dict[str, tuple[datetime, ObjectId]] = {}
-    twice: set[str] = set()
-    for file in files:
-        dicom_id = file["metadata"]["dicom_id"]
-        if dicom_id in found:  # one of them lost a race, and is swept one day
-            twice.add(dicom_id)
-        found[dicom_id] = file["uploadDate"], file["_id"]
-    ids = sorted(found)
-    ids.sort(key=lambda each: found[each][0], reverse=True)
-    unsettled = {each for each in ids if not settled.holds(each, found[each][1])}
-    return Listing(ids, settled, frozenset(unsettled | twice), [found[each][0] for each in ids])
-
-
 def _page_of(walk: Walk, files: Sequence[Document]) -> Page:
     files = [file for file in files if file["metadata"]["dicom_id"] not in walk.passed]
-    listing = _listing_of(files, walk.settled)
+    listing = listing_of(files, walk.settled)
     walk.passed.update(listing.dicom_ids)
     kept = {file["metadata"]["dicom_id"]: _row_of(file) for file in files}
     rows = {each: row for each, row in kept.items() if row is not None and each not in listing.unsettled}
@@ -587,19 +518,6 @@ def _came_within(
     found = list(collections.originals.files.find(wanted, sort=order, limit=most, batch_size=most))
     files = [file for file in found if since is None or file["uploadDate"] >= since]
     return files, not 0 < most == len(found) or (in_order and len(files) < len(found))
-
-
-def _find_settled(collections: Collections) -> Settled:
-    meta: Document = collections.meta.find_one({"_id": "store"}, {"swept_until": 1}) or {}
-    swept_until = meta.get("swept_until")
-    if swept_until is None:
-        return Settled(ObjectId(bytes(12)), None)
-    # By the state alone, whosever they are: it has an index of its own, and there are few.
-    found = collections.instances.find(
-        {"extraction.state": {"$in": ["pending", "failed", "deleting"]}}, {"_id": 1}, limit=MAX_UNFINISHED + 1
-    )
-    unfinished = frozenset(each["_id"] for each in found)
-    return Settled(ObjectId.from_datetime(swept_until), unfinished if len(unfinished) <= MAX_UNFINISHED else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from service.storage.group_commit import (
 )
 from service.storage.originals import Originals, original_metadata, put_original
 from service.storage.series import put_series, retire_from_series, series_key
+from service.storage.settled import Committed
 from service.storage.threads import Threads, one_hop
 from service.storage.usage import Usage, give_back, remove_original
 from service.storage.visible import Visible
@@ -80,6 +81,8 @@ class Uploads:
         What each patient may keep.
     together : Gathering
         Where small uploads wait for each other; from :func:`gather_small`.
+    committed : Committed
+        Where lists learn what is stored.
     """
 
     collections: Collections
@@ -87,6 +90,7 @@ class Uploads:
     originals: Originals
     usage: Usage
     together: Gathering[SmallUpload, bool]
+    committed: Committed
 
     async def store(
         self, instance: Instance, extracted: Extracted, content: Buffer | Path | AsyncIterator[bytes]
@@ -113,10 +117,14 @@ class Uploads:
             The patient has no room for it.
         """
         if isinstance(content, Buffer):
-            return await self.together.ask(SmallUpload(instance, extracted, content), len(content))
-        return await self._write_original(instance, content, extracted.row) and await self._keep_if(
-            instance, self.commit(instance, extracted)
-        )
+            stored = await self.together.ask(SmallUpload(instance, extracted, content), len(content))
+        else:
+            stored = await self._write_original(instance, content, extracted.row) and await self._keep_if(
+                instance, self.commit(instance, extracted)
+            )
+        if stored:
+            self.committed.add([instance["original_id"]])
+        return stored
 
     async def store_pending(self, instance: Instance, content: Buffer | Path | AsyncIterator[bytes]) -> bool:
         """Store an upload whose tree comes later, or never. Returns and raises what :meth:`store` does."""

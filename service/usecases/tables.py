@@ -41,7 +41,8 @@ from service.dicom.rows import read_rows
 from service.dicom.source import open_source
 from service.dicom.withheld import ORIGINAL_TAGS, without_originals
 from service.errors import LimitExceeded, NotFound
-from service.storage.tables import Listing, Page, Row, Walk
+from service.storage.settled import Listing
+from service.storage.tables import Page, Row, Walk
 from service.storage.threads import outlast
 from service.storage.visible import Visible
 from service.usecases.context import Context

@@ -43,17 +43,20 @@ AT_ONCE = 8
 
 
 class Commands(CommandListener):
-    """Counts commands by their names, and keeps what is asked of shares."""
+    """Counts commands by their names, and keeps what is asked of shares and of instances."""
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
         self.of_shares: list[Any] = []
+        self.of_instances: list[Any] = []
 
     def started(self, event: CommandStartedEvent) -> None:
         if event.command.get(event.command_name) != "audit":  # written by the second, not by the request
             self.sent[event.command_name] += 1
         if event.command.get(event.command_name) == "shares":
             self.of_shares.append(event.command)
+        if event.command.get(event.command_name) == "instances":
+            self.of_instances.append(event.command.get("filter"))
 
     def succeeded(self, event: Any) -> None: ...
 
@@ -78,6 +81,7 @@ class Asked:
         """Commands by name, and hops, of requests at the same time; they may end with what is expected."""
         self.commands.sent.clear()
         self.commands.of_shares.clear()
+        self.commands.of_instances.clear()
         self.hops[0] = 0
         with contextlib.suppress(expected):
             await asyncio.gather(*requests)
@@ -223,11 +227,20 @@ async def test_a_list_is_one_command_where_the_server_reads_it_in_the_order_of_i
 ) -> None:
     for _ in range(5):
         await asked.upload()
-    assert await asked.cost(asked.send("GET", "?limit=3")) == ({"find": 3, "aggregate": 1}, 2)  # the local database
+    assert await asked.cost(asked.send("GET", "?limit=3")) == ({"find": 5}, 2)  # the local database
     await asked.upload()
     monkeypatch.setattr(asked.store, "instances", replace(asked.store.instances, lists_by_index=True))
     assert await asked.cost(asked.send("GET", "?limit=3")) == ({"find": 2}, 2)  # the counter changed
     assert await asked.cost(asked.send("GET", "?limit=3")) == ({"find": 1}, 1)
+
+
+async def test_elsewhere_a_list_reads_what_stands_beside_the_originals_and_no_instance(asked: Asked) -> None:
+    for _ in range(3):
+        await asked.upload()
+    await asked.send("GET", "")
+    cost = await asked.cost(asked.send("GET", ""))
+    assert cost == ({"find": 4}, 1)  # the last sweep, what is unfinished, the series, the originals
+    assert asked.commands.of_instances == [{"extraction.state": {"$in": ["pending", "failed", "deleting"]}}]
 
 
 async def test_a_picture_that_is_there_is_two_commands_in_one_hop(asked: Asked) -> None:
