@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import bson
 from bson import ObjectId
 
 from schemas.database import Instance
 from service.errors import NoSuchInstance, ServiceError, Unavailable
 from service.storage.collections import SMALL_FIELDS, Collections, Document
+from service.storage.connection import CODEC
 from service.storage.gridfs_documents import (
     CHUNK_BYTES,
     STEP_CHUNKS,
@@ -254,7 +256,8 @@ def original_metadata(instance: Instance, row: bytes | None) -> Document:
     kept |= {name: value for name in (*IDENTIFIERS, "inbox") if (value := instance.get(name))}
     if instance["extraction"]["state"] == "done" and len(instance.get("warnings", ())) <= MAX_WARNINGS:
         said = _TOLD.union(kept)
-        kept["listed"] = {name: value for name, value in instance.items() if name in SMALL_FIELDS and name not in said}
+        listed = {name: value for name, value in instance.items() if name in SMALL_FIELDS and name not in said}
+        kept["listed"] = bson.encode(listed)  # as bytes, which the local database passes on unread
     return kept if row is None else {**kept, "row": row}
 
 
@@ -275,4 +278,4 @@ def instance_beside(file: Document) -> Instance | None:
         "received_at": file["uploadDate"],
     }
     told |= {name: about[name] for name in (*IDENTIFIERS, "inbox") if name in about}
-    return cast("Instance", {**about["listed"], **told})
+    return cast("Instance", {**bson.decode(about["listed"], CODEC), **told})
