@@ -39,6 +39,10 @@ async def everything(store):
         for each in await store._database[name].find({}).to_list(None):
             if name == "instances":
                 each["extraction"].pop("at")
+            elif name == "originals.files":
+                listed = bson.decode(each["metadata"]["listed"])
+                listed["extraction"].pop("at")
+                each["metadata"]["listed"] = listed
             found[name, each["_id"]] = bson.encode(each)
     return found
 
