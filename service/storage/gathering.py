@@ -18,7 +18,7 @@ from service.storage.threads import Threads, outlast
 T = TypeVar("T")
 R = TypeVar("R")
 
-LEAST_SECONDS = 1.0
+LEAST_SECONDS = 0.8
 """What a batch has at least, so that one which waited long leaves the others of its batch time enough."""
 
 

@@ -25,7 +25,7 @@ def reduce_to_8_bits(samples: NDArray[Any], bits_stored: int) -> Colour:
     Parameters
     ----------
     samples : ndarray
-        Integers from 0 to 2**bits_stored - 1.
+        Integers from 0 to 2**bits_stored - 1. What is more, as in files with wrong attributes, counts as the largest.
     bits_stored : int
         Their precision, 1 to 64.
     """
@@ -34,8 +34,8 @@ def reduce_to_8_bits(samples: NDArray[Any], bits_stored: int) -> Colour:
     largest = 2**bits_stored - 1
     if bits_stored <= 16:
         table = np.floor(np.arange(largest + 1) * (255 / largest) + 0.5).astype(np.uint8)
-        return np.take(table, samples)
-    high: NDArray[Any] = samples >> samples.dtype.type(bits_stored - 8)
+        return np.take(table, samples, mode="clip")
+    high: NDArray[Any] = np.minimum(samples, samples.dtype.type(largest)) >> samples.dtype.type(bits_stored - 8)
     return high.astype(np.uint8)
 
 

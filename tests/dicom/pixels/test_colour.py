@@ -68,6 +68,9 @@ def test_cmyk(cmyk, rgb):
         (12, np.uint16, [0, 2048, 4095], [0, 128, 255]),
         (16, np.uint16, [0, 32768, 65535], [0, 128, 255]),
         (32, np.uint32, [0, 1 << 31, (1 << 32) - 1], [0, 128, 255]),
+        (1, np.uint8, [0, 1, 9, 255], [0, 255, 255, 255]),  # what a file says beyond Bits Stored is the largest
+        (12, np.uint16, [2048, 4096, 65535], [128, 255, 255]),
+        (20, np.uint32, [1 << 19, 1 << 20, 1 << 31], [128, 255, 255]),
     ],
 )
 def test_the_largest_sample_of_any_precision_is_full_colour(bits, dtype, values, reduced):
