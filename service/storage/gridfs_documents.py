@@ -19,8 +19,11 @@ from pymongo.database import Database
 CHUNK_BYTES = 1024 * 1024
 """Bytes of a new file's chunks but the last; each file's own document says how long its chunks are."""
 
-STEP_CHUNKS = 4
-"""So many chunks of a large file are inserted by one command: a command costs more than the bytes in it."""
+STEP_CHUNKS = 2
+"""So many chunks of a large file are inserted by one command: a command costs more than the bytes in it.
+
+With four the processor time is the same, and eight uploads of 52 MB at a time take 130 MB more.
+"""
 
 REMOVAL_CHUNKS = 64
 """So many chunks are removed by one command, so that it ends in time however large the file is."""
