@@ -18,6 +18,9 @@ from service.storage.threads import Threads, one_hop
 from service.storage.usage import Usage, remove_original
 from service.storage.visible import Visible
 
+WITHDRAWN = {"$unset": {"metadata.sop_instance_uid": "", "metadata.listed": ""}}
+"""The change beside the original of what is being deleted: studies and lists are made of what stands there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
@@ -58,7 +61,7 @@ class Deletion:
         marked = list(instances.find({**named, "patient_id": patient_id, "extraction.state": "deleting"}, SMALL_FIELDS))
         self.collections.originals.files.update_many(
             {"_id": {"$in": [instance["original_id"] for instance in marked]}},
-            {"$unset": {"metadata.sop_instance_uid": ""}},
+            WITHDRAWN,
         )
         return marked
 
@@ -84,10 +87,7 @@ def mark_deleting(collections: Collections, patient_id: str, dicom_id: str) -> I
         Visible(patient_id).instance(dicom_id), {"$set": {"extraction.state": "deleting"}}, projection=SMALL_FIELDS
     )
     if instance is not None:
-        # Studies are counted from what stands beside the originals.
-        collections.originals.files.update_one(
-            {"_id": instance["original_id"]}, {"$unset": {"metadata.sop_instance_uid": ""}}
-        )
+        collections.originals.files.update_one({"_id": instance["original_id"]}, WITHDRAWN)
     return instance
 
 

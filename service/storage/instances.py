@@ -186,5 +186,9 @@ class Instances:
             "extraction.state": known["state"],
             "extraction.retry_at": known.get("retry_at"),
         }
+        if known["state"] == "done":  # lists ask the instance from now on
+            self.collections.originals.files.update_one(
+                {"_id": instance["original_id"]}, {"$unset": {"metadata.listed": ""}}
+            )
         done = self.collections.instances.update_one(as_it_was, {"$set": {"extraction": dict(extraction)}})
         return bool(done.matched_count)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from schemas.database import Instance
 from service.storage.collections import SMALL_FIELDS, Collections, Document
 from service.storage.originals import instance_beside
-from service.storage.settled import Committed, Settled, find_settled, listing_of
+from service.storage.settled import Committed, Settled, find_swept, listing_of
 from service.storage.visible import Visible
 
 # The local database leaves the very end of a range out where an index is descending.
@@ -81,7 +81,8 @@ def list_by_files(
     """
     reach = offset + limit + 1
     while reach <= MAX_FILES:
-        settled = find_settled(collections, committed)
+        # No instance in another state has a part of it that lists read beside its original.
+        settled = Settled(find_swept(collections), frozenset(), committed)
         files, more = _newest_files(collections, visible, reach)
         found = _instances_of(collections, visible, files, settled, committed)
         if not more or len(found) >= offset + limit + 1:

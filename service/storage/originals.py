@@ -264,7 +264,7 @@ def original_metadata(instance: Instance, row: bytes | None) -> Document:
 def instance_beside(file: Document) -> Instance | None:
     """Return the instance without its tree, as the document of its original has it; None where that does not say all.
 
-    It is as it was when it was extracted, which it is still unless its state is another.
+    It is as it was when it was extracted. With another state than ``done`` an instance has none of this beside it.
     """
     about = file["metadata"]
     if "listed" not in about:

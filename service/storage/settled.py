@@ -2,8 +2,9 @@
 
 Documents of originals, and of the index, may stand for nothing: the upload is under way, or met a crash, or the
 instance is being deleted. What the last sweep has looked at has its instance, and so has what this process has seen
-committed: a delete takes the original's document before the instance. Where it is not to be shown it is found by its
-state. All others are *unsettled*: only their instances tell. Synchronous functions.
+committed: a delete takes the original's document before the instance. Where it is not to be shown, it is found by its
+state, or what lists read of it is not there. All others are *unsettled*: only their instances tell. Synchronous
+functions.
 """
 
 from __future__ import annotations
@@ -100,20 +101,24 @@ class Listing:
         return Listing([each for each in self.dicom_ids if each in dicom_ids], self.settled, self.unsettled)
 
 
-def find_settled(collections: Collections, committed: Container[ObjectId] = ()) -> Settled:
+def find_settled(collections: Collections) -> Settled:
     """Find what tells which originals have an instance that may be shown.
 
     To be asked before the documents of the originals are read: what is deleted in between is gone from these.
     """
-    meta: Document = collections.meta.find_one({"_id": "store"}, {"swept_until": 1}) or {}
-    swept_until = meta.get("swept_until")
-    before = ObjectId(bytes(12)) if swept_until is None else ObjectId.from_datetime(swept_until)
     # By the state alone, whosever they are: it has an index of its own, and there are few.
     found = collections.instances.find(
         {"extraction.state": {"$in": ["pending", "failed", "deleting"]}}, {"_id": 1}, limit=MAX_UNFINISHED + 1
     )
     unfinished = frozenset(each["_id"] for each in found)
-    return Settled(before, unfinished if len(unfinished) <= MAX_UNFINISHED else None, committed)
+    return Settled(find_swept(collections), unfinished if len(unfinished) <= MAX_UNFINISHED else None)
+
+
+def find_swept(collections: Collections) -> ObjectId:
+    """Return the first original that no sweep has looked at."""
+    meta: Document = collections.meta.find_one({"_id": "store"}, {"swept_until": 1}) or {}
+    swept_until = meta.get("swept_until")
+    return ObjectId(bytes(12)) if swept_until is None else ObjectId.from_datetime(swept_until)
 
 
 def listing_of(files: Sequence[Document], settled: Settled) -> Listing:

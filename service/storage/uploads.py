@@ -30,7 +30,7 @@ from service.storage.collections import (
     place_of,
     same_upload,
 )
-from service.storage.deletion import finish_at_once
+from service.storage.deletion import WITHDRAWN, finish_at_once
 from service.storage.gathering import Gathering
 from service.storage.gridfs_documents import Buffer, remove_some
 from service.storage.group_commit import (
@@ -236,6 +236,7 @@ class Uploads:
             return True
         # Deleted meanwhile, and the delete may have looked for these before they were written. The same bytes may even
         # have been stored anew: then the index that was overwritten here is theirs.
+        self.collections.originals.files.update_one({"_id": instance["original_id"]}, WITHDRAWN)
         anew = self.collections.instances.find_one(
             Visible(instance["patient_id"]).instance(instance["_id"]), SMALL_FIELDS
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from service.storage import newest, settled
+from service.storage import newest
 from service.storage.settled import Committed
 from service.storage.store import Store
 from service.storage.visible import Visible
@@ -134,19 +134,9 @@ async def test_one_that_has_been_seen_is_not_looked_at_again(store: Store, clock
     assert await names(store) == ["slice.dcm"] * 3  # it was stored here
     assert await names(other) == ["of the instance"] * 3  # nobody has said here that it is there
     assert await names(other) == ["slice.dcm"] * 3
-    await instances.update_one({"_id": made[1]["_id"]}, {"$set": {"extraction.state": "failed"}})
+    assert await store.instances.set_extraction(made[1], {**made[1]["extraction"], "state": "failed"})
     assert await names(store) == ["slice.dcm", "of the instance", "slice.dcm"]
     other.close()
-
-
-async def test_where_many_are_unfinished_each_instance_is_asked(
-    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settled, "MAX_UNFINISHED", 1)
-    for seed in range(4):
-        each = make_instance(store, clock, make_bytes(9, seed))
-        await store.uploads.store_pending(pending(each) if seed % 2 else each, make_bytes(9, seed))
-    await check(store)
 
 
 def test_what_was_seen_first_is_forgotten_first() -> None:

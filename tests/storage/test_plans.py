@@ -210,7 +210,6 @@ async def ask(wire_uri: str, tmp_path: Path) -> AsyncIterator[Ask]:
 OF_NO_PATIENT = [
     ("usage", {"_id": "p-1"}),  # a patient's counter has its id
     ("meta", {"_id": "store"}),
-    ("instances", {"extraction.state": {"$in": ["pending", "failed", "deleting"]}}),  # ids, to leave some of these out
 ]
 
 
