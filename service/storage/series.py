@@ -23,6 +23,7 @@ from service.storage.collections import Collections, Document
 from service.storage.newest import newest_of_series
 
 _NAMESPACE = uuid.UUID("0b8a3f0e-64a5-4f0a-9d5b-4a3f6d8f8f10")
+_WAITING: Document = {"inbox": {"$exists": True}}
 
 
 def series_key(instance: Instance | Document) -> Document | None:
@@ -66,15 +67,14 @@ def series_update(instance: Instance, attributes: Mapping[str, Any] | None) -> t
     """Return filter and change, to be upserted, that show an instance's attributes for its series.
 
     The filter leaves a series alone that shows an instance of a higher :func:`rank`; the upsert then fails on its
-    `_id`. None for an instance of no series.
+    `_id`. So it does where a newer one is shown that only waits in an inbox, which :func:`put_series` replaces: with an
+    `$or` for both the local database would read all the series of all patients. None for an instance of no series.
     """
     key = series_key(instance)
     if attributes is None or key is None:
         return None
-    older: Document = {"received_at": {"$lte": instance["received_at"]}}
-    waiting: Document = {"inbox": {"$exists": True}}
-    below = {**older, **waiting} if "inbox" in instance else {"$or": [older, waiting]}
-    return {**key, **below}, _change(instance, attributes)
+    older: Document = {**key, "received_at": {"$lte": instance["received_at"]}}
+    return {**older, **_WAITING} if "inbox" in instance else older, _change(instance, attributes)
 
 
 def put_series(collections: Collections, instance: Instance, attributes: Mapping[str, Any] | None) -> None:
@@ -82,19 +82,19 @@ def put_series(collections: Collections, instance: Instance, attributes: Mapping
     update = series_update(instance, attributes)
     if update is None:
         return
-    below, change = update
+    older, change = update
+    key = {"_id": older["_id"], "patient_id": older["patient_id"]}
+    below = [older] if "inbox" in instance else [older, {**key, **_WAITING}]
     while True:
         try:
-            collections.series.update_one(below, change, upsert=True)
+            collections.series.update_one(older, change, upsert=True)
             return
         except DuplicateKeyError:
             # It is there and shows another instance, or another upload made it just now.
-            if collections.series.update_one(below, change).matched_count:
+            if any(collections.series.update_one(each, change).matched_count for each in below):
                 return
-            if (
-                collections.series.find_one({"_id": below["_id"], "patient_id": below["patient_id"]}, {"_id": 1})
-                is not None
-            ):
+            shown = collections.series.find_one(key, {"received_at": 1, "inbox": 1})
+            if shown is not None and rank(shown) > rank(instance):
                 return
 
 

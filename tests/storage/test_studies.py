@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.storage import deletion
+from service.storage.series import series_update
 from service.storage.store import Store
 from service.storage.visible import Visible
 from tests.storage.samples import Clock, extraction, in_parts, make_bytes, make_instance, pending
@@ -120,6 +121,15 @@ async def test_what_waits_in_an_inbox_does_not_take_the_place_of_what_has_the_sa
         assert await store.deletion.delete("p-1", gone["_id"])
         (member,) = await store.studies.list_members(Visible("p-1"), "1.2.1", "1.2.2", "1.2.3")
         assert (member.dicom_id, member.waits) == (left["_id"], left is waiting)
+
+
+@pytest.mark.parametrize("changes", [{}, {"inbox": INBOX}])
+async def test_a_series_is_written_by_its_id_alone(store: Store, clock: Clock, changes: dict[str, str]) -> None:
+    """With an operator beside the fields the local database reads every series of every patient."""
+    update = series_update(make_instance(store, clock, b"bytes", **changes), {})
+    assert update is not None
+    assert "_id" in update[0]
+    assert not any(name.startswith("$") for name in update[0])
 
 
 @pytest.mark.parametrize("small", [True, False])
