@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import zipfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -78,9 +79,18 @@ def multipart(files):
     return b"".join(parts) + b"--%s--\r\n" % BOUNDARY.encode()
 
 
+def zipped(files):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for number, file in enumerate(files):
+            archive.writestr(f"{number}.dcm", file)
+    return made.getvalue()
+
+
 OF_SERIES = of_one_series("CT_small.dcm")[0]
 files = st.one_of(st.just(OF_SERIES), st.just(CT), st.just(OF_SERIES[:5000]), st.binary(max_size=300))
 schemathesis.openapi.media_type("application/dicom", files)
+schemathesis.openapi.media_type("application/zip", st.lists(files, max_size=3).map(zipped) | st.binary(max_size=300))
 schemathesis.openapi.format("binary", files.map(Binary))  # the file of a form
 schemathesis.openapi.media_type(
     'multipart/related; type="application/dicom"',
@@ -143,6 +153,10 @@ def with_real_names(*, wild):
     return pinned
 
 
+REFUSALS = [400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 428, 429, 503]
+"""What refuses a request that the document does not allow."""
+
+
 def load(max_examples, *, wild):
     config = SchemathesisConfig.from_dict(
         {
@@ -154,7 +168,10 @@ def load(max_examples, *, wild):
             },
             "phases": {"coverage": {"enabled": wild}},
             # No schema can say which bytes are a DICOM file, which words are tags, which values a VR has.
-            "checks": {"positive_data_acceptance": {"enabled": False}},
+            "checks": {
+                "positive_data_acceptance": {"enabled": False},
+                "negative_data_rejection": {"expected-statuses": REFUSALS},
+            },
         }
     )
     return schemathesis.openapi.from_dict(with_real_names(wild=wild), config=config)
