@@ -138,7 +138,8 @@ class Inboxes:
         field, inbox = f"answered.{dicom_id}", {"_id": share_id, "inbox": {"$ne": None}}
         same: Document = {field: seen[dicom_id]} if dicom_id in seen else {field: {"$exists": False}}
         shares, change = self.collections.shares, {"$set": {field: accepted_as}}
-        if shares.update_one({**inbox, "$or": [same, {field: accepted_as}]}, change).matched_count:
+        # One condition after the other: with an `$or` of both the local database would read the shares of everybody.
+        if any(shares.update_one({**inbox, **each}, change).matched_count for each in (same, {field: accepted_as})):
             return True
         return shares.find_one(inbox, {"_id": 1}) is None
 
